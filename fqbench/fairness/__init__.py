@@ -1,0 +1,1 @@
+"""Fairness statistics: counts in, figures with error bars out."""

@@ -1,0 +1,1 @@
+"""Models: building, training and exporting image classifiers."""
