@@ -1,0 +1,94 @@
+"""The values that travel between the stages and the plug-ins: an exported model, and an artifact made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fqbench.config import Preprocessing
+    from fqbench.quant.scheme import Scheme
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A classifier as FP32 ONNX, with what is needed to feed it.
+
+    Attributes
+    ----------
+    id, name : str
+        Id in the workspace, and the model's plain name.
+    path : Path
+        The ONNX file: one float32 input (N, 3, H, W) with N dynamic, one output of logits (N, classes).
+    digest : str
+        SHA-256 of the model's files.
+    classes : tuple of str
+        Names of the classes, in the order of the logits.
+    preprocessing : Preprocessing
+        From a picture to the input tensor.
+    """
+
+    id: str
+    name: str
+    path: Path
+    digest: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one input."""
+        return (3, self.preprocessing.size, self.preprocessing.size)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model in a runtime's own file(s), as a backend wrote them.
+
+    Attributes
+    ----------
+    backend : str
+        Name of the backend that wrote it and can load it.
+    scheme : Scheme
+        What was asked for.
+    root : Path
+        Folder of the files.
+    files : tuple of str
+        Names in ``root``; the first is what the runtime opens.
+    details : mapping
+        What the backend has to say about it (ranges, versions), as JSON values.
+    id, digest : str
+        Set when the workspace has published it.
+    sampler : str
+        Which sampler chose the calibration images; empty where none was needed.
+    model_id, model_digest : str
+        The FP32 model that it was made of.
+    """
+
+    backend: str
+    scheme: Scheme
+    root: Path
+    files: tuple[str, ...]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
+    digest: str = ""
+    sampler: str = ""
+    model_id: str = ""
+    model_digest: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name in tables: backend, scheme and sampler, as in ``ort int8/balanced``."""
+        return f"{self.backend} {self.scheme.label}" + (f"/{self.sampler}" if self.sampler else "")
+
+    @property
+    def main_file(self) -> Path:
+        """The file that the runtime opens."""
+        return self.root / self.files[0]
+
+    @property
+    def size_on_disk(self) -> int:
+        """Bytes of all files together."""
+        return sum((self.root / name).stat().st_size for name in self.files)

@@ -1,0 +1,223 @@
+"""The command line: one thin function a verb, which parses, calls and prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fqbench.errors import FqbenchError
+from fqbench.options import asks
+from fqbench.stages.run import Run
+from fqbench.terminal import TerminalReporter, fail, print_json
+
+# Click's base of "no such option", "not an integer" ...; typer carries its own copy of click in some versions.
+ClickException = typer.BadParameter.__bases__[0].__bases__[0]
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of fqbench, none of the codes that a CI job decides on
+
+app = typer.Typer(
+    name="fqbench",
+    help="Quantize image classifiers for the runtime that ships them; measure its speed, and whom it now fails more often.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Artifacts (default: all of the configured model).")]
+
+reporting = {"reporter": TerminalReporter}
+
+
+@app.command()
+@asks("data", "bench", "eval", **reporting)
+def demo(
+    run: Run,
+    debug: Annotated[bool, typer.Option("--debug", help="Smaller data and shorter training: seconds, not minutes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the whole main job on the embedded data set.
+
+    Draws synthfaces, trains a small classifier, quantizes it to INT8 with a random and with a balanced calibration set,
+    and prints what that does to each group and to the speed. Example: fqbench demo
+    """
+    from fqbench.demo import run_demo
+    from fqbench.tables import print_evaluation, print_latency
+
+    result = run_demo(run, debug=debug)
+    if as_json:
+        print_json({"evaluation": result.evaluation.to_dict(), "latency": result.latency.to_dict()})
+        return
+    print_evaluation(result.evaluation)
+    print_latency(result.latency)
+
+
+@app.command()
+@asks("data", "model", "preprocessing", "train", **reporting)
+def train(run: Run, as_json: Json = False) -> None:
+    """Train a classifier on a data set.
+
+    Example: fqbench train --model resnet10t --data folder --root photos
+    """
+    from fqbench.stages.train import train as train_stage
+    from fqbench.tables import print_entry
+
+    print_entry(train_stage(run), as_json=as_json)
+
+
+@app.command()
+@asks("data", "model", "preprocessing", "train", **reporting)
+def export(run: Run, as_json: Json = False) -> None:
+    """Export the trained classifier to ONNX, or adopt your own ONNX file.
+
+    Example: fqbench export --onnx model.onnx --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --data folder --root photos
+    """
+    from fqbench.stages.export import export as export_stage
+    from fqbench.tables import print_entry
+
+    print_entry(run.workspace.get(export_stage(run).id, "models"), as_json=as_json)
+
+
+@app.command()
+@asks("data", "model", "preprocessing", "train", "quantize", **reporting)
+def quantize(run: Run, as_json: Json = False) -> None:
+    """Quantize the configured model for a runtime; what is missing on the way is made first.
+
+    Example: fqbench quantize --backend ort --bits 8 --calib balanced
+    """
+    from fqbench.stages.quantize import quantize as quantize_stage
+    from fqbench.tables import print_entry
+
+    print_entry(run.workspace.get(quantize_stage(run).id, "artifacts"), as_json=as_json)
+
+
+@app.command(name="eval")
+@asks("data", "model", "preprocessing", "train", "quantize", "eval", **reporting)
+def evaluate(run: Run, ids: Ids = None, as_json: Json = False) -> None:
+    """Report, group by group, what each artifact gets right, beside FP32.
+
+    Without IDs: all artifacts of the configured model, the configured one among them. Example: fqbench eval --by skin_tone
+    """
+    from fqbench.stages.evaluate import evaluate as evaluate_stage
+    from fqbench.stages.select import subjects
+    from fqbench.tables import print_evaluation
+
+    evaluation = evaluate_stage(run, subjects(run, ids))
+    print_json(evaluation.to_dict()) if as_json else print_evaluation(evaluation)
+
+
+@app.command()
+@asks("data", "model", "preprocessing", "train", "quantize", "bench", **reporting)
+def bench(
+    run: Run,
+    ids: Ids = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew, though these were measured before.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the latency of artifacts against each other, interleaved in one process.
+
+    Without IDs: all artifacts of the configured model, the configured one among them. Example: fqbench bench --batch 1
+    """
+    from fqbench.stages.bench import bench as bench_stage
+    from fqbench.stages.select import subjects
+    from fqbench.tables import print_latency
+
+    report = bench_stage(run, subjects(run, ids), again=again)
+    print_json(report.to_dict()) if as_json else print_latency(report)
+
+
+@app.command(name="list")
+@asks(**reporting)
+def list_entries(
+    run: Run,
+    kind: Annotated[str | None, typer.Argument(help="Only this kind: artifacts, predictions ...")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what is in the workspace.
+
+    Example: fqbench list artifacts
+    """
+    from fqbench.tables import print_entries
+
+    print_entries(run.workspace.entries(kind), as_json=as_json)
+
+
+@app.command()
+@asks(**reporting)
+def show(
+    run: Run,
+    entry_id: Annotated[str, typer.Argument(metavar="ID", help="Id of an entry, or its beginning.")],
+    as_json: Json = False,
+) -> None:
+    """Show one entry of the workspace: its inputs, seeds, versions and facts.
+
+    Example: fqbench show resnet10t-ort-int8-balanced
+    """
+    from fqbench.tables import print_manifest
+
+    print_manifest(run.workspace.get(entry_id), as_json=as_json)
+
+
+@app.command()
+@asks(**reporting)
+def doctor(run: Run, as_json: Json = False) -> None:
+    """Say what runs on this machine, what is missing, and how to get it.
+
+    Example: fqbench doctor
+    """
+    from fqbench.doctor import examine
+    from fqbench.tables import print_health
+
+    print_health(examine(run.workspace), as_json=as_json)
+
+
+@data_app.command()
+@asks("data", **reporting)
+def preview(
+    run: Run,
+    name: Annotated[str | None, typer.Argument(help="Data set (default: the configured one).")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where to write the PNG.")] = Path("preview.png"),
+    per_group: Annotated[int, typer.Option("--per-group", min=1, help="Images a row.")] = 12,
+) -> None:
+    """Write a contact sheet: one row a group, so that you see what the model sees.
+
+    synthfaces are drawn by a program: they test the pipeline and are no evidence about people.
+    Example: fqbench data preview synthfaces --out faces.png
+    """
+    from fqbench.data.preview import contact_sheet
+    from fqbench.stages.read import read
+    from fqbench.tables import print_preview
+
+    samples = read(run.with_options("data", name=name) if name else run)
+    print_preview(contact_sheet(samples, out, per_group=per_group), out, samples)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; the only place where an error becomes a line on stderr and an exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        sys.exit(typer.main.get_command(app).main(given, prog_name="fqbench", standalone_mode=False) or 0)
+    except FqbenchError as error:
+        fail(str(error), error, given, error.exit_code)
+    except KeyboardInterrupt:
+        fail("interrupted; finished stages are kept, run again to go on.", None, given, 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except ClickException as error:
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(2)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        fail(f"a defect of fqbench: {reason}; please report it with --traceback.", error, given, INTERNAL_ERROR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""What a user may ask for: options as frozen pydantic models, merged from flags, a YAML file and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fqbench.errors import InputError, did_you_mean
+
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
+DEFAULT_FILE = Path("fqbench.yaml")
+
+
+class Section(BaseModel):
+    """Base of all options: immutable, and a misspelt name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Preprocessing(Section):
+    """From a decoded RGB picture to the tensor a model takes: resize, centre crop, divide by 255, normalize.
+
+    Attributes
+    ----------
+    size : int
+        Height and width of the model's input, pixels.
+    crop : float
+        Share of the resized picture that the centre crop keeps, in (0, 1]; 1 squashes nothing and crops nothing
+        but the longer side.
+    mean, std : tuple of 3 float
+        Per channel (RGB), in units of value / 255.
+    interpolation : str
+        Antialiased filter of the resize.
+    """
+
+    size: int = Field(64, ge=8, le=4096)
+    crop: float = Field(1.0, gt=0, le=1)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: Interpolation = "bilinear"
+
+
+class DataOptions(Section):
+    """Which data set, and how it is read."""
+
+    name: str = Field("synthfaces", description="Data set: synthfaces (drawn here) or folder (your own images).")
+    root: Path | None = Field(None, description="Folder of the data set; for folder, the one with metadata.csv.")
+    label: str | None = Field(None, description="Column of the label (default: label).")
+    sensitive: tuple[str, ...] | None = Field(
+        None, description="Sensitive features, comma-separated (default: all columns with few values)."
+    )
+    images: int = Field(8000, ge=1, description="synthfaces: how many images to draw.")
+    size: int = Field(64, ge=32, le=512, description="synthfaces: their height and width in pixels.")
+    imbalance: float = Field(
+        1.0, ge=0, le=4, description="synthfaces: 0 draws groups of equal size, 1 sizes as in real collections."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the drawing, and of a split that the data do not bring.")
+
+
+class ModelOptions(Section):
+    """Which classifier: a timm or torchvision name to train, or the user's own ONNX file."""
+
+    name: str = Field("resnet10t", description="Classifier to train: any name of timm or torchvision.")
+    weights: str = Field("none", description="Weights to start from: none, imagenet, or a .safetensors or .pth file.")
+    onnx: Path | None = Field(None, description="Your own ONNX classifier, in place of training one.")
+
+
+class PreprocessingOptions(Section):
+    """What the user says about preprocessing; what is left out comes from the model's own configuration."""
+
+    size: int | None = Field(None, ge=8, le=4096, description="Height and width of the model's input in pixels.")
+    crop: float | None = Field(None, gt=0, le=1, description="Share of the resized image that the centre crop keeps.")
+    mean: tuple[float, float, float] | None = Field(
+        None, description="Mean a channel (RGB) of values from 0 to 1, comma-separated."
+    )
+    std: tuple[float, float, float] | None = Field(
+        None, description="Standard deviation a channel (RGB) of values from 0 to 1, comma-separated."
+    )
+    interpolation: Interpolation | None = Field(
+        None, description="Filter of the resize: bilinear, bicubic, lanczos or nearest."
+    )
+
+
+class TrainOptions(Section):
+    """How a classifier is trained."""
+
+    epochs: int = Field(4, ge=1, description="Passes over the training images.")
+    batch_size: int = Field(64, ge=2, description="Images a training step.")
+    learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of the cosine schedule.")
+    weight_decay: float = Field(0.05, ge=0, description="Weight decay of AdamW.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
+    seed: int = Field(0, ge=0, description="Seed of the weights, the order and the augmentation.")
+
+
+class QuantizeOptions(Section):
+    """For which runtime, to how many bits, calibrated on what."""
+
+    backend: str = Field("ort", description="Runtime that will ship the model; `fqbench doctor` lists them.")
+    method: Literal["none", "ptq_static", "ptq_dynamic", "qat", "mixed_precision"] = Field(
+        "ptq_static", description="none (FP32), ptq_static, ptq_dynamic, qat or mixed_precision."
+    )
+    bits: Literal[32, 8, 4, 2] = Field(8, description="Bits of the weights: 8, 4 or 2 (32: FP32).")
+    act_bits: Literal[32, 8, 4, 2] = Field(8, description="Bits of the activations.")
+    range_rule: str = Field("minmax", description="How a range comes from what was observed.")
+    calib: str = Field("balanced", description="Sampler of the calibration images: balanced, random ...")
+    calib_n: int = Field(256, ge=1, description="How many calibration images.")
+    calib_by: tuple[str, ...] | None = Field(
+        None, description="Sensitive features that make the groups of the sampler (default: all), comma-separated."
+    )
+    calib_seed: int = Field(0, ge=0, description="Seed of the sampler.")
+
+
+class EvalOptions(Section):
+    """On which images, for which groups, and with how many bootstrap replicates."""
+
+    split: Literal["train", "val", "test"] = Field("test", description="Split to measure on: train, val or test.")
+    by: tuple[str, ...] | None = Field(
+        None, description="Sensitive features whose intersections are the groups (default: all), comma-separated."
+    )
+    positive: str | None = Field(None, description="The class that counts as positive (default: the last one).")
+    replicates: int = Field(10_000, ge=100, description="Bootstrap replicates.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the intervals.")
+    seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
+    threads: int | None = Field(None, ge=1, description="Threads for predicting (default: all cores).")
+    batch_size: int = Field(32, ge=1, description="Images a call when predicting.")
+
+
+class BenchOptions(Section):
+    """How latency is measured."""
+
+    batch: int = Field(1, ge=1, description="Images a call when timing.")
+    threads: int = Field(1, ge=1, description="Threads of the runtime when timing.")
+    device: str = Field("cpu", description="Device to run on.")
+    rounds: int = Field(200, ge=5, description="Least number of interleaved rounds.")
+    seconds: float = Field(3.0, ge=0, description="Least duration of the measurement.")
+    seed: int = Field(0, ge=0, description="Seed of the order within the rounds.")
+
+
+class Config(Section):
+    """Everything that determines an experiment; the defaults make a whole small one on synthfaces."""
+
+    data: DataOptions = DataOptions()
+    model: ModelOptions = ModelOptions()
+    preprocessing: PreprocessingOptions = PreprocessingOptions()
+    train: TrainOptions = TrainOptions()
+    quantize: QuantizeOptions = QuantizeOptions()
+    eval: EvalOptions = EvalOptions()
+    bench: BenchOptions = BenchOptions()
+
+
+# One flat name a flag, for the command line and for `configure`; the sections above say what each means.
+FLAGS: Mapping[str, tuple[str, str]] = {
+    "data": ("data", "name"),
+    "root": ("data", "root"),
+    "label": ("data", "label"),
+    "sensitive": ("data", "sensitive"),
+    "images": ("data", "images"),
+    "image_size": ("data", "size"),
+    "imbalance": ("data", "imbalance"),
+    "data_seed": ("data", "seed"),
+    "model": ("model", "name"),
+    "weights": ("model", "weights"),
+    "onnx": ("model", "onnx"),
+    "size": ("preprocessing", "size"),
+    "crop": ("preprocessing", "crop"),
+    "mean": ("preprocessing", "mean"),
+    "std": ("preprocessing", "std"),
+    "interpolation": ("preprocessing", "interpolation"),
+    "epochs": ("train", "epochs"),
+    "batch_size": ("train", "batch_size"),
+    "learning_rate": ("train", "learning_rate"),
+    "train_seed": ("train", "seed"),
+    "backend": ("quantize", "backend"),
+    "method": ("quantize", "method"),
+    "bits": ("quantize", "bits"),
+    "act_bits": ("quantize", "act_bits"),
+    "range_rule": ("quantize", "range_rule"),
+    "calib": ("quantize", "calib"),
+    "calib_n": ("quantize", "calib_n"),
+    "calib_by": ("quantize", "calib_by"),
+    "calib_seed": ("quantize", "calib_seed"),
+    "split": ("eval", "split"),
+    "by": ("eval", "by"),
+    "positive": ("eval", "positive"),
+    "replicates": ("eval", "replicates"),
+    "confidence": ("eval", "confidence"),
+    "batch": ("bench", "batch"),
+    "threads": ("bench", "threads"),
+    "device": ("bench", "device"),
+    "rounds": ("bench", "rounds"),
+    "seconds": ("bench", "seconds"),
+}
+
+# Flags that take several values, comma-separated.
+LISTS = frozenset({"sensitive", "mean", "std", "calib_by", "by"})
+
+
+def configure(file: Path | None = None, **flags: Any) -> Config:
+    """Merge flags over a YAML file over the defaults.
+
+    Parameters
+    ----------
+    file : Path, optional
+        YAML with the sections of `Config`; ``./fqbench.yaml`` if it exists and none is given.
+    **flags
+        Flat names as on the command line (``backend="ort"``, ``calib_n=256``); None means "not given".
+
+    Raises
+    ------
+    InputError
+        A file that is missing or no YAML, an unknown name, or a value out of its range.
+    """
+    values = _read(file) if file is not None else (_read(DEFAULT_FILE) if DEFAULT_FILE.is_file() else {})
+    for flag, value in flags.items():
+        if value is None:
+            continue
+        if flag not in FLAGS:
+            raise InputError(f"unknown option {flag!r}: {did_you_mean(flag, FLAGS)}")
+        section, field = FLAGS[flag]
+        values.setdefault(section, {})[field] = _parted(value) if flag in LISTS else value
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_first_problem(error, file)) from error
+
+
+def _parted(value: Any) -> Any:
+    """Split ``"a, b"`` at its commas; anything else is a list already."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else tuple(value)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"the configuration {file} cannot be read ({error.strerror}); check --config.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"the configuration {file} is not YAML ({str(error).splitlines()[0]}); mend it.") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+        sections = ", ".join(Config.model_fields)
+        raise InputError(f"the configuration {file} must hold sections of options; the sections are: {sections}.")
+    return values
+
+
+def _first_problem(error: ValidationError, file: Path | None) -> str:
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"]]
+    names = {f"{section}.{field}": flag for flag, (section, field) in FLAGS.items()}
+    dotted = ".".join(path[:2])
+    flag = "--" + names[dotted].replace("_", "-") if dotted in names else dotted
+    origin = f" in {file}" if file is not None else ""
+    if problem["type"] == "extra_forbidden":
+        section = Config.model_fields.get(path[0])
+        known = section.annotation.model_fields if len(path) > 1 and section is not None else Config.model_fields  # type: ignore[union-attr]
+        return f"unknown option {dotted!r}{origin}: {did_you_mean(path[-1], known)}"
+    return f"{flag}{origin}: {problem['msg']}, not {problem['input']!r}; see --help for its values."

@@ -1,0 +1,56 @@
+"""Training, validation and test splits that keep every group's share and its share of each class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+VAL_SHARE = 0.10
+TEST_SHARE = 0.20
+
+
+def stratified_split(groups: NDArray[np.str_], labels: NDArray[np.int64], *, seed: int) -> NDArray[np.str_]:
+    """Assign about 70 % of the rows to train, 10 % to val and 20 % to test, group by group.
+
+    Within a group the held-out rows are taken evenly along the labels, so each class keeps its share to within one
+    row. A group of three rows or more occurs in all three splits.
+
+    Parameters
+    ----------
+    groups : ndarray of str, shape (rows,)
+        Name of the group of each row.
+    labels : ndarray of int, shape (rows,)
+        Class of each row.
+    seed : int
+        Seed of the shuffle within each group and class.
+
+    Returns
+    -------
+    ndarray of str, shape (rows,)
+        "train", "val" or "test".
+    """
+    generator = np.random.default_rng(seed)
+    tie_break = generator.random(len(labels))
+    split = np.full(len(labels), "train", dtype="<U5")
+    carry = {"test": 0.0, "val": 0.0}
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        rows = rows[np.lexsort((tie_break[rows], labels[rows]))]
+        size = len(rows)
+        for name, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
+            wanted = share * size + carry[name]
+            least = 1 if size >= 3 else 0
+            most = len(rows) - (1 if size >= 3 else 0)
+            count = min(max(round(wanted), least), most)
+            # What rounding gives or takes is handed to the next group, but no more than one row's worth:
+            # many small groups must not starve a large one.
+            carry[name] = float(np.clip(wanted - count, -0.5, 0.5))
+            if count:
+                taken = ((np.arange(count) + generator.random()) * len(rows) / count).astype(np.int64)
+                split[rows[taken]] = name
+                rows = np.delete(rows, taken)
+    return split

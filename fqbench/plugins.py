@@ -1,0 +1,198 @@
+"""The protocols of backends and samplers, and how plug-ins are found: by entry points alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+
+from fqbench.errors import PluginError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from fqbench.artifacts import Artifact, ExportedModel
+    from fqbench.quant.calibration import CalibrationSet
+    from fqbench.quant.scheme import Scheme
+
+BACKENDS = "fqbench.backends"
+SAMPLERS = "fqbench.calib"
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a runtime can be used on this machine; if not, why, and how to get it."""
+
+    version: str | None
+    devices: tuple[str, ...] = ()
+    reason: str = ""
+    remedy: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """True where the runtime can load artifacts."""
+        return self.version is not None and bool(self.devices)
+
+
+class Level(StrEnum):
+    """How a runtime executes a scheme (DESIGN §6)."""
+
+    NATIVE = "native"
+    PACKED = "packed"
+    SIMULATED = "simulated"
+    EMULATED = "emulated"
+    NO = "no"
+
+
+@dataclass(frozen=True)
+class Support:
+    """What a backend can do with a scheme; ``reason`` and ``nearest`` say why not, and what to ask for instead."""
+
+    level: Level
+    reason: str = ""
+    nearest: str = ""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Where a loaded model's multiply-accumulates run, read from the runtime's own optimised graph.
+
+    Attributes
+    ----------
+    integer_macs, total_macs : int
+        Multiply-accumulates of one image that run in integer kernels, and all that were counted.
+    uncounted : tuple of str
+        Operator types that multiply but that could not be counted; the share is a lower bound where there are any.
+    """
+
+    integer_macs: int
+    total_macs: int
+    uncounted: tuple[str, ...] = ()
+
+    @property
+    def integer_share(self) -> float:
+        """Share of multiply-accumulates in integer kernels, 0 to 1; NaN where nothing multiplies."""
+        return self.integer_macs / self.total_macs if self.total_macs else float("nan")
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A loaded artifact that answers."""
+
+    arithmetic: Arithmetic
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map images (N, 3, H, W) to logits (N, classes)."""
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A runtime that artifacts are made for and measured on."""
+
+    name: str
+
+    def availability(self) -> Availability:
+        """Return version and devices, or why not and how to get it."""
+        ...
+
+    def supports(self, scheme: Scheme) -> Support:
+        """Say how this runtime executes ``scheme``."""
+        ...
+
+    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+        """Write the artifact's files into ``out``; same inputs, same bytes. ``calibration`` is None where not needed."""
+        ...
+
+    def load(self, artifact: Artifact, *, threads: int, device: str) -> Session:
+        """Load an artifact that this backend wrote."""
+        ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """A strategy that chooses calibration images."""
+
+    name: str
+
+    def sample(
+        self, samples: pd.DataFrame, n: int, *, by: Sequence[str], rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Return ``n`` row positions in ``samples``; a position may repeat where a group is too small."""
+        ...
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One declared plug-in: its name, who declares it, and how to load it."""
+
+    name: str
+    origin: str
+    load: Callable[[], object]
+
+
+def declared(group: str) -> list[EntryPoint]:
+    """Return all entry points of a group, each package's own; tests replace this with entry points in memory."""
+    return list(entry_points(group=group))
+
+
+def installed(group: str) -> dict[str, list[Installed]]:
+    """Return the declared plug-ins of a group by name; a name that two packages claim keeps both."""
+    found: dict[str, dict[tuple[str, str], Installed]] = {}
+    for point in declared(group):
+        origin = point.dist.name if point.dist is not None else point.value
+        # The same distribution can be seen twice (an editable install beside its sources): that is no clash.
+        found.setdefault(point.name, {})[origin, point.value] = Installed(point.name, origin, point.load)
+    return {name: list(found[name].values()) for name in sorted(found)}
+
+
+def backend(name: str) -> Backend:
+    """Return the installed backend called ``name``.
+
+    Raises
+    ------
+    PluginError
+        No such backend, two packages that claim the name, or one that cannot be loaded.
+    """
+    return cast(Backend, _instantiate(BACKENDS, "backend", name, Backend))
+
+
+def sampler(name: str) -> Sampler:
+    """Return the installed sampler called ``name``.
+
+    Raises
+    ------
+    PluginError
+        No such sampler, two packages that claim the name, or one that cannot be loaded.
+    """
+    return cast(Sampler, _instantiate(SAMPLERS, "sampler", name, Sampler))
+
+
+def _instantiate(group: str, kind: str, name: str, protocol: type) -> object:
+    plugins = installed(group)
+    if name not in plugins:
+        hint = did_you_mean(name, plugins)
+        raise PluginError(f"unknown {kind} {name!r}: {hint} `fqbench doctor` lists what is installed.")
+    claims = plugins[name]
+    if len(claims) > 1:
+        both = " and ".join(sorted(claim.origin for claim in claims))
+        raise PluginError(f"the {kind} name {name!r} is claimed by {both}; uninstall one of them.")
+    try:
+        factory = claims[0].load()
+        plugin = factory() if callable(factory) else factory
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(
+            f"the {kind} {name!r} of {claims[0].origin} cannot be loaded ({reason}); reinstall or uninstall it."
+        ) from error
+    if not isinstance(plugin, protocol):
+        raise PluginError(
+            f"the {kind} {name!r} of {claims[0].origin} lacks parts of the {protocol.__name__} protocol; "
+            "run the conformance suite in fqbench.testing on it."
+        )
+    return plugin

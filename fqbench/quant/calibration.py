@@ -1,0 +1,123 @@
+"""The calibration set: which images a sampler chose, of which groups, and their pixels on demand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from fqbench.data.samples import Samples, group_labels
+from fqbench.errors import PluginError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from fqbench.plugins import Sampler
+
+STAGE_VERSION = 1
+CALIBRATION_SPLIT = "train"
+
+
+class ImageSource(Protocol):
+    """Anything that gives normalized pictures by row, as `fqbench.data.images.PreparedImages` does."""
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        ...
+
+    def batch(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return float32 (len(rows), 3, H, W)."""
+        ...
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Images to find ranges on.
+
+    Attributes
+    ----------
+    sampler : str
+        Name of the strategy that chose them.
+    frame : DataFrame
+        Columns ``sample_id`` and ``group``, one row an image, in the order drawn; rows may repeat.
+    images : ImageSource
+        Where the pictures are.
+    rows : ndarray of int64, shape (n,)
+        The row of each in ``images``.
+    """
+
+    sampler: str
+    frame: pd.DataFrame
+    images: ImageSource
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of images, repeats included."""
+        return len(self.rows)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the chosen sample ids and their groups, in order."""
+        text = "\n".join(f"{sample}\t{group}" for sample, group in self.frame[["sample_id", "group"]].to_numpy())
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def group_counts(self) -> dict[str, int]:
+        """Images per group, repeats included, by name of the group."""
+        counts = self.frame["group"].value_counts().sort_index()
+        return {str(group): int(count) for group, count in counts.items()}
+
+    @property
+    def repeats(self) -> dict[str, int]:
+        """Images per group that had to be drawn more than once; empty where none had to."""
+        repeated = self.frame[self.frame["sample_id"].duplicated()]["group"].value_counts().sort_index()
+        return {str(group): int(count) for group, count in repeated.items()}
+
+    def batches(self, size: int) -> Iterator[NDArray[np.float32]]:
+        """Yield the pictures in order, ``size`` at a time, float32 (<= size, 3, H, W)."""
+        for start in range(0, len(self.rows), size):
+            yield self.images.batch(self.rows[start : start + size])
+
+
+def choose(
+    samples: Samples, candidates: pd.DataFrame, sampler: Sampler, n: int, *, by: Sequence[str], seed: int
+) -> pd.DataFrame:
+    """Let a sampler choose calibration images.
+
+    Parameters
+    ----------
+    samples : Samples
+        The data set, for its name.
+    candidates : DataFrame
+        Rows to choose from: those of the training split whose pictures are readable.
+    sampler : Sampler
+        The strategy.
+    n : int
+        How many.
+    by : sequence of str
+        Sensitive features that make the groups.
+    seed : int
+        Of the sampler's generator.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``sample_id`` and ``group``, n rows in the order drawn.
+
+    Raises
+    ------
+    PluginError
+        The sampler returned something else than ``n`` valid row positions.
+    """
+    positions = np.asarray(sampler.sample(candidates, n, by=by, rng=np.random.default_rng(seed)))
+    valid = positions.shape == (n,) and positions.dtype.kind == "i" and bool(np.all((positions >= 0) & (positions < len(candidates))))
+    if not valid:
+        raise PluginError(f"the sampler {sampler.name!r} did not return {n} row positions of {samples.name}; report it to its author.")
+    chosen = candidates.iloc[positions]
+    frame = chosen[["sample_id"]].reset_index(drop=True)
+    frame["group"] = group_labels(chosen, by)
+    return frame

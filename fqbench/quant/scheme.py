@@ -1,0 +1,61 @@
+"""What to quantize, and how: the scheme that a backend is asked for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Bits = Literal[32, 8, 4, 2]
+
+
+class Method(StrEnum):
+    """How quantization parameters are found."""
+
+    NONE = "none"
+    PTQ_STATIC = "ptq_static"
+    PTQ_DYNAMIC = "ptq_dynamic"
+    QAT = "qat"
+    MIXED_PRECISION = "mixed_precision"
+
+
+class Scheme(BaseModel):
+    """A quantization scheme: weights per channel and symmetric, activations per tensor.
+
+    Attributes
+    ----------
+    method : Method
+        ``none`` keeps the model in float: FP32 is an artifact like any other.
+    bits, act_bits : int
+        Bits of weights and of activations; 32 is float.
+    range_rule : str
+        How a range comes from what was observed, for static methods.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Method = Method.PTQ_STATIC
+    bits: Bits = 8
+    act_bits: Bits = 8
+    range_rule: str = "minmax"
+
+    @classmethod
+    def float32(cls) -> Scheme:
+        """Return the scheme that quantizes nothing."""
+        return cls(method=Method.NONE, bits=32, act_bits=32, range_rule="none")
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether activation ranges have to be found on images beforehand."""
+        return self.method in {Method.PTQ_STATIC, Method.MIXED_PRECISION}
+
+    @property
+    def label(self) -> str:
+        """Short name for tables and slugs: ``fp32``, ``int8``, ``int8-dynamic``, ``int4a8-qat``."""
+        if self.method is Method.NONE:
+            return "fp32"
+        bits = f"int{self.bits}" + (f"a{self.act_bits}" if self.act_bits != self.bits else "")
+        suffix = "" if self.method is Method.PTQ_STATIC else "-" + self.method.value.removeprefix("ptq_")
+        rule = "" if self.range_rule == "minmax" or not self.needs_calibration else f"-{self.range_rule}"
+        return bits + suffix + rule

@@ -1,0 +1,90 @@
+"""Export: a checkpoint, or the user's own ONNX file, becomes the FP32 model that all artifacts are made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from fqbench.artifacts import ExportedModel
+from fqbench.config import Preprocessing
+from fqbench.errors import InputError
+from fqbench.models import export as exporting
+from fqbench.models import zoo
+from fqbench.models.train import CHECKPOINT, load_checkpoint
+from fqbench.stages.prepare import prepare
+from fqbench.stages.read import read
+from fqbench.stages.run import Run
+from fqbench.stages.train import train
+from fqbench.workspace import Entry, Recipe
+
+PARITY_IMAGES = 8
+
+
+def export(run: Run) -> ExportedModel:
+    """Return the configured model as ONNX, training or adopting it where it is not there yet.
+
+    Raises
+    ------
+    InputError
+        The user's ONNX has another input or output than a classifier of these data.
+    DataError
+        The exported graph answers differently from torch.
+    """
+    return run.once("model", lambda: open_model(_adopt(run) if run.config.model.onnx else _export(run)))
+
+
+def open_model(entry: Entry) -> ExportedModel:
+    """Open a model that this stage wrote."""
+    path = entry.file(exporting.MODEL)
+    preprocessing, classes = exporting.read_preprocessing(path)
+    return ExportedModel(entry.id, entry.details["model"], path, entry.digest, classes, preprocessing)
+
+
+def _export(run: Run) -> Entry:
+    checkpoint = train(run)
+    preprocessing = Preprocessing.model_validate(checkpoint.details["preprocessing"])
+    classes = checkpoint.details["classes"]
+    name = run.config.model.name
+    recipe = Recipe(
+        kind="models",
+        slug=name,
+        version=exporting.STAGE_VERSION,
+        determined_by={"checkpoint": checkpoint.digest, "model": name, "preprocessing": checkpoint.details["preprocessing"]},
+        inputs={"checkpoint": checkpoint.id},
+    )
+
+    def build(out: Path) -> Mapping[str, object]:
+        network = zoo.build(zoo.find(name), classes=len(classes), size=preprocessing.size)
+        network = load_checkpoint(network, checkpoint.file(CHECKPOINT))
+        store = prepare(run, preprocessing)
+        _frame, rows = store.readable(read(run).split("val"))
+        facts = exporting.export(network, store.images.batch(rows[:PARITY_IMAGES]), preprocessing, classes, out)
+        run.reporter.say(f"ONNX agrees with torch to {facts['parity_max_abs']:.1e} on {facts['parity_images']} images")
+        return {"model": name, **facts}
+
+    return run.produce(recipe, build, f"exporting {name} to ONNX")
+
+
+def _adopt(run: Run) -> Entry:
+    path = run.config.model.onnx
+    if path is None or not path.is_file():
+        raise InputError(f"no ONNX file {path}; check --onnx.")
+    asked, classes = run.config.preprocessing, read(run).classes
+    recipe = Recipe(
+        kind="models",
+        slug=path.stem,
+        version=exporting.STAGE_VERSION,
+        determined_by={
+            "onnx": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "preprocessing": asked.model_dump(mode="json"),
+            "classes": list(classes),
+        },
+        inputs={},
+    )
+
+    def build(out: Path) -> Mapping[str, object]:
+        _preprocessing, facts = exporting.adopt(path, asked, classes, out)
+        return {"model": path.stem, **facts}
+
+    return run.produce(recipe, build, f"adopting {path}")

@@ -1,0 +1,118 @@
+"""Predict: an artifact's answers on a split, with the runtime's version and the CPU's features beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fqbench import plugins, predict
+from fqbench.artifacts import Artifact
+from fqbench.errors import UnavailableError
+from fqbench.machine import this_machine, usable_cores
+from fqbench.plugins import Arithmetic, Backend
+from fqbench.predict import PREDICTIONS, Predictions, read_predictions
+from fqbench.stages.prepare import prepare
+from fqbench.stages.quantize import model_of
+from fqbench.stages.read import read, read_entry
+from fqbench.stages.run import Run
+from fqbench.workspace import Entry, Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An artifact's predictions on a split, beside the rows of the table that they belong to."""
+
+    artifact: Artifact
+    frame: pd.DataFrame
+    predictions: Predictions
+    entry: Entry
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Where the multiply-accumulates ran when it answered."""
+        facts = self.entry.details["arithmetic"]
+        return Arithmetic(facts["integer_macs"], facts["total_macs"], tuple(facts["uncounted"]))
+
+
+def predict_split(run: Run, artifact: Artifact) -> Answered:
+    """Return the artifact's predictions on the configured split, running it where there are none.
+
+    Raises
+    ------
+    UnavailableError
+        The artifact's runtime is not available here.
+    DataError
+        The runtime answers NaN.
+    """
+    asked, machine = run.config.eval, this_machine()
+    store = prepare(run, model_of(run.workspace, artifact).preprocessing)
+    frame, rows = store.readable(read(run).split(asked.split))
+    backend = usable(plugins.backend(artifact.backend))
+    threads = asked.threads or usable_cores()
+    recipe = Recipe(
+        kind="predictions",
+        slug=f"{artifact.id.rpartition('-')[0]}-{asked.split}",
+        version=predict.STAGE_VERSION,
+        determined_by={
+            "artifact": artifact.digest,
+            "backend": artifact.backend,
+            "runtime": backend.availability().version,
+            "device": run.config.bench.device,
+            "cpu_features": list(machine.features),
+            "samples": read_entry(run).digest,
+            "prepared": store.entry.digest,
+            "preprocessing": store.images.preprocessing.model_dump(mode="json"),
+            "split": asked.split,
+            "threads": threads,
+            "batch_size": asked.batch_size,
+        },
+        inputs={"artifact": artifact.id, "samples": read_entry(run).id, "prepared": store.entry.id},
+    )
+
+    def build(out: Path) -> Mapping[str, object]:
+        session = backend.load(artifact, threads=threads, device=run.config.bench.device)
+        answers = predict.predict(
+            session,
+            store.images,
+            rows,
+            batch_size=asked.batch_size,
+            what=f"predicting {artifact.label}",
+            reporter=run.reporter,
+        )
+        predict.write_predictions(answers, out / PREDICTIONS)
+        arithmetic = session.arithmetic
+        return {
+            "artifact": artifact.id,
+            "images": len(rows),
+            "machine": machine.to_dict(),
+            "arithmetic": {
+                "integer_macs": arithmetic.integer_macs,
+                "total_macs": arithmetic.total_macs,
+                "uncounted": list(arithmetic.uncounted),
+            },
+        }
+
+    entry = run.produce(recipe, build, f"predicting the {asked.split} split with {artifact.label}")
+    predictions = read_predictions(entry.file(PREDICTIONS), expected=frame["sample_id"].tolist())
+    return Answered(artifact, frame, predictions, entry)
+
+
+def usable(backend: Backend) -> Backend:
+    """Return the backend if it can load artifacts here.
+
+    Raises
+    ------
+    UnavailableError
+        It cannot; the message says why, and how to get it.
+    """
+    available = backend.availability()
+    if not available.usable:
+        raise UnavailableError(f"the backend {backend.name} cannot run here: {available.reason} {available.remedy}".strip())
+    return backend

@@ -1,0 +1,92 @@
+"""Prepare: every picture decoded once, at the size of a model, into a store that all later stages share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fqbench.config import Preprocessing
+from fqbench.data import images
+from fqbench.data.images import PreparedImages
+from fqbench.data.samples import Samples
+from fqbench.errors import DataError
+from fqbench.stages.read import read, read_entry
+from fqbench.stages.run import Run
+from fqbench.workspace import Entry, Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The store of a data set for one preprocessing, and its entry in the workspace."""
+
+    images: PreparedImages
+    entry: Entry
+
+    def readable(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+        """Return those rows of ``frame`` whose pictures could be decoded, and their rows in the store."""
+        rows = self.images.rows_of(frame["sample_id"].tolist())
+        return frame[rows >= 0], rows[rows >= 0]
+
+
+def prepare(run: Run, preprocessing: Preprocessing) -> Prepared:
+    """Return the prepared store of the configured data set for one preprocessing.
+
+    Raises
+    ------
+    DataError
+        Pictures are missing, or more than 1 % cannot be decoded.
+    """
+    geometry = preprocessing.model_dump(include={"size", "crop", "interpolation"})
+    return run.once(f"prepared {preprocessing}", lambda: _prepare(run, preprocessing, geometry))
+
+
+def _prepare(run: Run, preprocessing: Preprocessing, geometry: dict[str, object]) -> Prepared:
+    samples, source = read(run), read_entry(run)
+    recipe = Recipe(
+        kind="prepared",
+        slug=f"{samples.name}-{preprocessing.size}px",
+        version=images.STAGE_VERSION,
+        determined_by={"samples": source.digest, "pictures": fingerprint(samples), **geometry},
+        inputs={"samples": source.id},
+    )
+
+    def write(out: Path) -> Mapping[str, object]:
+        return images.write_store(samples.frame, samples.root, preprocessing, out, reporter=run.reporter)
+
+    entry = run.produce(recipe, write, f"decoding {len(samples.frame)} pictures to {preprocessing.size} pixels")
+    unreadable = entry.details["unreadable"]
+    if unreadable:
+        first = ", ".join(entry.details["unreadable_first"][:3])
+        run.reporter.say(f"{unreadable} picture(s) cannot be decoded and are left out: {first}; see {entry.path}")
+    return Prepared(images.open_store(entry.path, preprocessing), entry)
+
+
+def fingerprint(samples: Samples) -> str:
+    """Return SHA-256 over path, size and time of change of every picture: a replaced picture is decoded again.
+
+    Raises
+    ------
+    DataError
+        Pictures are no longer there.
+    """
+    digest, missing = hashlib.sha256(), []
+    for path in samples.frame["path"]:
+        try:
+            status = (samples.root / path).stat()
+        except FileNotFoundError:
+            missing.append(path)
+            continue
+        digest.update(f"{path}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
+    if missing:
+        names = ", ".join(missing[:3])
+        raise DataError(f"{len(missing)} picture(s) of {samples.name} are missing in {samples.root}: {names}; bring them back.")
+    return digest.hexdigest()

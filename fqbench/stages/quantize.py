@@ -1,0 +1,135 @@
+"""Quantize: the FP32 model, a scheme and a calibration set become a runtime's own artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fqbench import plugins
+from fqbench.artifacts import Artifact, ExportedModel
+from fqbench.errors import SchemeNotSupported, UnavailableError
+from fqbench.plugins import Backend, Level
+from fqbench.quant.calibration import CalibrationSet
+from fqbench.quant.scheme import Scheme
+from fqbench.stages.export import export, open_model
+from fqbench.stages.run import Run
+from fqbench.stages.sample import sample
+from fqbench.workspace import Entry, Recipe, Workspace
+
+STAGE_VERSION = 1
+
+
+def quantize(run: Run) -> Artifact:
+    """Return the configured artifact, making whatever is missing on the way to it.
+
+    Raises
+    ------
+    PluginError
+        No such backend or sampler; checked before any work.
+    SchemeNotSupported
+        The backend cannot run the scheme; likewise.
+    UnavailableError
+        The backend cannot write artifacts on this machine.
+    """
+    asked = run.config.quantize
+    scheme = _scheme(run)
+    backend = plugins.backend(asked.backend)
+    if scheme.needs_calibration:
+        plugins.sampler(asked.calib)
+    _check(backend, scheme)
+    model = export(run)
+    chosen = sample(run, model) if scheme.needs_calibration else None
+    return _artifact(run, backend, scheme, model, chosen)
+
+
+def reference(run: Run, backend: str | None = None) -> Artifact:
+    """Return the FP32 artifact of the configured model, on a backend (by default the configured one)."""
+    name = backend or run.config.quantize.backend
+    return quantize(run.with_options("quantize", backend=name, method="none", bits=32, act_bits=32))
+
+
+def artifacts(workspace: Workspace, model_id: str | None = None) -> list[Artifact]:
+    """Return the finished artifacts, of one model or of all, FP32 first."""
+    found = [open_artifact(entry) for entry in workspace.entries("artifacts")]
+    mine = [artifact for artifact in found if model_id is None or artifact.model_id == model_id]
+    return sorted(mine, key=lambda artifact: artifact.scheme.label != "fp32")
+
+
+def open_artifact(entry: Entry) -> Artifact:
+    """Open an artifact that this stage wrote."""
+    facts = entry.details
+    return Artifact(
+        backend=facts["backend"],
+        scheme=Scheme.model_validate(facts["scheme"]),
+        root=entry.path,
+        files=tuple(facts["files"]),
+        details=facts["backend_details"],
+        id=entry.id,
+        digest=entry.digest,
+        sampler=facts["sampler"],
+        model_id=entry.manifest.inputs["model"],
+        model_digest=facts["model_digest"],
+    )
+
+
+def model_of(workspace: Workspace, artifact: Artifact) -> ExportedModel:
+    """Return the FP32 model that an artifact was made of."""
+    return open_model(workspace.get(artifact.model_id, "models"))
+
+
+def _scheme(run: Run) -> Scheme:
+    asked = run.config.quantize
+    if asked.method == "none" or asked.bits == 32:
+        return Scheme.float32()
+    rule = asked.range_rule if asked.method in {"ptq_static", "mixed_precision"} else "none"
+    return Scheme.model_validate(
+        {"method": asked.method, "bits": asked.bits, "act_bits": asked.act_bits, "range_rule": rule}
+    )
+
+
+def _check(backend: Backend, scheme: Scheme) -> None:
+    support = backend.supports(scheme)
+    if support.level is Level.NO:
+        hint = f"try {support.nearest}" if support.nearest else "`fqbench doctor` lists what each backend runs"
+        raise SchemeNotSupported(f"{backend.name} cannot run {scheme.label}: {support.reason}; {hint}.")
+    available = backend.availability()
+    if available.version is None:
+        raise UnavailableError(f"the backend {backend.name} is not available here: {available.reason} {available.remedy}")
+
+
+def _artifact(
+    run: Run, backend: Backend, scheme: Scheme, model: ExportedModel, chosen: tuple[CalibrationSet, Entry] | None
+) -> Artifact:
+    calibration, entry = chosen if chosen is not None else (None, None)
+    sampler = calibration.sampler if calibration is not None else ""
+    recipe = Recipe(
+        kind="artifacts",
+        slug="-".join(part for part in (model.name, backend.name, scheme.label, sampler) if part),
+        version=STAGE_VERSION,
+        determined_by={
+            "model": model.digest,
+            "backend": backend.name,
+            "backend_version": backend.availability().version,
+            "scheme": scheme.model_dump(mode="json"),
+            "calibration": entry.digest if entry is not None else None,
+            "prepared": entry.manifest.determined_by["prepared"] if entry is not None else None,
+        },
+        inputs={"model": model.id} | ({"calibration": entry.id} if entry is not None else {}),
+    )
+
+    def build(out: Path) -> Mapping[str, Any]:
+        made = backend.quantize(model, scheme, calibration, out)
+        return {
+            "backend": backend.name,
+            "scheme": scheme.model_dump(mode="json"),
+            "files": list(made.files),
+            "sampler": sampler,
+            "support": backend.supports(scheme).level.value,
+            "model_digest": model.digest,
+            "groups": calibration.group_counts if calibration is not None else {},
+            "backend_details": dict(made.details),
+        }
+
+    label = f"{scheme.label}/{sampler}" if sampler else scheme.label
+    return open_artifact(run.produce(recipe, build, f"quantizing {model.name} for {backend.name}: {label}"))

@@ -1,0 +1,72 @@
+"""Sample: which images, of which groups, the ranges are found on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fqbench import plugins
+from fqbench.artifacts import ExportedModel
+from fqbench.quant import calibration
+from fqbench.quant.calibration import CALIBRATION_SPLIT, CalibrationSet
+from fqbench.stages.prepare import prepare
+from fqbench.stages.read import read, read_entry
+from fqbench.stages.run import Run
+from fqbench.workspace import Entry, Recipe
+
+TABLE = "calibration.parquet"
+
+
+def sample(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:
+    """Return the configured calibration set, and its entry in the workspace.
+
+    Raises
+    ------
+    PluginError
+        No such sampler.
+    DataError
+        Too few images.
+    """
+    import pandas as pd
+
+    asked = run.config.quantize
+    sampler = plugins.sampler(asked.calib)
+    samples, store = read(run), prepare(run, model.preprocessing)
+    by = samples.features(asked.calib_by)
+    recipe = Recipe(
+        kind="calibrations",
+        slug=f"{sampler.name}-{asked.calib_n}",
+        version=calibration.STAGE_VERSION,
+        determined_by={
+            "samples": read_entry(run).digest,
+            "prepared": store.entry.digest,
+            "sampler": sampler.name,
+            "n": asked.calib_n,
+            "by": list(by),
+            "seed": asked.calib_seed,
+        },
+        inputs={"samples": read_entry(run).id, "prepared": store.entry.id},
+    )
+
+    def build(out: Path) -> Mapping[str, object]:
+        candidates, _rows = store.readable(samples.split(CALIBRATION_SPLIT))
+        frame = calibration.choose(samples, candidates, sampler, asked.calib_n, by=by, seed=asked.calib_seed)
+        frame.to_parquet(out / TABLE, index=False)
+        chosen = _set(frame)
+        _tell_repeats(run, chosen)
+        return {"sampler": sampler.name, "by": list(by), "groups": chosen.group_counts, "repeats": chosen.repeats}
+
+    def _set(frame: pd.DataFrame) -> CalibrationSet:
+        rows = store.images.rows_of(np.asarray(frame["sample_id"], dtype=np.str_))
+        return CalibrationSet(sampler.name, frame, store.images, rows)
+
+    entry = run.produce(recipe, build, f"choosing {asked.calib_n} calibration images ({sampler.name})")
+    return _set(pd.read_parquet(entry.file(TABLE))), entry
+
+
+def _tell_repeats(run: Run, chosen: CalibrationSet) -> None:
+    if chosen.repeats:
+        groups = ", ".join(f"{group} ({count} repeats)" for group, count in chosen.repeats.items())
+        run.reporter.say(f"too few images for equal counts, so some are drawn again: {groups}")

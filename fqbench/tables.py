@@ -1,0 +1,117 @@
+"""How entries, manifests and the state of the machine are printed for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fqbench.terminal import print_json, stdout
+
+if TYPE_CHECKING:
+    from fqbench.data.samples import Samples
+    from fqbench.doctor import Health
+    from fqbench.workspace import Entry
+
+
+def print_entry(entry: Entry, *, as_json: bool) -> None:
+    """Print what a stage made: its id and where it lies."""
+    if as_json:
+        print_json({"id": entry.id, "kind": entry.manifest.kind, "path": str(entry.path), "details": entry.details})
+        return
+    stdout().print(f"{entry.manifest.kind}/{entry.id}", style="bold", highlight=False)
+    stdout().print(f"  {entry.path}", highlight=False, soft_wrap=True)
+    for name, value in entry.details.items():
+        if isinstance(value, (str, int, float)) and value != "":
+            stdout().print(f"  {name}: {value}", highlight=False, markup=False)
+
+
+def print_entries(entries: Sequence[Entry], *, as_json: bool) -> None:
+    """Print a table of entries: id, kind, when, seconds, bytes."""
+    if as_json:
+        print_json([entry.manifest.model_dump(mode="json", exclude={"files", "config"}) for entry in entries])
+        return
+    if not entries:
+        stdout().print("nothing here yet; `fqbench quantize` makes everything up to an artifact.")
+        return
+    table = _table("kind", "id", "created (UTC)", ("seconds", "right"), ("MB", "right"))
+    for entry in entries:
+        size = sum(record.size for record in entry.manifest.files.values())
+        created = entry.manifest.created[:19].replace("T", " ")
+        table.add_row(entry.manifest.kind, entry.id, created, f"{entry.manifest.seconds:.1f}", f"{size / 1e6:.1f}")
+    stdout().print(table)
+
+
+def print_manifest(entry: Entry, *, as_json: bool) -> None:
+    """Print one entry's manifest; long lists of files are shortened for people."""
+    manifest = entry.manifest
+    if as_json:
+        print_json({**manifest.model_dump(mode="json"), "path": str(entry.path)})
+        return
+    out = stdout()
+    out.print(f"{manifest.kind}/{manifest.id}", style="bold", highlight=False)
+    out.print(f"  path: {entry.path}", highlight=False, soft_wrap=True)
+    out.print(f"  made: {manifest.created} in {manifest.seconds:.1f} s by: {manifest.command}", highlight=False, soft_wrap=True)
+    out.print(f"  digest: {manifest.digest}", highlight=False)
+    sections: dict[str, dict[str, Any]] = {
+        "inputs": manifest.inputs,
+        "determined by": manifest.determined_by,
+        "details": manifest.details,
+        "versions": manifest.versions,
+        "files": {name: f"{record.size} bytes, sha256 {record.sha256[:16]}" for name, record in manifest.files.items()},
+    }
+    for title, values in sections.items():
+        if not values:
+            continue
+        out.print(f"{title}:", style="bold", highlight=False)
+        for name, value in list(values.items())[:20]:
+            out.print(f"  {name}: {_short(value)}", highlight=False, markup=False, soft_wrap=True)
+        if len(values) > 20:
+            out.print(f"  ... and {len(values) - 20} more (--json shows all)", highlight=False)
+
+
+def print_health(health: Health, *, as_json: bool) -> None:
+    """Print what runs on this machine, what is missing and how to get it."""
+    if as_json:
+        print_json(health.to_dict())
+        return
+    out, machine = stdout(), health.machine
+    features = ", ".join(machine.features) or "none of those that INT8 depends on"
+    out.print(f"machine: {machine.cpu}, {machine.cores} cores, {machine.memory / 2**30:.0f} GiB, {machine.system}", highlight=False)
+    out.print(f"CPU features: {features}", highlight=False)
+    out.print(f"workspace: {health.workspace}", highlight=False, soft_wrap=True)
+    table = _table("plug-in", "name", "from", "state", "next step")
+    for plugin in health.plugins:
+        table.add_row(plugin.kind, plugin.name, plugin.origin, plugin.state, plugin.remedy)
+    out.print(table)
+    libraries = _table("library", "version", "for", "next step")
+    for library in health.libraries:
+        libraries.add_row(library.name, library.version or "missing", library.purpose, library.remedy)
+    out.print(libraries)
+
+
+def print_preview(rows: Sequence[tuple[str, int]], out: Path, samples: Samples) -> None:
+    """Print which groups a contact sheet shows, and where it is."""
+    table = _table("group", ("images", "right"))
+    for group, count in rows:
+        table.add_row(group, str(count))
+    stdout().print(table)
+    stdout().print(f"wrote {out}", highlight=False, soft_wrap=True)
+    if samples.notice:
+        stdout().print(samples.notice, style="italic", highlight=False)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _table(*columns: str | tuple[str, Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        name, justify = (column, "left") if isinstance(column, str) else column
+        table.add_column(name, justify=justify, overflow="fold")
+    return table
