@@ -100,7 +100,9 @@ class OnnxRuntimeBackend:
         if provider is None:
             raise InputError(f"{self.name} knows no device {device!r}; choose one of: {', '.join(PROVIDERS)}.")
         if provider not in ort.get_available_providers():
-            raise UnavailableError(f"this ONNX Runtime has no {provider}; install the build for {device}, or use --device cpu.")
+            raise UnavailableError(
+                f"this ONNX Runtime has no {provider}; install the build for {device}, or use --device cpu."
+            )
         session = ort.InferenceSession(artifact.main_file, _session_options(threads), providers=[provider])
         shape = tuple(artifact.details["input_shape"])
         return OnnxRuntimeSession(session, measure_arithmetic(artifact.main_file, provider, shape))
@@ -158,7 +160,11 @@ def _quantize_dynamic(model: Path, out: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
-        str(model), str(out), op_types_to_quantize=list(DYNAMIC_OPERATORS), per_channel=True, weight_type=QuantType.QInt8
+        str(model),
+        str(out),
+        op_types_to_quantize=list(DYNAMIC_OPERATORS),
+        per_channel=True,
+        weight_type=QuantType.QInt8,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where ONNX Runtime runs the multiply-accumulates of a model, read from its own optimised graph and one profiled run."""
+"""Where ONNX Runtime runs multiply-accumulates, read from its own optimised graph and one profiled run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,17 @@ INTEGER_MATMUL = frozenset(
 NBITS_MATMUL = frozenset({"MatMulNBits"})
 # They multiply too, but their cost is not a product of the shapes seen outside; never passed over in silence.
 OPAQUE = frozenset(
-    {"Attention", "QAttention", "MultiHeadAttention", "GroupQueryAttention", "PackedAttention", "Einsum", "LSTM", "GRU", "RNN"}
+    {
+        "Attention",
+        "QAttention",
+        "MultiHeadAttention",
+        "GroupQueryAttention",
+        "PackedAttention",
+        "Einsum",
+        "LSTM",
+        "GRU",
+        "RNN",
+    }
 )
 INTEGER_ACCURACY_LEVEL = 4  # MatMulNBits quantizes its activations to 8 bits and multiplies integers at this level
 
@@ -52,7 +62,9 @@ def measure_arithmetic(model: Path, provider: str, input_shape: tuple[int, ...])
 
     with tempfile.TemporaryDirectory(prefix="fqbench-arithmetic-") as scratch:
         options = ort.SessionOptions()
-        options.log_severity_level = 4  # it warns that a graph optimised for this CPU belongs to this CPU: it is not kept
+        options.log_severity_level = (
+            4  # it warns that a graph optimised for this CPU belongs to this CPU: it is not kept
+        )
         options.optimized_model_filepath = str(Path(scratch) / "optimized.onnx")
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(scratch) / "profile")
@@ -132,4 +144,3 @@ def _shapes(events: list[dict[str, Any]]) -> dict[str, tuple[list[int], list[int
 
 def _attribute(node: NodeProto, name: str, default: int) -> int:
     return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)
-

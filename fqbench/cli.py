@@ -21,7 +21,7 @@ INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of fqbench, none of t
 
 app = typer.Typer(
     name="fqbench",
-    help="Quantize image classifiers for the runtime that ships them; measure its speed, and whom it now fails more often.",
+    help="Quantize image classifiers for the runtime that ships them; measure its speed, and whom it now fails.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,7 +31,9 @@ data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True, rich_mar
 app.add_typer(data_app, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Artifacts (default: all of the configured model).")]
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Artifacts (default: all of the configured model).")
+]
 
 reporting = {"reporter": TerminalReporter}
 
@@ -40,7 +42,9 @@ reporting = {"reporter": TerminalReporter}
 @asks("data", "bench", "eval", **reporting)
 def demo(
     run: Run,
-    debug: Annotated[bool, typer.Option("--debug", help="Smaller data and shorter training: seconds, not minutes.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Smaller data and shorter training: seconds, not minutes.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the whole main job on the embedded data set.
@@ -49,7 +53,7 @@ def demo(
     and prints what that does to each group and to the speed. Example: fqbench demo
     """
     from fqbench.demo import run_demo
-    from fqbench.tables import print_evaluation, print_latency
+    from fqbench.result_tables import print_evaluation, print_latency
 
     result = run_demo(run, debug=debug)
     if as_json:
@@ -103,11 +107,12 @@ def quantize(run: Run, as_json: Json = False) -> None:
 def evaluate(run: Run, ids: Ids = None, as_json: Json = False) -> None:
     """Report, group by group, what each artifact gets right, beside FP32.
 
-    Without IDs: all artifacts of the configured model, the configured one among them. Example: fqbench eval --by skin_tone
+    Without IDs: all artifacts of the configured model, the configured one among them.
+    Example: fqbench eval --by skin_tone
     """
     from fqbench.stages.evaluate import evaluate as evaluate_stage
     from fqbench.stages.select import subjects
-    from fqbench.tables import print_evaluation
+    from fqbench.result_tables import print_evaluation
 
     evaluation = evaluate_stage(run, subjects(run, ids))
     print_json(evaluation.to_dict()) if as_json else print_evaluation(evaluation)
@@ -127,7 +132,7 @@ def bench(
     """
     from fqbench.stages.bench import bench as bench_stage
     from fqbench.stages.select import subjects
-    from fqbench.tables import print_latency
+    from fqbench.result_tables import print_latency
 
     report = bench_stage(run, subjects(run, ids), again=again)
     print_json(report.to_dict()) if as_json else print_latency(report)

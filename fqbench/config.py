@@ -214,7 +214,9 @@ def configure(file: Path | None = None, **flags: Any) -> Config:
     InputError
         A file that is missing or no YAML, an unknown name, or a value out of its range.
     """
-    values = _read(file) if file is not None else (_read(DEFAULT_FILE) if DEFAULT_FILE.is_file() else {})
+    if file is None and DEFAULT_FILE.is_file():
+        file = DEFAULT_FILE
+    values = _read(file) if file is not None else {}
     for flag, value in flags.items():
         if value is None:
             continue
@@ -225,7 +227,7 @@ def configure(file: Path | None = None, **flags: Any) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError(_first_problem(error, file)) from error
+        raise InputError(_first_problem(error, file, flags)) from error
 
 
 def _parted(value: Any) -> Any:
@@ -250,13 +252,14 @@ def _read(file: Path) -> dict[str, Any]:
     return values
 
 
-def _first_problem(error: ValidationError, file: Path | None) -> str:
+def _first_problem(error: ValidationError, file: Path | None, flags: Mapping[str, Any]) -> str:
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]
     names = {f"{section}.{field}": flag for flag, (section, field) in FLAGS.items()}
     dotted = ".".join(path[:2])
     flag = "--" + names[dotted].replace("_", "-") if dotted in names else dotted
-    origin = f" in {file}" if file is not None else ""
+    given_as_flag = flags.get(names.get(dotted, "")) is not None
+    origin = f" in {file}" if file is not None and not given_as_flag else ""
     if problem["type"] == "extra_forbidden":
         section = Config.model_fields.get(path[0])
         known = section.annotation.model_fields if len(path) > 1 and section is not None else Config.model_fields  # type: ignore[union-attr]

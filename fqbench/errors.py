@@ -1,4 +1,4 @@
-"""Every error that a user can cause or meet, and the exit code of each (one sentence: the thing, the reason, the next step)."""
+"""Every error that a user can meet, and its exit code; a message names the thing, the reason and the next step."""
 
 from __future__ import annotations
 

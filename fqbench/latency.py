@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from fqbench.plugins import Session
 
+__all__ = ["LatencyReport", "Subject", "measure"]
+
 # Of the largest expected logit. Another batch size may sum floats in another order; that can tip one 8-bit activation
 # over to its neighbour, which is seen in the logits. More than this is another computation.
 TOLERANCE = 0.01
@@ -107,12 +109,12 @@ def measure(
     Raises
     ------
     InputError
-        No subjects, two of one id, an unknown reference, or fewer images than one batch.
+        No subjects, two of one id, an unknown reference, no rounds, or fewer images than one batch.
     DataError
         Expected logits for another number of images.
     """
     reporter = reporter or Silent()
-    _check(subjects, images, batch, reference)
+    _check(subjects, images, batch, rounds, reference)
     inputs = [images[start : start + batch] for start in range(0, len(images) - batch + 1, batch)]
     state = conditions(clock)
     stopwatch = _Stopwatch(subjects, inputs, np.random.default_rng(seed), clock)
@@ -123,17 +125,17 @@ def measure(
             reporter.say(f"WARNING: {subject.label} is not steady after {MOST_WARMUPS} runs; do not trust its times")
         reporter.say(f"measuring at least {rounds} rounds and {seconds:g} s")
         elapsed = stopwatch.go(rounds, seconds)
-    times = np.array([[run.nanoseconds for run in stopwatch.measured[subject.id]] for subject in subjects], np.int64)
+    times = stopwatch.times()
     row = [subject.id for subject in subjects].index(reference) if reference is not None else None
     figures = round_figures(times, batch=batch, reference=row, confidence=confidence, replicates=replicates, seed=seed)
-    measured = tuple(
+    described = [
         _describe(
             subject, stopwatch, own_times, own_figures, confidence=confidence, state=state, steady=subject.id in steady
         )
         for subject, own_times, own_figures in zip(subjects, times, figures, strict=True)
-    )
+    ]
     return LatencyReport(
-        subjects=measured,
+        subjects=tuple(described),
         reference=reference,
         batch=batch,
         rounds=times.shape[1],
@@ -146,7 +148,9 @@ def measure(
     )
 
 
-def _check(subjects: Sequence[Subject], images: NDArray[np.float32], batch: int, reference: str | None) -> None:
+def _check(
+    subjects: Sequence[Subject], images: NDArray[np.float32], batch: int, rounds: int, reference: str | None
+) -> None:
     ids = [subject.id for subject in subjects]
     if not ids:
         raise InputError("there is nothing to measure: name at least one artifact.")
@@ -157,6 +161,8 @@ def _check(subjects: Sequence[Subject], images: NDArray[np.float32], batch: int,
         raise InputError(f"the reference {reference!r} is not among the subjects: {did_you_mean(reference, ids)}")
     if not 1 <= batch <= len(images):
         raise InputError(f"a batch of {batch} cannot be made of {len(images)} image(s); lower --batch.")
+    if rounds < 1:
+        raise InputError(f"{rounds} rounds measure nothing; raise --rounds.")
     for subject in subjects:
         if subject.expected is not None and len(subject.expected) != len(images):
             raise DataError(
@@ -231,6 +237,10 @@ class _Stopwatch:
             elapsed = self.clock() - start
         return elapsed
 
+    def times(self) -> NDArray[np.int64]:
+        """Return nanoseconds of the measured rounds (subjects, rounds)."""
+        return np.array([[run.nanoseconds for run in self.measured[subject.id]] for subject in self.subjects], np.int64)
+
     def _round(self, number: int, runs: dict[str, list[Run]], *, warmup: bool) -> None:
         which = number % len(self.inputs)
         images = self.inputs[which]
@@ -280,7 +290,8 @@ def _describe(
     if answers is not None and not answers.same:
         text = (
             f"answers under the clock differ from predict's by up to {answers.largest_difference:.3g}, and in "
-            f"{answers.disagreement:.1%} of the labels: what was timed is not what was evaluated."
+            f"{answers.disagreement:.1%} of the labels: what was timed is not what was evaluated (where scales "
+            "depend on the batch, as in dynamic schemes, evaluate and time at one batch size)."
         )
         marks = (Mark(Doubt.DIFFERENT_ANSWERS, text), *marks)
     return SubjectLatency(

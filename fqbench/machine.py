@@ -12,7 +12,18 @@ from pathlib import Path
 LIBRARIES = ("fqbench", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "pillow", "scipy", "fairlearn")
 LIBRARIES_OF_EXTRAS = ("torch", "torchvision", "timm", "accelerate", "onnxscript")
 # The instructions that decide whether INT8 is fast, and whether its 16-bit sums can saturate.
-FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "sve")
+FEATURES = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+    "sve",
+)
 
 
 @dataclass(frozen=True)

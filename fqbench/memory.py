@@ -69,18 +69,7 @@ def peak_memory(
     PeakMemory
         Without figures, and with the reason, where the child process failed: a latency report does without.
     """
-    question = {
-        "artifact": {
-            "backend": artifact.backend,
-            "scheme": artifact.scheme.model_dump(mode="json"),
-            "root": str(artifact.root.absolute()),
-            "files": list(artifact.files),
-            "details": dict(artifact.details),
-        },
-        "shape": [batch, *input_shape],
-        "threads": threads,
-        "device": device,
-    }
+    question = _question(artifact, [batch, *input_shape], threads, device)
     # The child finds the same plug-ins, also those on a path that only this process knows.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
@@ -100,6 +89,21 @@ def peak_memory(
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError, TypeError) as error:
         return PeakMemory(None, None, f"{type(error).__name__}: {error}")
     return PeakMemory(answer["peak"], answer["before"], answer["reason"])
+
+
+def _question(artifact: Artifact, shape: list[int], threads: int, device: str) -> dict[str, Any]:
+    return {
+        "artifact": {
+            "backend": artifact.backend,
+            "scheme": artifact.scheme.model_dump(mode="json"),
+            "root": str(artifact.root.absolute()),
+            "files": list(artifact.files),
+            "details": dict(artifact.details),
+        },
+        "shape": shape,
+        "threads": threads,
+        "device": device,
+    }
 
 
 def _answer(question: dict[str, Any]) -> PeakMemory:

@@ -36,16 +36,22 @@ def asks(*sections: str, reporter: Callable[[], Reporter]) -> Callable[[Callable
     """
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
-        own = [parameter for name, parameter in inspect.signature(verb, eval_str=True).parameters.items() if name != "run"]
+        own = [
+            parameter for name, parameter in inspect.signature(verb, eval_str=True).parameters.items() if name != "run"
+        ]
         flags = [name for name, (section, _field) in FLAGS.items() if section in sections]
 
         @functools.wraps(verb)
-        def call(config: Path | None, workspace: Path | None, traceback: bool, **given: Any) -> None:  # noqa: ARG001, FBT001
+        def call(config: Path | None, workspace: Path | None, traceback: bool, **given: Any) -> None:  # noqa: ARG001
             merged = configure(config, **{name: given.pop(name) for name in flags})
             told = reporter()
             verb(run=Run(merged, Workspace(workspace, told), told), **given)
 
-        common = [_parameter("config", CONFIG), _parameter("workspace", WORKSPACE), _parameter("traceback", TRACEBACK, False)]
+        common = [
+            _parameter("config", CONFIG),
+            _parameter("workspace", WORKSPACE),
+            _parameter("traceback", TRACEBACK, False),
+        ]
         signature = inspect.Signature([*own, *(_flag(name) for name in flags), *common])
         call.__signature__ = signature  # type: ignore[attr-defined]
         call.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
@@ -65,7 +71,9 @@ def _flag(name: str) -> inspect.Parameter:
     text = info.description or ""
     if info.default is not None and "(default" not in text:
         text += f" [default: {info.default}]"
-    option = typer.Option("--" + name.replace("_", "-"), help=text, show_default=False, metavar=_metavar(name, info.annotation))
+    option = typer.Option(
+        "--" + name.replace("_", "-"), help=text, show_default=False, metavar=_metavar(name, info.annotation)
+    )
     return _parameter(name, Annotated[_plain(name, info.annotation) | None, option])
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fqbench.terminal import print_json, stdout
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from fqbench.data.samples import Samples
     from fqbench.doctor import Health
     from fqbench.workspace import Entry
@@ -34,7 +36,7 @@ def print_entries(entries: Sequence[Entry], *, as_json: bool) -> None:
     if not entries:
         stdout().print("nothing here yet; `fqbench quantize` makes everything up to an artifact.")
         return
-    table = _table("kind", "id", "created (UTC)", ("seconds", "right"), ("MB", "right"))
+    table = make_table("kind", "id", "created (UTC)", ">seconds", ">MB")
     for entry in entries:
         size = sum(record.size for record in entry.manifest.files.values())
         created = entry.manifest.created[:19].replace("T", " ")
@@ -51,7 +53,11 @@ def print_manifest(entry: Entry, *, as_json: bool) -> None:
     out = stdout()
     out.print(f"{manifest.kind}/{manifest.id}", style="bold", highlight=False)
     out.print(f"  path: {entry.path}", highlight=False, soft_wrap=True)
-    out.print(f"  made: {manifest.created} in {manifest.seconds:.1f} s by: {manifest.command}", highlight=False, soft_wrap=True)
+    out.print(
+        f"  made: {manifest.created} in {manifest.seconds:.1f} s by: {manifest.command}",
+        highlight=False,
+        soft_wrap=True,
+    )
     out.print(f"  digest: {manifest.digest}", highlight=False)
     sections: dict[str, dict[str, Any]] = {
         "inputs": manifest.inputs,
@@ -77,14 +83,17 @@ def print_health(health: Health, *, as_json: bool) -> None:
         return
     out, machine = stdout(), health.machine
     features = ", ".join(machine.features) or "none of those that INT8 depends on"
-    out.print(f"machine: {machine.cpu}, {machine.cores} cores, {machine.memory / 2**30:.0f} GiB, {machine.system}", highlight=False)
+    out.print(
+        f"machine: {machine.cpu}, {machine.cores} cores, {machine.memory / 2**30:.0f} GiB, {machine.system}",
+        highlight=False,
+    )
     out.print(f"CPU features: {features}", highlight=False)
     out.print(f"workspace: {health.workspace}", highlight=False, soft_wrap=True)
-    table = _table("plug-in", "name", "from", "state", "next step")
+    table = make_table("plug-in", "name", "from", "state", "next step")
     for plugin in health.plugins:
         table.add_row(plugin.kind, plugin.name, plugin.origin, plugin.state, plugin.remedy)
     out.print(table)
-    libraries = _table("library", "version", "for", "next step")
+    libraries = make_table("library", "version", "for", "next step")
     for library in health.libraries:
         libraries.add_row(library.name, library.version or "missing", library.purpose, library.remedy)
     out.print(libraries)
@@ -92,7 +101,7 @@ def print_health(health: Health, *, as_json: bool) -> None:
 
 def print_preview(rows: Sequence[tuple[str, int]], out: Path, samples: Samples) -> None:
     """Print which groups a contact sheet shows, and where it is."""
-    table = _table("group", ("images", "right"))
+    table = make_table("group", ">images")
     for group, count in rows:
         table.add_row(group, str(count))
     stdout().print(table)
@@ -106,12 +115,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-def _table(*columns: str | tuple[str, Any]) -> Any:
+def make_table(*columns: str) -> Table:
+    """Return an empty table; a column whose name begins with ``>`` is aligned to the right."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        name, justify = (column, "left") if isinstance(column, str) else column
-        table.add_column(name, justify=justify, overflow="fold")
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,12 @@ MANIFEST = "manifest.json"
 ENVIRONMENT_VARIABLE = "FQBENCH_WORKSPACE"
 DEFAULT_ROOT = Path("fqbench_runs")
 MANY_FILES = 64  # beyond this, one sync of the file system is quicker than one a file
+WRITE_FAILURES = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO),
+        *(errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG),
+    }
+)
 KINDS = (
     "datasets",
     "samples",
@@ -282,10 +289,12 @@ class Workspace:
             details=details,
         )
         target = partial / MANIFEST
-        target.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        text = manifest.model_dump_json(indent=2) + "\n"
+        target.write_text(text, encoding="utf-8")
         _sync(target)
         _sync(partial)
-        return manifest
+        # Read back, so that a tuple in the details is a list on the first run as on every later one.
+        return Manifest.model_validate_json(text)
 
     @contextmanager
     def _lock(self, recipe: Recipe) -> Iterator[None]:
@@ -311,9 +320,10 @@ class Workspace:
         try:
             yield
         except OSError as error:
-            inside = error.filename is None or str(error.filename).startswith(str(self.root))
-            ancestor = error.filename is not None and str(self.root).startswith(str(error.filename))
-            if not (inside or ancestor):
+            # Pictures that are none, lost connections and missing inputs are OSErrors, too: those are the build's own.
+            place = self.root if error.filename is None else Path(str(error.filename))
+            ours = place.is_relative_to(self.root) or self.root.is_relative_to(place)
+            if error.errno not in WRITE_FAILURES or not ours:
                 raise
             raise WorkspaceError(
                 f"the workspace {self.root} cannot be written ({error.strerror or error}); "

@@ -49,7 +49,12 @@ def write_classifier(path: Path, *, classes: int = 2, batch: int | str = "batch"
     second[0], second[0, 0] = 0, 1 / 9
     head = rng.normal(0, 0.01, (8, classes)).astype(np.float32)
     head[0, 0], head[0, -1] = -3, 3
-    weights = {"first": first, "second": second, "head": head, "bias": np.linspace(1.5, -1.5, classes, dtype=np.float32)}
+    weights = {
+        "first": first,
+        "second": second,
+        "head": head,
+        "bias": np.linspace(1.5, -1.5, classes, dtype=np.float32),
+    }
     nodes = [
         helper.make_node("Conv", ["images", "first"], ["a"], pads=[1, 1, 1, 1], name="stem"),
         helper.make_node("Relu", ["a"], ["b"], name="relu"),

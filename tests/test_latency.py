@@ -128,6 +128,34 @@ def test_subjects_of_a_round_see_the_same_batch() -> None:
     assert not (seen == IMAGES[4]).all(axis=(1, 2, 3)).any(), "the odd image out makes no batch"
 
 
+def test_rounds_go_through_the_images_and_count_from_zero() -> None:
+    clock = FakeClock()
+    session = FakeSession(clock, MS)
+    report = measure([Subject("a", "a", session)], IMAGES, batch=2, rounds=7, seconds=0, clock=clock, replicates=100)
+    measured = [run for run in report["a"].runs if not run.warmup]
+    assert [run.round for run in measured] == list(range(7))
+    for number, seen in enumerate(session.seen[-7:]):
+        start = 2 * (number % 3)
+        np.testing.assert_array_equal(seen, IMAGES[start : start + 2])
+
+
+def test_clock_is_read_right_before_and_after_each_call_and_once_a_round() -> None:
+    clock = FakeClock()
+    between: list[int] = []
+
+    def note(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        between.append(clock.readings)
+        return channel_means(images)
+
+    sessions = [FakeSession(clock, MS, note), FakeSession(clock, MS, note)]
+    measure([Subject(str(i), "x", s) for i, s in enumerate(sessions)], IMAGES, rounds=10, seconds=0, clock=clock)
+    steps = np.diff(between)
+    assert len(between) == 2 * (41 + 10)
+    assert set(steps[: 2 * 41 - 1]) == {2}, "warm-ups: one reading after a call and one before the next"
+    assert set(steps[2 * 41 :: 2]) == {2}, "within a round"
+    assert set(steps[2 * 41 + 1 :: 2]) == {3}, "between rounds, the time gone by"
+
+
 def test_warm_up_ends_when_the_rate_is_steady() -> None:
     falling = [20 * MS - i * MS // 2 for i in range(30)]
     report = compare(itertools.chain(falling, itertools.repeat(5 * MS)))
@@ -300,6 +328,7 @@ def subject(name: str, **options: object) -> Subject:
         ([], {}, InputError, "nothing to measure"),
         ([subject("a"), subject("a")], {}, InputError, "a is to be measured twice"),
         ([subject("fp32")], {"reference": "fp23"}, InputError, "'fp23' is not among the subjects: did you mean 'fp32'"),
+        ([subject("a")], {"rounds": 0}, InputError, "0 rounds measure nothing"),
         ([subject("a")], {"batch": 7}, InputError, "a batch of 7 cannot be made of 6 image"),
         ([subject("a", expected=np.zeros((5, 3)))], {}, DataError, "5 images and is measured on 6"),
     ],

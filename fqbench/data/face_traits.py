@@ -76,7 +76,7 @@ class People:
 
 
 def group_shares(feature: str, imbalance: float) -> NDArray[np.float64]:
-    """Return the share of each value of ``feature``: equal at imbalance 0, as in real collections at 1, stronger above."""
+    """Return the share of each value of ``feature``: equal at imbalance 0, as in collections of photographs at 1."""
     shares = np.asarray(SHARES[feature]) ** imbalance
     return np.asarray(shares / shares.sum())
 
@@ -202,7 +202,7 @@ class Traits:
     scene: Scene
 
 
-SKIN = np.array([[0.93, 0.74, 0.64], [0.73, 0.53, 0.40], [0.40, 0.26, 0.19]])
+SKIN = np.array([[0.93, 0.74, 0.64], [0.73, 0.53, 0.40], [0.37, 0.24, 0.175]])
 HAIR = np.array(
     [[0.09, 0.07, 0.06], [0.22, 0.13, 0.08], [0.42, 0.26, 0.14], [0.78, 0.60, 0.34], [0.55, 0.22, 0.10]],
 )
@@ -260,16 +260,17 @@ def _draw_mouth(draws: Draws, people: People, skin: Floats, age: Floats, masculi
     talking = draws.chance(0.22) * draws.uniform(0.2, 1.0)
     laughing = draws.chance(0.55) * np.clip(smile - 0.3, 0, 1) * draws.uniform(0.4, 1.3)
     opening = 0.085 * np.maximum(talking * (1 - happy), laughing)
-    lipstick = (1 - masculine) * draws.chance(0.55) * draws.uniform(0.35, 0.9)
-    natural = skin * np.array([0.88, 0.68, 0.70], dtype=np.float32)
+    lipstick = (1 - masculine) * draws.chance(0.65) * draws.uniform(0.35, 0.9)
+    rosy = np.array([0.88, 0.68, 0.70]) + masculine[:, None] * np.array([0.04, 0.08, 0.08])
+    natural = skin * rosy
     painted = _colours(draws, LIPSTICK, draws.choice((0.4, 0.4, 0.2)), 0.15)
-    thin = 1 - 0.45 * age
+    thin = 1 - 0.50 * age
     return Mouth(
         smile=smile,
         y=draws.normal(0.36, 0.015, 0.32, 0.40),
         half_width=(draws.normal(0.185, 0.014, 0.15, 0.22) + 0.05 * np.clip(smile, -0.2, 1.2)).astype(np.float32),
-        lift=(0.135 * smile + draws.normal(0.0, 0.008, -0.02, 0.02) - 0.018 * age).astype(np.float32),
-        skew=draws.normal(0.0, 0.008, -0.02, 0.02),
+        lift=(0.135 * smile + draws.normal(0.0, 0.008 + 0.020 * age, -0.06, 0.06) - 0.028 * age).astype(np.float32),
+        skew=draws.normal(0.0, 0.008 + 0.012 * age, -0.04, 0.04),
         upper=(draws.normal(0.034, 0.007, 0.015, 0.05) * thin).astype(np.float32),
         lower=(draws.normal(0.050, 0.009, 0.02, 0.07) * thin).astype(np.float32),
         opening=opening.astype(np.float32),
@@ -304,7 +305,7 @@ def _draw_hair(draws: Draws, people: People, age: Floats) -> Hair:
     colour = _colours(draws, HAIR, np.where(people.skin_tone == 0, fair, dark), 0.2)
     grey = np.clip((age - 0.45) * 2.2, 0, 1) * draws.uniform(0.4, 1.0) * draws.chance(0.85)
     silver = draws.uniform(0.55, 0.88)[:, None]
-    kind = draws.choice((0.45, 0.18, 0.15, 0.22))  # none, stubble, moustache, full beard
+    kind = draws.choice((0.32, 0.18, 0.18, 0.32))  # none, stubble, moustache, full beard
     full = draws.uniform(0.6, 0.95)
     beard = np.choose(kind, (0.0 * full, 0.12 + 0.25 * full, 0.0 * full, full))
     moustache = np.choose(kind, (0.0 * full, 0.10 + 0.25 * full, full, full))

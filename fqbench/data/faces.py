@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fqbench.data.face_traits import Draws, Eyes, Floats, Hair, Head, Mouth, Pose, Scene, Traits
+from fqbench.data.face_traits import Draws, Eyes, Hair, Head, Mouth, Pose, Scene, Traits
+
+# All are float32; the types of numpy's functions do not keep that.
+Plane = NDArray[np.floating[Any]]
 
 REFERENCE_SIZE = 64
 MAX_BLUR = 0.95  # standard deviation in pixels of a 64-pixel picture
-MARGIN = 0.08
 
 
-def _each(values: Floats) -> Floats:
+def _each(values: Plane) -> Plane:
     """Shape (pictures,) to (pictures, 1, 1), to meet a grid."""
     return values[:, None, None]
 
@@ -36,11 +38,11 @@ class Canvas:
         Share of each pixel that the head covers; set when the head is painted.
     """
 
-    colour: Floats
-    head: Floats
-    x: Floats
-    y: Floats
-    pixel: Floats
+    colour: Plane
+    head: Plane
+    x: Plane
+    y: Plane
+    pixel: Plane
 
     def window(self, left: float, right: float, top: float, bottom: float) -> Canvas:
         """Return the smallest part that holds this box of head coordinates in every picture; it shares the pixels."""
@@ -51,31 +53,33 @@ class Canvas:
         c = slice(columns[0], columns[-1] + 1) if len(columns) else slice(0, 1)
         return Canvas(self.colour[:, :, r, c], self.head[:, r, c], self.x[:, r, c], self.y[:, r, c], self.pixel)
 
-    def cover(self, distance: Floats, softness: float = 0.0) -> Floats:
+    def cover(self, distance: Plane, softness: float = 0.0) -> Plane:
         """Share of each pixel inside a shape, from the signed distance to its edge (negative inside)."""
         width = self.pixel if softness == 0.0 else np.maximum(self.pixel, np.float32(softness))
-        return cast(Floats, np.clip(0.5 - distance / width, 0.0, 1.0))
+        return cast(Plane, np.clip(0.5 - distance / width, 0.0, 1.0))
 
-    def ellipse(self, x: Floats, y: Floats, half_width: Floats, half_height: Floats, softness: float = 0.0) -> Floats:
+    def ellipse(
+        self, x: Plane, y: Plane, half_width: Plane | float, half_height: Plane | float, softness: float = 0.0
+    ) -> Plane:
         """Cover of an ellipse around the origin of ``x`` and ``y``."""
         radius = np.sqrt((x / half_width) ** 2 + (y / half_height) ** 2)
         return self.cover((radius - 1) * np.minimum(half_width, half_height), softness)
 
-    def paint(self, cover: Floats, colour: Floats) -> None:
+    def paint(self, cover: Plane, colour: Plane) -> None:
         """Lay ``colour`` (pictures, 3) over the pictures where ``cover`` says."""
         layer = colour[:, :, None, None] - self.colour
         layer *= cover[:, None]
         np.add(self.colour, layer, out=self.colour)
 
-    def shade(self, amount: Floats) -> None:
+    def shade(self, amount: Plane) -> None:
         """Darken by the share ``amount`` (negative: lighten)."""
         np.multiply(self.colour, (1 - amount)[:, None], out=self.colour)
 
 
-def _blob(x: Floats, y: Floats, half_width: float | Floats, half_height: float | Floats) -> Floats:
+def _blob(x: Plane, y: Plane, half_width: float | Plane, half_height: float | Plane) -> Plane:
     """Return a soft spot: 1 in the middle, 0 from the edge of the ellipse outwards."""
     spot = np.maximum(1 - (x / half_width) ** 2 - (y / half_height) ** 2, 0)
-    return cast(Floats, spot * spot)
+    return cast(Plane, spot * spot)
 
 
 def paint_faces(traits: Traits, draws: Draws, size: int) -> NDArray[np.uint8]:
@@ -143,7 +147,7 @@ def _paint_body(canvas: Canvas, traits: Traits) -> None:
     """Paint shoulders, the hair that falls behind the face, and the neck."""
     head, hair = traits.head, traits.hair
     lower = canvas.window(-9, 9, 0.40, 9)
-    shoulders = lower.ellipse(lower.x, lower.y - 1.40, np.float32(1.0), np.float32(0.62))
+    shoulders = lower.ellipse(lower.x, lower.y - 1.40, 1.0, 0.62)
     lower.paint(shoulders, traits.scene.clothes)
     lower.shade(shoulders * np.clip(np.abs(lower.x) - 0.35, 0, 0.4))
     crown = np.clip((canvas.y + 0.12) / _each(-(head.half_height + 0.02 + 0.10 * hair.volume)), 0, 1)
@@ -162,9 +166,11 @@ def _paint_body(canvas: Canvas, traits: Traits) -> None:
 def _paint_head(canvas: Canvas, head: Head) -> None:
     ears = canvas.window(-0.7, 0.7, -0.25, 0.25)
     side = np.abs(ears.x) - _each(head.half_width)
-    ears.paint(ears.ellipse(side, ears.y - 0.02, np.float32(0.07), np.float32(0.13)), head.skin * np.float32(0.88))
+    ears.paint(ears.ellipse(side, ears.y - 0.02, 0.07, 0.13), head.skin * np.float32(0.88))
     below = np.clip(canvas.y / 0.66, 0, 1)
-    narrow = 1 - _each(head.jaw) * below * below + _each(0.10 * head.jowls) * np.clip(1 - ((below - 0.62) / 0.3) ** 2, 0, 1)
+    narrow = (
+        1 - _each(head.jaw) * below * below + _each(0.10 * head.jowls) * np.clip(1 - ((below - 0.62) / 0.3) ** 2, 0, 1)
+    )
     canvas.head[:] = canvas.ellipse(canvas.x / narrow, canvas.y - 0.02, _each(head.half_width), _each(head.half_height))
     canvas.paint(canvas.head, head.skin)
 
@@ -174,13 +180,14 @@ def _paint_age(face: Canvas, head: Head, mouth: Mouth) -> None:
     smile = np.clip(mouth.smile, 0, 1.1)
     cheeks = face.window(-0.48, 0.48, -0.05, 0.62)
     side = np.abs(cheeks.x)
-    # From the wing of the nose to beside the corner of the mouth.
-    fold = side - (0.10 + 0.62 * (cheeks.y - 0.15) + _each(0.03 * smile) - 0.5 * (cheeks.y - 0.30) ** 2)
-    amount = np.clip(1 - np.abs(fold) / 0.035, 0, 1) * np.clip(1 - ((cheeks.y - 0.29) / 0.15) ** 2, 0, 1)
-    cheeks.shade(amount * _each(np.clip(0.34 * head.folds + 0.22 * smile, 0, 0.5)))
-    marionette = side - 0.20 - 0.10 * (cheeks.y - 0.40)
-    amount = np.clip(1 - np.abs(marionette) / 0.03, 0, 1) * np.clip(1 - ((cheeks.y - 0.49) / 0.09) ** 2, 0, 1)
-    cheeks.shade(amount * _each(0.26 * head.jowls * head.folds))
+    corner = _each(mouth.half_width)
+    # From the wing of the nose to beside the corner of the mouth, and, on old faces, down from there.
+    fold = side - 0.10 - (corner - 0.065) * np.clip((cheeks.y - 0.14) / 0.20, 0, 1.4)
+    amount = np.clip(1 - np.abs(fold) / 0.035, 0, 1) * np.clip(1 - ((cheeks.y - 0.27) / 0.13) ** 2, 0, 1)
+    cheeks.shade(amount * _each(np.clip(0.42 * head.folds + 0.22 * smile, 0, 0.55)))
+    marionette = side - corner - 0.01 - 0.12 * (cheeks.y - 0.42)
+    amount = np.clip(1 - np.abs(marionette) / 0.03, 0, 1) * np.clip(1 - ((cheeks.y - 0.48) / 0.09) ** 2, 0, 1)
+    cheeks.shade(amount * _each(0.32 * head.jowls * head.folds))
     apple = _blob(side - 0.27, cheeks.y - _each(0.17 - 0.03 * smile), 0.14, 0.12)
     cheeks.shade(apple * _each(-0.10 * smile))
     cheeks.paint(apple * _each(0.35 * head.blush), head.skin * np.array([0.98, 0.70, 0.70], dtype=np.float32))
@@ -190,7 +197,9 @@ def _paint_age(face: Canvas, head: Head, mouth: Mouth) -> None:
     forehead.shade(np.clip(lines, 0, 1) * zone * _each(0.35 * head.wrinkles))
     eyes = face.window(-0.48, 0.48, -0.22, 0.12)
     side = np.abs(eyes.x)
-    feet = np.clip(np.sin((eyes.y + 0.08) * 75 * (1 + 1.5 * (side - 0.36))), 0, 1) * _blob(side - 0.37, eyes.y + 0.07, 0.08, 0.09)
+    feet = np.clip(np.sin((eyes.y + 0.08) * 75 * (1 + 1.5 * (side - 0.36))), 0, 1) * _blob(
+        side - 0.37, eyes.y + 0.07, 0.08, 0.09
+    )
     eyes.shade(feet * _each(np.clip(0.5 * head.wrinkles + 0.22 * smile, 0, 0.6)))
     bags = _blob(side - 0.205, eyes.y - 0.005, 0.11, 0.045)
     eyes.shade(bags * _each(0.05 + 0.32 * head.wrinkles))
@@ -201,11 +210,15 @@ def _paint_nose(face: Canvas, eyes: Eyes, pose: Pose) -> None:
     x = nose.x - _each(0.05 * pose.yaw)
     tip = nose.y - _each(eyes.nose_length) + 0.02
     wide = _each(eyes.nose_width)
-    bridge = np.clip(1 - np.abs(np.abs(x) - 0.45 * wide) / 0.03, 0, 1) * np.clip((nose.y + 0.14) * 6, 0, 1) * np.clip(-tip * 8, 0, 1)
+    bridge = (
+        np.clip(1 - np.abs(np.abs(x) - 0.45 * wide) / 0.03, 0, 1)
+        * np.clip((nose.y + 0.14) * 6, 0, 1)
+        * np.clip(-tip * 8, 0, 1)
+    )
     nose.shade(0.13 * bridge)
     nose.shade(0.16 * _blob(np.abs(x) - 0.8 * wide, tip, 0.055, 0.06))
     nose.shade(-0.10 * _blob(x, tip + 0.03, 0.06, 0.10))
-    nostril = nose.ellipse(np.abs(x) - 0.5 * wide, tip - 0.035, np.float32(0.028), np.float32(0.016))
+    nostril = nose.ellipse(np.abs(x) - 0.5 * wide, tip - 0.035, 0.028, 0.016)
     nose.shade(0.55 * nostril)
 
 
@@ -223,13 +236,15 @@ def _paint_eyes(face: Canvas, eyes: Eyes, mouth: Mouth, hair: Hair) -> None:
     ball = part.cover(np.maximum(upper - y, y - lower)) * (arch > 0)
     part.paint(ball, np.full_like(eyes.iris, 0.90))
     iris_x, iris_y = along - _each(eyes.gaze) * signed, y + 0.005
-    iris = np.float32(0.042)
+    iris = 0.042
     part.paint(ball * part.ellipse(iris_x, iris_y, iris, iris), eyes.iris)
     part.paint(ball * part.ellipse(iris_x, iris_y, iris * 0.45, iris * 0.45), np.full_like(eyes.iris, 0.03))
     lid = part.cover(np.abs(y - upper) - _each(0.008 + 0.010 * eyes.lashes)) * np.clip(1.25 - np.abs(u), 0, 1)
     part.shade(lid * _each(0.55 + 0.25 * eyes.lashes))
-    bend = _each(eyes.brow_slope) * along - 2.2 * (along - 0.01) ** 2
-    brow = np.abs(y + _each(eyes.brow_height) - bend) - _each(eyes.brow_weight) * np.clip(1.3 - np.abs(along) * 6, 0.3, 1)
+    bend = _each(eyes.brow_slope) * along + 1.8 * (along - 0.02) ** 2
+    brow = np.abs(y + _each(eyes.brow_height) - bend) - _each(eyes.brow_weight) * np.clip(
+        1.3 - np.abs(along) * 6, 0.3, 1
+    )
     shape = part.cover(brow) * part.cover(np.abs(along) - 0.135, 0.03)
     part.paint(0.85 * shape, hair.colour * np.float32(0.7))
 
@@ -253,19 +268,22 @@ def _paint_mouth(face: Canvas, mouth: Mouth) -> None:
     gap *= np.clip(_each(mouth.opening) * 60, 0, 1)
     part.paint(gap, mouth.colour * np.float32(0.18))
     edge = gap_top + _each(mouth.teeth) * (gap_bottom - gap_top)
-    part.paint(gap * part.cover(part.y - edge), np.broadcast_to(np.float32([0.90, 0.88, 0.82]), mouth.colour.shape))
+    part.paint(
+        gap * part.cover(part.y - edge),
+        np.broadcast_to(np.array([0.90, 0.88, 0.82], dtype=np.float32), mouth.colour.shape),
+    )
     closed = part.cover(np.abs(part.y - gap_top) - 0.009) * within
     part.shade(0.50 * closed)
     corner = _blob(np.abs(t) - 1.02, part.y - line, 0.20, 0.035)
     part.shade(corner * _each(0.25 + 0.20 * np.clip(mouth.smile, 0, 1)))
 
 
-def _strands(canvas: Canvas, hair: Hair) -> Floats:
+def _strands(canvas: Canvas, hair: Hair) -> Plane:
     """Return a texture around 1 of strands that fan out from the parting."""
     phase = _each(hair.phase)
     fan = (canvas.x - _each(hair.parting)) / (np.abs(canvas.y + 0.95) + 0.45)
     warp = 38 * fan + 2.5 * np.sin(5 * canvas.y + phase)
-    return cast(Floats, 1 + 0.07 * np.sin(warp) + 0.07 * np.sin(1.7 * warp + 3 * canvas.y + 2 * phase))
+    return cast(Plane, 1 + 0.07 * np.sin(warp) + 0.07 * np.sin(1.7 * warp + 3 * canvas.y + 2 * phase))
 
 
 def _paint_beard(face: Canvas, hair: Hair, mouth: Mouth) -> None:
@@ -274,13 +292,13 @@ def _paint_beard(face: Canvas, hair: Hair, mouth: Mouth) -> None:
     part = face.window(-0.60, 0.60, -0.05, 0.80)
     side = np.abs(part.x)
     edge = 0.37 - 1.05 * np.maximum(side - 0.18, 0)
-    hole = _blob(part.x, part.y - _each(mouth.y + 0.3 * mouth.opening), 0.19, 0.10)
-    grow = np.clip((part.y - edge) / 0.10, 0, 1) * (1 - np.minimum(1.6 * hole, 1))
+    hole = _blob(part.x, part.y - _each(mouth.y + 0.3 * mouth.opening), 0.18, 0.085)
+    grow = np.clip((part.y - edge) / 0.10, 0, 1) * (1 - np.minimum(1.5 * hole, 1))
     strands = _strands(part, hair)
     colour = hair.colour * np.float32(0.75)
     part.paint(grow * part.head * _each(hair.beard) * np.minimum(strands, 1), colour)
-    y = part.y - _each(mouth.y - 0.075) - _each(0.9 * hair.droop) * part.x**2
-    lip = part.cover(np.sqrt((part.x / 0.20) ** 2 + (y / 0.055) ** 2) * 0.055 - 0.055, 0.04)
+    y = part.y - _each(mouth.y - 0.062) - _each(0.9 * hair.droop) * part.x**2
+    lip = part.cover(np.sqrt((part.x / 0.20) ** 2 + (y / 0.062) ** 2) * 0.062 - 0.062, 0.04)
     part.paint(lip * _each(hair.moustache) * np.minimum(strands, 1), colour)
 
 
@@ -325,7 +343,7 @@ def _paint_glasses(face: Canvas, eyes: Eyes) -> None:
     part.shade(0.80 * worn * np.maximum(rim, bridge))
 
 
-def _photograph(colour: Floats, scene: Scene, draws: Draws, size: int) -> NDArray[np.uint8]:
+def _photograph(colour: Plane, scene: Scene, draws: Draws, size: int) -> NDArray[np.uint8]:
     """Light the scene, blur it, add the sensor's noise and round to 8 bits."""
     grid = ((np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1).astype(np.float32)
     across, down = grid[None, None, :], grid[None, :, None]
@@ -346,7 +364,7 @@ def _photograph(colour: Floats, scene: Scene, draws: Draws, size: int) -> NDArra
     return np.ascontiguousarray(colour.astype(np.uint8).transpose(0, 2, 3, 1))
 
 
-def _blur(colour: Floats, amount: Floats, axis: int) -> Floats:
+def _blur(colour: Plane, amount: Plane, axis: int) -> Plane:
     """Blur along one axis with a Gaussian of ``amount`` times ``MAX_BLUR`` pixels of the reference size."""
     per_reference = colour.shape[axis] / REFERENCE_SIZE
     sigma = np.maximum(amount * MAX_BLUR * per_reference, 0.05)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,8 @@ METADATA = "metadata.csv"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_VALUES = 20
 UNKNOWN = "unknown"
+MISSING = ("", "nan", "NaN")
+OWN_COLUMNS = ("file_name", "split", "sample_id")
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -78,20 +82,21 @@ def read_folder(
     DataError
         Images are missing, or there are too few classes.
     """
+    import pandas as pd
+
     table = _read_table(root, name)
     label = _label_column(table, label)
     features = _sensitive_columns(table, label, sensitive)
     names = _file_names(table, root)
     codes, classes = _classes(table, label, names)
-    frame = table[list(features)].apply(_fill)
-    frame.insert(0, "sample_id", names)
-    frame.insert(1, "path", names)
-    frame.insert(2, "split", "train")
-    frame.insert(3, "label", codes)
+    groups = {feature: table[feature].mask(table[feature].isin(MISSING), UNKNOWN) for feature in features}
     if "split" in table.columns:
-        frame["split"] = _named_splits(table["split"], names)
+        split = _named_splits(table["split"].tolist(), names)
     else:
-        frame["split"] = stratified_split(group_labels(frame, features), codes, seed=seed)
+        split = stratified_split(
+            group_labels(pd.DataFrame(groups, index=table.index), features), codes, seed=seed
+        ).tolist()
+    frame = pd.DataFrame({"sample_id": names, "path": names, "split": split, "label": codes, **groups})
     return Samples(name=name, root=root, frame=frame, classes=classes, sensitive_features=features, notice=notice)
 
 
@@ -107,56 +112,61 @@ def _read_table(root: Path, name: str) -> pd.DataFrame:
             "and one column a sensitive feature."
         )
     try:
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False, skipinitialspace=True)
+        with warnings.catch_warnings():
+            # pandas only warns of rows that are longer than the header, and drops the rest of them.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path, dtype=str, encoding="utf-8-sig", keep_default_na=False, skipinitialspace=True, index_col=False
+            )
     except pd.errors.EmptyDataError:
         table = pd.DataFrame()
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
         reason = str(error).strip().rstrip(".")
         raise DataError(f"{path} is not a table in CSV and UTF-8 ({reason}); save it again as such.") from error
-    table.columns = table.columns.str.strip() if len(table.columns) else table.columns
     if table.empty:
         raise InputError(f"{path} lists no images; add a header line and one line an image.")
+    table.columns = table.columns.str.strip()
     if "file_name" not in table.columns:
-        hint = ", ".join(table.columns)
-        raise InputError(f"{path} has no column 'file_name', but {hint}; name the column of the image paths so.")
-    return table.apply(lambda column: column.str.strip())
+        hint = did_you_mean("file_name", table.columns)
+        raise InputError(f"{path} has no column 'file_name' with the paths of the images: {hint}")
+    stripped: pd.DataFrame = table.apply(lambda column: column.fillna("").str.strip())
+    return stripped
 
 
 def _label_column(table: pd.DataFrame, label: str | None) -> str:
-    columns = [column for column in table.columns if column not in ("file_name", "split", "sample_id")]
+    columns = [column for column in table.columns if column not in OWN_COLUMNS]
     if label is None:
-        if "label" in table.columns:
+        if "label" in columns:
             return "label"
         raise InputError(
-            f"{METADATA} has no column 'label'; say which of its columns is the label: {', '.join(columns) or 'none'}."
+            f"{METADATA} has no column 'label'; say which column is the label: {', '.join(columns) or 'it has none'}."
         )
     if label not in columns:
-        raise InputError(f"{METADATA} has no label column {label!r}: {did_you_mean(label, columns)}")
+        raise InputError(f"{METADATA} has no label column {label!r}: {_hint(label, columns)}")
     return label
 
 
 def _sensitive_columns(table: pd.DataFrame, label: str, sensitive: Sequence[str] | None) -> tuple[str, ...]:
-    columns = [column for column in table.columns if column not in ("file_name", "sample_id", "split", label)]
+    columns = [column for column in table.columns if column not in {*OWN_COLUMNS, *FIXED_COLUMNS, label}]
     if sensitive is not None:
         for feature in sensitive:
             if feature not in columns:
-                hint = did_you_mean(feature, columns) if columns else "it has no column besides file, split and label."
-                raise InputError(f"{METADATA} has no sensitive column {feature!r}: {hint}")
-        chosen = list(dict.fromkeys(sensitive))
-    else:
-        chosen = [column for column in columns if table[column].nunique() <= MAX_VALUES]
-        left_out = [column for column in columns if column not in chosen]
-        if left_out:
-            logger.warning(
-                "%s: columns with more than %d values are not taken as sensitive features: %s; name them to use them.",
-                METADATA,
-                MAX_VALUES,
-                ", ".join(left_out),
-            )
-    clash = [feature for feature in chosen if feature in FIXED_COLUMNS]
-    if clash:
-        raise InputError(f"{METADATA}: a sensitive column cannot be called {clash[0]!r}; rename that column.")
-    return tuple(chosen)
+                raise InputError(f"{METADATA} has no sensitive column {feature!r}: {_hint(feature, columns)}")
+        return tuple(dict.fromkeys(sensitive))
+    chosen = tuple(column for column in columns if table[column].nunique() <= MAX_VALUES)
+    left_out = [column for column in columns if column not in chosen]
+    if left_out:
+        logger.warning(
+            "%s: not taken as sensitive features, having more than %d values: %s; name them to use them.",
+            METADATA,
+            MAX_VALUES,
+            ", ".join(left_out),
+        )
+    return chosen
+
+
+def _hint(name: str, columns: list[str]) -> str:
+    return did_you_mean(name, columns) if columns else f"add that column to {METADATA}."
 
 
 def _file_names(table: pd.DataFrame, root: Path) -> list[str]:
@@ -164,58 +174,58 @@ def _file_names(table: pd.DataFrame, root: Path) -> list[str]:
     for row, text in enumerate(given):
         _check_file_name(text, row)
     names = [PurePosixPath(text).as_posix() for text in given]
-    seen: set[str] = set()
-    twice = [name for name in names if name in seen or seen.add(name)]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InputError(
-            f"{METADATA} lists {len(twice)} file(s) more than once ({_some(twice)}); keep one line an image."
+            f"{METADATA} lists {len(twice)} file(s) more than once ({_some(twice)}); keep one row an image."
         )
-    present = set(_walk(root, ""))
+    present = _files(root, names)
     missing = [name for name in names if name not in present]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(names)} images in {METADATA} are not under {root} ({_some(missing)}); "
-            "copy them there or take their lines out."
+            "copy them there, or take their rows out."
         )
     return names
 
 
 def _check_file_name(text: str, row: int) -> None:
-    where = f"{METADATA}, line {row + 2}"
+    where = f"{METADATA}, row {row + 1}"
     if not text:
-        raise InputError(f"{where}: file_name is empty; give the path of the image, or take the line out.")
+        raise InputError(f"{where}: file_name is empty; give the path of the image, or take the row out.")
     if PurePosixPath(text).is_absolute() or PureWindowsPath(text).drive or PureWindowsPath(text).root:
         raise InputError(f"{where}: file_name {text!r} is an absolute path; give it relative to the folder.")
     if ".." in PureWindowsPath(text).parts:
         raise InputError(f"{where}: file_name {text!r} leaves the folder with '..'; move the image into it.")
     if not text.lower().endswith(SUFFIXES):
-        raise InputError(f"{where}: {text!r} is no {', '.join(SUFFIXES)} file; convert it, or take the line out.")
+        raise InputError(f"{where}: {text!r} is no {', '.join(SUFFIXES)} file; convert it, or take the row out.")
 
 
-def _walk(root: Path, prefix: str) -> Iterator[str]:
-    """Give the path of every file under ``root``: one look a folder, where a stat an image is slow on network disks."""
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
-            else:
-                yield prefix + entry.name
+def _files(root: Path, names: list[str]) -> set[str]:
+    """Return the files in the folders of ``names``: one look a folder, as one an image is slow on network disks."""
+    found: set[str] = set()
+    for folder in {PurePosixPath(name).parent for name in names}:
+        if (root / folder).is_dir():
+            with os.scandir(root / folder) as entries:
+                found.update((folder / entry.name).as_posix() for entry in entries if entry.is_file())
+    return found
 
 
 def _classes(table: pd.DataFrame, label: str, names: list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     column = table[label]
-    empty = [name for name, value in zip(names, column, strict=True) if not value]
+    empty = [name for name, value in zip(names, column, strict=True) if value in MISSING]
     if empty:
         raise DataError(
             f"{len(empty)} of {len(names)} images have no {label!r} ({_some(empty)}); "
-            f"fill in the label in {METADATA} or take the lines out."
+            f"fill in the label in {METADATA} or take the rows out."
         )
     values: list[str] = column.unique().tolist()
     classes = sorted(values, key=_class_sort_key(values))
     if len(classes) < 2:
         raise DataError(f"all {len(names)} images have {label!r} = {classes[0]!r}; add images of a second class.")
     index = {value: code for code, value in enumerate(classes)}
-    return column.map(index).to_numpy(dtype=np.int64), tuple(classes)
+    codes = np.array([index[value] for value in column], dtype=np.int64)
+    return codes, tuple(classes)
 
 
 def _is_whole_number(value: str) -> bool:
@@ -230,20 +240,15 @@ def _class_sort_key(values: list[str]) -> Callable[[str], tuple[int, str]]:
     return lambda value: (0, value)
 
 
-def _fill(column: pd.Series[str]) -> pd.Series[str]:
-    return column.mask(column == "", UNKNOWN)
-
-
-def _named_splits(column: pd.Series[str], names: list[str]) -> list[str]:
-    lowered = column.str.lower()
+def _named_splits(column: list[str], names: list[str]) -> list[str]:
     wrong = [(name, value) for name, value in zip(names, column, strict=True) if value.lower() not in SPLIT_NAMES]
     if wrong:
         name, value = wrong[0]
         raise InputError(
-            f"{METADATA}: {len(wrong)} row(s) have a split that is not known, first {value!r} for {name}; "
+            f"{METADATA}: {len(wrong)} row(s) have an unknown split, first {value!r} for {name}; "
             f"use {', '.join(SPLITS)}, or leave the column out to have the images divided."
         )
-    return [SPLIT_NAMES[value] for value in lowered]
+    return [SPLIT_NAMES[value.lower()] for value in column]
 
 
 def _some(names: list[str]) -> str:

@@ -112,6 +112,11 @@ class PreparedImages:
         """Number of prepared pictures."""
         return len(self.pixels)
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one picture."""
+        return (3, self.pixels.shape[1], self.pixels.shape[2])
+
     def batch(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the normalized pictures of ``rows``, float32 (len(rows), 3, H, W), contiguous."""
         return normalize(self.pixels[np.asarray(rows)], self.preprocessing)

@@ -14,7 +14,7 @@ from PIL import Image
 from fqbench.data.face_traits import CLASSES, GROUPS, Draws, People, draw_people, draw_traits
 from fqbench.data.faces import paint_faces
 from fqbench.data.folder import read_folder
-from fqbench.data.samples import Samples
+from fqbench.data.samples import GROUP_SEPARATOR, Samples
 from fqbench.data.splits import stratified_split
 from fqbench.errors import InputError
 
@@ -138,7 +138,7 @@ def _write_metadata(path: Path, people: list[People], seed: int) -> None:
         feature: np.asarray(names)[np.concatenate([getattr(part, feature) for part in people])]
         for feature, names in GROUPS.items()
     }
-    groups = np.asarray(["×".join(row) for row in zip(*values.values(), strict=True)])
+    groups = np.asarray([GROUP_SEPARATOR.join(row) for row in zip(*values.values(), strict=True)])
     split = stratified_split(groups, labels, seed=seed)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -124,6 +124,16 @@ RATES: Mapping[str, Callable[[Table], Rates]] = {
 }
 
 
+def one_vs_rest(table: Table, index: int) -> Table:
+    """Reduce tables (..., classes, classes) to class ``index`` against the rest: (..., 2, 2), that class last."""
+    if table.shape[-1] == 2 and index == 1:
+        return table
+    total = table.sum(axis=(-2, -1))
+    hit, labelled, predicted = table[..., index, index], table[..., index, :].sum(-1), table[..., :, index].sum(-1)
+    cells = [total - labelled - predicted + hit, predicted - hit, labelled - hit, hit]
+    return np.stack(cells, axis=-1).reshape(*total.shape, 2, 2)
+
+
 # --- gaps -------------------------------------------------------------------------------------------------------------
 
 

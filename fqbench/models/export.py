@@ -118,7 +118,9 @@ def adopt(
     try:
         logits = _reference_logits(out / MODEL, probe)
     except Exception as error:
-        raise InputError(f"{path} does not run on a batch of two {size}x{size} images ({error}); export it with a dynamic batch.") from error
+        raise InputError(
+            f"{path} does not run on a batch of two {size}x{size} images ({error}); export it with a dynamic batch."
+        ) from error
     if logits.shape != (2, len(classes)):
         raise InputError(
             f"{path} answers with shape {logits.shape} for 2 images, and the data have {len(classes)} classes "
@@ -183,7 +185,9 @@ def _check_input(model: ModelProto, path: Path) -> int | None:
     initializers = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initializers]
     if len(inputs) != 1 or len(model.graph.output) != 1:
-        raise InputError(f"{path} has {len(inputs)} inputs and {len(model.graph.output)} outputs; one of each is needed.")
+        raise InputError(
+            f"{path} has {len(inputs)} inputs and {len(model.graph.output)} outputs; one of each is needed."
+        )
     kind = inputs[0].type.tensor_type
     shape = [dim.dim_param or dim.dim_value for dim in kind.shape.dim]
     if kind.elem_type != 1 or len(shape) != 4 or shape[1] != 3:

@@ -64,7 +64,9 @@ def find(name: str) -> Architecture:
     raise InputError(f"unknown model {name!r}: {hint} Any timm or torchvision classifier works.")
 
 
-def preprocessing_of(architecture: Architecture, asked: PreprocessingOptions, *, drawn_size: int | None) -> Preprocessing:
+def preprocessing_of(
+    architecture: Architecture, asked: PreprocessingOptions, *, drawn_size: int | None
+) -> Preprocessing:
     """Return the preprocessing: what the user asked for, else what the model was made for.
 
     Parameters
@@ -133,7 +135,11 @@ def load_weights(model: nn.Module, file: Path) -> None:
     ]
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     foreign = [key for key in state if key not in own]
-    problems = [*(f"shape of {text}" for text in wrong), *(f"no {k}" for k in missing), *(f"unexpected {k}" for k in foreign)]
+    problems = [
+        *(f"shape of {text}" for text in wrong),
+        *(f"no {k}" for k in missing),
+        *(f"unexpected {k}" for k in foreign),
+    ]
     if problems:
         raise DataError(
             f"the weights {file} do not fit the model: {'; '.join(problems[:5])}"
@@ -165,7 +171,9 @@ def read_weights(file: Path) -> dict[str, Any]:
         raise
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:160]
-        raise DataError(f"the weights {file} cannot be read safely ({type(error).__name__}: {reason}); save it as safetensors.") from error
+        raise DataError(
+            f"the weights {file} cannot be read safely ({type(error).__name__}: {reason}); save it as safetensors."
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -222,7 +230,11 @@ def _native_preprocessing(architecture: Architecture) -> Preprocessing:
         config = require("timm", extra="train").get_pretrained_cfg(architecture.entry)
         interpolation = config.interpolation if config.interpolation in {"bicubic", "lanczos"} else "bilinear"
         return Preprocessing(
-            size=config.input_size[-1], crop=config.crop_pct, mean=config.mean, std=config.std, interpolation=interpolation
+            size=config.input_size[-1],
+            crop=config.crop_pct,
+            mean=config.mean,
+            std=config.std,
+            interpolation=interpolation,
         )
     models = require("torchvision.models", extra="train")
     recipe = models.get_model_weights(architecture.entry).DEFAULT.transforms()

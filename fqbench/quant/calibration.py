@@ -114,9 +114,15 @@ def choose(
         The sampler returned something else than ``n`` valid row positions.
     """
     positions = np.asarray(sampler.sample(candidates, n, by=by, rng=np.random.default_rng(seed)))
-    valid = positions.shape == (n,) and positions.dtype.kind == "i" and bool(np.all((positions >= 0) & (positions < len(candidates))))
+    valid = (
+        positions.shape == (n,)
+        and positions.dtype.kind == "i"
+        and bool(np.all((positions >= 0) & (positions < len(candidates))))
+    )
     if not valid:
-        raise PluginError(f"the sampler {sampler.name!r} did not return {n} row positions of {samples.name}; report it to its author.")
+        raise PluginError(
+            f"the sampler {sampler.name!r} did not return {n} row positions of {samples.name}; report it to its author."
+        )
     chosen = candidates.iloc[positions]
     frame = chosen[["sample_id"]].reset_index(drop=True)
     frame["group"] = group_labels(chosen, by)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from fqbench import latency, plugins
 from fqbench.artifacts import Artifact
-from fqbench.latency import LatencyReport, Subject
+from fqbench.errors import InputError
+from fqbench.latency import Subject
+from fqbench.latency_file import read_latency, write_latency
+from fqbench.latency_report import LatencyReport
 from fqbench.machine import this_machine
+from fqbench.memory import peak_memory
 from fqbench.quant.untrained import refuse_untrained
 from fqbench.stages.predict import Answered, predict_split, usable
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
 from fqbench.stages.run import Run
-from fqbench.workspace import Entry, Recipe
+from fqbench.workspace import Recipe
 
 STAGE_VERSION = 1
 REPORT = "latency.json"
 INPUTS = 64
 
 
-def bench(run: Run, artifacts: Sequence[Artifact], *, repeat: int = 0) -> Entry:
+def bench(run: Run, artifacts: Sequence[Artifact], *, again: bool = False) -> LatencyReport:
     """Measure artifacts interleaved in one process, or return the measurement that was made before.
 
     Parameters
@@ -33,36 +34,45 @@ def bench(run: Run, artifacts: Sequence[Artifact], *, repeat: int = 0) -> Entry:
         The experiment.
     artifacts : sequence of Artifact
         The first FP32 one is the reference of the ratios.
-    repeat : int
-        Another number is another measurement of the same things.
+    again : bool
+        Measure anew, beside the earlier measurements of the same things.
 
-    Returns
-    -------
-    Entry
-        With ``latency.json``.
+    Raises
+    ------
+    DataError
+        A model is not trained: weights that are all zero are no subject for a clock.
     """
+    if not artifacts:
+        raise InputError("there is nothing to measure; make an artifact with `fqbench quantize` first.")
     answered = [predict_split(run, artifact) for artifact in artifacts]
+    repeat = 0
+    while again and run.workspace.find(_recipe(run, answered, repeat)) is not None:
+        repeat += 1
+
+    def build(out: Path) -> Mapping[str, object]:
+        write_latency(_measure(run, answered), out / REPORT)
+        return {"artifacts": [artifact.id for artifact in artifacts], "repeat": repeat}
+
+    doing = f"measuring the latency of {len(artifacts)} artifact(s), interleaved"
+    entry = run.produce(_recipe(run, answered, repeat), build, doing)
+    return read_latency(entry.file(REPORT))
+
+
+def _recipe(run: Run, answered: Sequence[Answered], repeat: int) -> Recipe:
     asked = run.config.bench
-    recipe = Recipe(
+    return Recipe(
         kind="benches",
-        slug=f"{len(artifacts)}-artifacts-batch{asked.batch}-threads{asked.threads}",
+        slug=f"{len(answered)}-artifacts-batch{asked.batch}-threads{asked.threads}",
         version=STAGE_VERSION,
         determined_by={
-            "artifacts": [artifact.digest for artifact in artifacts],
+            "artifacts": [answer.artifact.digest for answer in answered],
             "predictions": [answer.entry.digest for answer in answered],
             "options": asked.model_dump(mode="json"),
             "machine": this_machine().to_dict(),
             "repeat": repeat,
         },
-        inputs={f"artifact{index}": artifact.id for index, artifact in enumerate(artifacts)},
+        inputs={f"artifact{index}": answer.artifact.id for index, answer in enumerate(answered)},
     )
-
-    def build(out: Path) -> Mapping[str, object]:
-        report = _measure(run, answered)
-        (out / REPORT).write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
-        return {"artifacts": [artifact.id for artifact in artifacts], "repeat": repeat}
-
-    return run.produce(recipe, build, f"measuring the latency of {len(artifacts)} artifact(s), interleaved")
 
 
 def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
@@ -77,7 +87,16 @@ def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
         rows = store.images.rows_of(answer.predictions.sample_ids[:count])
         images = store.images.batch(rows)
         session = usable(plugins.backend(artifact.backend)).load(artifact, threads=asked.threads, device=asked.device)
-        facts = {"bytes": artifact.size_on_disk, "threads": asked.threads, "backend": artifact.backend}
+        memory = peak_memory(
+            artifact, store.images.input_shape, batch=asked.batch, threads=asked.threads, device=asked.device
+        )
+        facts = {
+            "bytes": artifact.size_on_disk,
+            "threads": asked.threads,
+            "backend": artifact.backend,
+            "runtime": answer.entry.manifest.determined_by["runtime"],
+            "peak_memory": memory.to_dict(),
+        }
         subjects.append(Subject(artifact.id, artifact.label, session, answer.predictions.logits[: len(rows)], facts))
     assert images is not None  # noqa: S101  # there is at least one artifact, or `measure` refuses below
     reference = next((answer.artifact.id for answer in answered if answer.artifact.scheme.label == "fp32"), None)

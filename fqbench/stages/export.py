@@ -50,7 +50,11 @@ def _export(run: Run) -> Entry:
         kind="models",
         slug=name,
         version=exporting.STAGE_VERSION,
-        determined_by={"checkpoint": checkpoint.digest, "model": name, "preprocessing": checkpoint.details["preprocessing"]},
+        determined_by={
+            "checkpoint": checkpoint.digest,
+            "model": name,
+            "preprocessing": checkpoint.details["preprocessing"],
+        },
         inputs={"checkpoint": checkpoint.id},
     )
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fqbench import plugins, predict
+from fqbench import plugins, predictions
 from fqbench.artifacts import Artifact
 from fqbench.errors import UnavailableError
 from fqbench.machine import this_machine, usable_cores
 from fqbench.plugins import Arithmetic, Backend
-from fqbench.predict import PREDICTIONS, Predictions, read_predictions
+from fqbench.predictions import PREDICTIONS, Predictions, read_predictions
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read, read_entry
@@ -59,7 +57,7 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
     recipe = Recipe(
         kind="predictions",
         slug=f"{artifact.id.rpartition('-')[0]}-{asked.split}",
-        version=predict.STAGE_VERSION,
+        version=predictions.STAGE_VERSION,
         determined_by={
             "artifact": artifact.digest,
             "backend": artifact.backend,
@@ -78,7 +76,7 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
 
     def build(out: Path) -> Mapping[str, object]:
         session = backend.load(artifact, threads=threads, device=run.config.bench.device)
-        answers = predict.predict(
+        answers = predictions.predict(
             session,
             store.images,
             rows,
@@ -86,7 +84,7 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
             what=f"predicting {artifact.label}",
             reporter=run.reporter,
         )
-        predict.write_predictions(answers, out / PREDICTIONS)
+        predictions.write_predictions(answers, out / PREDICTIONS)
         arithmetic = session.arithmetic
         return {
             "artifact": artifact.id,
@@ -100,8 +98,8 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
         }
 
     entry = run.produce(recipe, build, f"predicting the {asked.split} split with {artifact.label}")
-    predictions = read_predictions(entry.file(PREDICTIONS), expected=frame["sample_id"].tolist())
-    return Answered(artifact, frame, predictions, entry)
+    answers = read_predictions(entry.file(PREDICTIONS), expected=frame["sample_id"].tolist())
+    return Answered(artifact, frame, answers, entry)
 
 
 def usable(backend: Backend) -> Backend:
@@ -114,5 +112,7 @@ def usable(backend: Backend) -> Backend:
     """
     available = backend.availability()
     if not available.usable:
-        raise UnavailableError(f"the backend {backend.name} cannot run here: {available.reason} {available.remedy}".strip())
+        raise UnavailableError(
+            f"the backend {backend.name} cannot run here: {available.reason} {available.remedy}".strip()
+        )
     return backend

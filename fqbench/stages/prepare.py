@@ -88,5 +88,7 @@ def fingerprint(samples: Samples) -> str:
         digest.update(f"{path}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
     if missing:
         names = ", ".join(missing[:3])
-        raise DataError(f"{len(missing)} picture(s) of {samples.name} are missing in {samples.root}: {names}; bring them back.")
+        raise DataError(
+            f"{len(missing)} picture(s) of {samples.name} are missing in {samples.root}: {names}; bring them back."
+        )
     return digest.hexdigest()

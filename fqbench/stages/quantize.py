@@ -95,7 +95,9 @@ def _check(backend: Backend, scheme: Scheme) -> None:
         raise SchemeNotSupported(f"{backend.name} cannot run {scheme.label}: {support.reason}; {hint}.")
     available = backend.availability()
     if available.version is None:
-        raise UnavailableError(f"the backend {backend.name} is not available here: {available.reason} {available.remedy}")
+        raise UnavailableError(
+            f"the backend {backend.name} is not available here: {available.reason} {available.remedy}"
+        )
 
 
 def _artifact(

@@ -66,7 +66,12 @@ def _read_synthfaces(run: Run) -> Entry:
         kind="datasets",
         slug=f"synthfaces-{options.images}x{options.size}",
         version=synthfaces.STAGE_VERSION,
-        determined_by={"images": options.images, "size": options.size, "imbalance": options.imbalance, "seed": options.seed},
+        determined_by={
+            "images": options.images,
+            "size": options.size,
+            "imbalance": options.imbalance,
+            "seed": options.seed,
+        },
         inputs={},
     )
 
@@ -83,7 +88,9 @@ def _read_synthfaces(run: Run) -> Entry:
         return {"notice": synthfaces.NOTICE}
 
     drawn = run.produce(recipe, draw, f"drawing {options.images} synthfaces ({synthfaces.NOTICE})")
-    return _table(run, lambda: synthfaces.read(drawn.path, seed=asked.seed), {"drawn": drawn.digest}, {"dataset": drawn.id})
+    return _table(
+        run, lambda: synthfaces.read(drawn.path, seed=asked.seed), {"drawn": drawn.digest}, {"dataset": drawn.id}
+    )
 
 
 def _read_folder(run: Run) -> Entry:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fqbench.config import Config
+from fqbench.config import Config, configure
 from fqbench.reporter import Reporter, Silent
 from fqbench.workspace import Entry, Recipe, Workspace
 
@@ -28,7 +28,7 @@ class Run:
         Told what is made.
     """
 
-    config: Config = Config()
+    config: Config = field(default_factory=Config)
     workspace: Workspace = field(default_factory=Workspace)
     reporter: Reporter = field(default_factory=Silent)
     _memory: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
@@ -52,3 +52,28 @@ class Run:
         """Return the same run with other options in one section of the configuration."""
         changed = getattr(self.config, section).model_copy(update=options)
         return Run(self.config.model_copy(update={section: changed}), self.workspace, self.reporter)
+
+
+def experiment(
+    workspace: Path | str | None = None, *, file: Path | None = None, reporter: Reporter | None = None, **flags: Any
+) -> Run:
+    """Describe an experiment for the library's functions, with the same options as the command line.
+
+    Parameters
+    ----------
+    workspace : Path or str, optional
+        Where results live; ``$FQBENCH_WORKSPACE``, else ``./fqbench_runs``.
+    file : Path, optional
+        YAML with options.
+    reporter : Reporter, optional
+        Told what is done; nobody is by default.
+    **flags
+        The command line's flags with underscores: ``data="folder", root="photos", calib="balanced"``.
+
+    Raises
+    ------
+    InputError
+        An unknown flag, or a value that it does not take.
+    """
+    told = reporter or Silent()
+    return Run(configure(file, **flags), Workspace(workspace, told), told)

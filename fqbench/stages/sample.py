@@ -11,12 +11,19 @@ from fqbench import plugins
 from fqbench.artifacts import ExportedModel
 from fqbench.quant import calibration
 from fqbench.quant.calibration import CALIBRATION_SPLIT, CalibrationSet
+from fqbench.stages.export import export
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read, read_entry
 from fqbench.stages.run import Run
 from fqbench.workspace import Entry, Recipe
 
 TABLE = "calibration.parquet"
+
+
+def calibrate(run: Run) -> CalibrationSet:
+    """Return the calibration images that the configured sampler chooses for the configured model."""
+    chosen, _entry = sample(run, export(run))
+    return chosen
 
 
 def sample(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:

@@ -22,10 +22,16 @@ def subjects(run: Run, ids: Sequence[str] | None) -> list[Artifact]:
     """
     if ids:
         named = [open_artifact(run.workspace.get(name, "artifacts")) for name in ids]
-        others = [artifact for artifact in artifacts(run.workspace, named[0].model_id) if artifact.scheme.label == "fp32"]
+        others = [
+            artifact for artifact in artifacts(run.workspace, named[0].model_id) if artifact.scheme.label == "fp32"
+        ]
         first = [artifact for artifact in others if artifact.backend == named[0].backend]
         return list({artifact.id: artifact for artifact in (*first, *named)}.values())
     baseline = reference(run)
     configured = quantize(run)
-    found = [artifact for artifact in artifacts(run.workspace, configured.model_id) if artifact.id not in {baseline.id, configured.id}]
+    found = [
+        artifact
+        for artifact in artifacts(run.workspace, configured.model_id)
+        if artifact.id not in {baseline.id, configured.id}
+    ]
     return list({artifact.id: artifact for artifact in (baseline, configured, *found)}.values())

@@ -61,9 +61,7 @@ def _train(run: Run) -> Entry:
 
     def build(out: Path) -> Mapping[str, object]:
         torch.manual_seed(options.seed)
-        network = zoo.build(
-            architecture, classes=len(samples.classes), size=preprocessing.size, weights=model.weights
-        )
+        network = zoo.build(architecture, classes=len(samples.classes), size=preprocessing.size, weights=model.weights)
         result = training.train(
             network, _labelled(run, store, "train"), _labelled(run, store, "val"), options, out, run.reporter
         )

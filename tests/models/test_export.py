@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +68,10 @@ def test_another_input_shape_is_refused(tmp_path: Path) -> None:
     model = onnx.load(path)
     del model.graph.input[0].type.tensor_type.shape.dim[3]
     onnx.save(model, path)
-    with pytest.raises(InputError, match=r"takes images of shape \['batch', 3, 32\]; float32 \(N, 3, H, W\) is needed|is not a valid ONNX"):
+    with pytest.raises(
+        InputError,
+        match=r"takes images of shape \['batch', 3, 32\]; float32 \(N, 3, H, W\) is needed|is not a valid ONNX",
+    ):
         adopt(path, STATED, ("no", "yes"), tmp_path)
 
 

@@ -38,7 +38,9 @@ def test_the_same_inputs_give_the_same_bytes(make_run: MakeRun, tmp_path_factory
     assert quantize(one).main_file.read_bytes() == quantize(other).main_file.read_bytes()
 
 
-@pytest.mark.parametrize(("flag", "value"), [("calib", "random"), ("calib_seed", 1), ("calib_n", 12), ("method", "ptq_dynamic")])
+@pytest.mark.parametrize(
+    ("flag", "value"), [("calib", "random"), ("calib_seed", 1), ("calib_n", 12), ("method", "ptq_dynamic")]
+)
 def test_what_determines_an_artifact_changes_its_id(make_run: MakeRun, flag: str, value: object) -> None:
     assert quantize(make_run()).id != quantize(make_run(**{flag: value})).id
 

@@ -85,7 +85,10 @@ def predict(
     broken = ~np.isfinite(logits).all(axis=1)
     if broken.any():
         first = ids[int(np.argmax(broken))]
-        raise DataError(f"the model answers {int(broken.sum())} images with NaN or infinity, {first} first; its weights or ranges are damaged.")
+        raise DataError(
+            f"the model answers {int(broken.sum())} images with NaN or infinity, {first} first; "
+            "its weights or ranges are damaged: train or quantize it anew."
+        )
     return Predictions(ids, logits)
 
 

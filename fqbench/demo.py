@@ -1,0 +1,42 @@
+"""The whole main job on the embedded data set: FP32, INT8 random and INT8 balanced, per group and in milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fqbench.latency_report import LatencyReport
+from fqbench.stages.bench import bench
+from fqbench.stages.evaluate import Evaluation, evaluate
+from fqbench.stages.quantize import quantize, reference
+from fqbench.stages.run import Run
+
+SAMPLERS = ("random", "balanced")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo shows."""
+
+    evaluation: Evaluation
+    latency: LatencyReport
+
+
+def run_demo(run: Run, *, debug: bool = False) -> Demo:
+    """Run every stage from drawing the data to measuring; what is finished already is not made again.
+
+    Parameters
+    ----------
+    run : Run
+        Configuration and workspace.
+    debug : bool
+        Fewer images and rounds, one epoch: to see that a set-up works; the figures then mean nothing.
+    """
+    if debug:
+        run = (
+            run.with_options("data", images=1200)
+            .with_options("train", epochs=1, batch_size=32)
+            .with_options("quantize", calib_n=36)
+            .with_options("bench", rounds=60, seconds=0.5)
+        )
+    artifacts = [reference(run), *(quantize(run.with_options("quantize", calib=name)) for name in SAMPLERS)]
+    return Demo(evaluate(run, artifacts), bench(run, artifacts))

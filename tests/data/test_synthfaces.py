@@ -1,0 +1,187 @@
+import csv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fqbench.data import synthfaces
+from fqbench.data.face_traits import GROUPS, SHARES, Draws, draw_people, draw_traits, group_shares
+from fqbench.data.faces import paint_faces
+from fqbench.data.synthfaces import SynthfacesOptions, draw, draw_batch
+from fqbench.errors import InputError
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("drawn")
+    draw(SynthfacesOptions(images=40, size=32, seed=3), out)
+    return out
+
+
+def test_a_drawn_folder_is_an_imagefolder(drawn: Path) -> None:
+    with (drawn / "metadata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["file_name", "split", "smiling", "skin_tone", "age_group", "gender_presentation"]
+    assert [row["file_name"] for row in rows] == [f"images/{index:06d}.png" for index in range(40)]
+    assert {row["smiling"] for row in rows} == {"0", "1"}
+    for feature, names in GROUPS.items():
+        assert {row[feature] for row in rows} <= set(names)
+    with Image.open(drawn / rows[-1]["file_name"]) as image:
+        assert (image.size, image.mode) == ((32, 32), "RGB")
+
+
+def test_the_same_seed_gives_the_same_bytes(drawn: Path, tmp_path: Path) -> None:
+    draw(SynthfacesOptions(images=40, size=32, seed=3), tmp_path)
+    assert tree(tmp_path) == tree(drawn)
+
+
+def test_another_seed_gives_other_pictures(drawn: Path, tmp_path: Path) -> None:
+    draw(SynthfacesOptions(images=40, size=32, seed=4), tmp_path)
+    ours, theirs = tree(tmp_path), tree(drawn)
+    assert ours.keys() == theirs.keys()
+    assert not [name for name in ours if ours[name] == theirs[name]]
+
+
+def test_the_pictures_of_a_shorter_run_are_the_first_of_a_longer(drawn: Path, tmp_path: Path) -> None:
+    draw(SynthfacesOptions(images=7, size=32, seed=3), tmp_path)
+    shorter, longer = tree(tmp_path), tree(drawn)
+    assert len(shorter) == 8
+    assert all(longer[name] == content for name, content in shorter.items() if name.startswith("images/"))
+
+
+@pytest.mark.parametrize("size", [32, 64, 100])
+def test_a_picture_does_not_depend_on_its_batch(size: int) -> None:
+    options = SynthfacesOptions(size=size, seed=11)
+    together, people = draw_batch(options, 0, 24)
+    for index in range(24):
+        alone, person = draw_batch(options, index, index + 1)
+        np.testing.assert_array_equal(alone[0], together[index])
+        assert person.smiling[0] == people.smiling[index]
+
+
+@pytest.mark.parametrize("size", [32, 256, 512])
+def test_every_size_shows_the_same_face(size: int) -> None:
+    reference, _ = draw_batch(SynthfacesOptions(size=64, seed=2), 0, 2)
+    pictures, _ = draw_batch(SynthfacesOptions(size=size, seed=2), 0, 2)
+    assert pictures.shape == (2, size, size, 3)
+    assert pictures.dtype == np.uint8
+    for picture, expected in zip(pictures, reference, strict=True):
+        small = [
+            np.asarray(Image.fromarray(p).resize((16, 16), Image.Resampling.BOX), float) for p in (picture, expected)
+        ]
+        assert np.abs(small[0] - small[1]).mean() < 6
+
+
+def test_progress_counts_pictures(tmp_path: Path) -> None:
+    seen: list[int] = []
+    draw(SynthfacesOptions(images=70, size=32), tmp_path, seen.append)
+    assert seen[-1] == 70
+    assert seen == sorted(set(seen))
+
+
+def test_read_gives_named_classes_and_the_notice(drawn: Path) -> None:
+    samples = synthfaces.read(drawn)
+    assert samples.name == "synthfaces"
+    assert samples.classes == ("not smiling", "smiling")
+    assert samples.sensitive_features == ("skin_tone", "age_group", "gender_presentation")
+    assert samples.notice == synthfaces.NOTICE
+    assert samples.digest == synthfaces.read(drawn).digest
+
+
+def population(imbalance: float, count: int = 3000) -> dict[str, np.ndarray]:
+    people = draw_people(Draws(0, range(count)), imbalance)
+    return {name: np.bincount(getattr(people, name)) / count for name in ("smiling", *GROUPS)}
+
+
+def test_groups_follow_the_imbalance() -> None:
+    even, real = population(0.0), population(1.0)
+    for feature, shares in SHARES.items():
+        np.testing.assert_allclose(even[feature], 1 / len(shares), atol=0.035)
+        np.testing.assert_allclose(real[feature], shares, atol=0.035)
+        assert group_shares(feature, 2.0).min() < group_shares(feature, 1.0).min() < group_shares(feature, 0.0).min()
+    assert real["smiling"][1] == pytest.approx(0.5, abs=0.06)
+
+
+@settings(max_examples=30, deadline=None)
+@given(imbalance=st.floats(0, 4), feature=st.sampled_from(sorted(SHARES)))
+def test_shares_sum_to_one_and_leave_no_group_out(imbalance: float, feature: str) -> None:
+    shares = group_shares(feature, imbalance)
+    assert shares.sum() == pytest.approx(1)
+    assert (shares > 0).all()
+
+
+def test_every_group_is_in_every_split(tmp_path: Path) -> None:
+    people = draw_people(Draws(0, range(2500)), 1.0)
+    synthfaces._write_metadata(tmp_path / "metadata.csv", [people], seed=0)
+    with (tmp_path / "metadata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    groups = Counter((row["split"], *(row[feature] for feature in GROUPS)) for row in rows)
+    assert len(groups) == 3 * 18
+    shares = Counter(row["split"] for row in rows)
+    assert shares["train"] / 2500 == pytest.approx(0.7, abs=0.02)
+    assert shares["val"] / 2500 == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_smile_shows_at_the_mouth() -> None:
+    """Draw the same 48 people smiling and not, and compare where the pictures differ."""
+    size = 64
+    indices = range(48)
+    pictures = []
+    for smiling in (0, 1):
+        draws = Draws(5, indices)
+        people = draw_people(draws, 1.0)
+        people.smiling[:] = smiling
+        pictures.append(paint_faces(draw_traits(draws, people), draws, size).astype(float))
+    difference = np.abs(pictures[1] - pictures[0]).mean(axis=(0, 3))
+    rows, columns = np.mgrid[:size, :size]
+    mouth = (np.abs(rows - 46) < 8) & (np.abs(columns - 32) < 14)
+    assert difference[mouth].mean() > 4
+    assert difference[mouth].mean() > 5 * difference[~mouth].mean()
+
+
+def test_darker_skin_gives_a_fainter_smile() -> None:
+    def strength(skin_tone: int) -> float:
+        pictures = []
+        for smiling in (0, 1):
+            draws = Draws(6, range(48))
+            people = draw_people(draws, 0.0)
+            people.smiling[:] = smiling
+            people.skin_tone[:] = skin_tone
+            pictures.append(paint_faces(draw_traits(draws, people), draws, 64).astype(float))
+        return float(np.abs(pictures[1] - pictures[0])[:, 38:54, 18:46].mean())
+
+    assert strength(0) > strength(1) > strength(2)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("images", 0),
+        ("images", 2.5),
+        ("images", True),
+        ("size", 31),
+        ("size", 513),
+        ("imbalance", -0.1),
+        ("imbalance", float("nan")),
+        ("imbalance", "1"),
+        ("seed", -1),
+    ],
+)
+def test_options_out_of_range_are_refused(field: str, value: object) -> None:
+    with pytest.raises(
+        InputError, match=rf"^synthfaces: {field} is .*, but must be a .*number from .*; choose one.*\.$"
+    ):
+        SynthfacesOptions(**{field: value})  # type: ignore[arg-type]
+
+
+def test_the_folder_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere is not a folder, so .*; create it first\."):
+        draw(SynthfacesOptions(images=1), tmp_path / "nowhere")

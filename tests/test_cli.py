@@ -1,0 +1,204 @@
+"""The command line as a user meets it: what goes to stdout, what to stderr, and the exit code of every mistake."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fqbench.cli import main
+from tests.conftest import write_classifier, write_photos
+
+Invoke = Callable[..., tuple[int, str, str]]
+MEAN_STD = ("--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25")
+
+
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Call the command line in an empty folder with a workspace of its own: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FQBENCH_WORKSPACE", str(tmp_path / "workspace"))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+def left_behind(root: Path) -> list[str]:
+    """Half-written directories anywhere below the workspace."""
+    return [str(path) for path in root.rglob("*.partial")]
+
+
+@pytest.fixture
+def own(photos: Path, classifier: Path) -> tuple[str, ...]:
+    return ("--data", "folder", "--root", str(photos), "--onnx", str(classifier), *MEAN_STD, "--calib-n", "16")
+
+
+def test_the_main_job_on_ones_own_data(invoke: Invoke, own: tuple[str, ...]) -> None:
+    code, out, err = invoke("quantize", "--backend", "ort", "--bits", 8, "--calib", "balanced", *own)
+    assert code == 0, err
+    assert out.startswith("artifacts/bright-ort-int8-balanced-")
+    code, out, err = invoke("eval", *own, "--replicates", 200)
+    assert code == 0, err
+    assert "dark×old" in out
+    code, out, err = invoke("bench", *own, "--rounds", 20, "--seconds", 0)
+    assert code == 0, err
+    assert "int8 MACs" in out
+
+
+def test_json_is_all_that_stdout_holds(invoke: Invoke, own: tuple[str, ...]) -> None:
+    _code, out, _err = invoke("quantize", *own, "--json")
+    made = json.loads(out)
+    assert made["kind"] == "artifacts"
+    _code, out, _err = invoke("list", "--json")
+    assert made["id"] in {entry["id"] for entry in json.loads(out)}
+    _code, out, _err = invoke("show", made["id"], "--json")
+    assert json.loads(out)["details"]["support"] == "native"
+    _code, out, _err = invoke("eval", *own, "--replicates", 200, "--json")
+    assert {artifact["label"] for artifact in json.loads(out)["artifacts"]} == {"ort fp32", "ort int8/balanced"}
+    _code, out, _err = invoke("doctor", "--json")
+    assert {plugin["name"] for plugin in json.loads(out)["plugins"]} >= {"ort", "balanced", "random"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("quantize", "--backend", "trtt"), 2, "unknown backend 'trtt'"),
+        (("quantize", "--backend", "onnxrt"), 2, "unknown backend 'onnxrt'"),
+        (("quantize", "--calib", "balancd"), 2, "unknown sampler 'balancd': did you mean 'balanced'?"),
+        (("train", "--model", "resnet5O"), 2, "unknown model 'resnet5O': did you mean 'resnet5"),
+        (("quantize", "--data", "celebb"), 2, "unknown data set 'celebb'"),
+        (("quantize", "--data", "folder"), 2, "add --root DIR"),
+        (("quantize", "--root", "/nowhere"), 2, "--root does not go with synthfaces"),
+        (("quantize", "--bits", "3"), 2, "--bits"),
+        (("quantize", "--bits", "eight"), 2, "--bits"),
+        (("quantize", "--bitz", "8"), 2, "--bitz"),
+        (("quantize", "--config", "missing.yaml"), 2, "missing.yaml cannot be read"),
+        (("show", "nothing"), 2, "no entry 'nothing' in the workspace"),
+        (("quantize", "--onnx", "missing.onnx"), 2, "no ONNX file missing.onnx"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_an_exit_code(
+    invoke: Invoke, tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    got, out, err = invoke(*arguments, *(() if arguments[0] == "show" else ("--images", "40")))
+    assert got == code, err
+    assert message in err
+    assert "Traceback" not in err
+    assert not out
+    assert not left_behind(tmp_path)
+
+
+def test_a_traceback_only_where_asked_for(invoke: Invoke) -> None:
+    _code, _out, err = invoke("show", "nothing", "--traceback")
+    assert "Traceback" in err
+
+
+def test_an_onnx_of_another_input_shape(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    fixed = write_classifier(tmp_path / "fixed.onnx", batch=1)
+    code, _out, err = invoke("quantize", "--data", "folder", "--root", photos, "--onnx", fixed, *MEAN_STD)
+    assert (code, "has a fixed batch of 1; export it with a dynamic batch" in err) == (2, True), err
+    assert not left_behind(tmp_path)
+
+
+def test_a_missing_column_and_a_missing_file(invoke: Invoke, classifier: Path, tmp_path: Path) -> None:
+    root = write_photos(tmp_path / "photos", 40)
+    common = ("quantize", "--data", "folder", "--root", root, "--onnx", classifier, *MEAN_STD)
+    code, _out, err = invoke(*common, "--label", "lable")
+    assert (code, "lable" in err, "did you mean 'label'" in err) == (2, True, True), err
+    (root / "images" / "0003.jpg").unlink()
+    code, _out, err = invoke(*common)
+    assert (code, "0003.jpg" in err) == (4, True), err
+    assert not left_behind(tmp_path)
+
+
+def test_truncated_jpegs_are_counted_or_refused(invoke: Invoke, classifier: Path, tmp_path: Path) -> None:
+    root = write_photos(tmp_path / "photos", 120)
+    common = ("quantize", "--data", "folder", "--root", root, "--onnx", classifier, *MEAN_STD, "--calib-n", 16)
+    first = root / "images" / "0000.jpg"
+    first.write_bytes(first.read_bytes()[:-300])
+    code, _out, err = invoke(*common)
+    assert code == 0, err
+    assert "1 picture(s) cannot be decoded and are left out: images/0000.jpg" in " ".join(err.split())
+    second = root / "images" / "0001.jpg"
+    second.write_bytes(b"")
+    code, _out, err = invoke(*common)
+    assert (code, "2 of 120 pictures cannot be decoded, more than 1%" in err) == (4, True), err
+    assert not left_behind(tmp_path)
+
+
+def test_a_group_without_images_in_the_split(invoke: Invoke, classifier: Path, tmp_path: Path) -> None:
+    root = write_photos(tmp_path / "photos", 120)
+    table = (root / "metadata.csv").read_text().splitlines()
+    kept = [row for row in table if not ("test" in row and row.endswith("dark,old"))]
+    (root / "metadata.csv").write_text("\n".join(kept) + "\n")
+    own = ("--data", "folder", "--root", root, "--onnx", classifier, *MEAN_STD, "--calib-n", 16)
+    code, _out, err = invoke("eval", *own)
+    assert (code, "no image in split 'test' for group(s) dark×old" in err) == (4, True), err
+    code, out, err = invoke("eval", *own, "--by", "tone", "--replicates", 200)
+    assert code == 0, err
+    assert "dark" in out
+
+
+def test_a_workspace_below_a_file(invoke: Invoke, own: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _out, err = invoke("quantize", *own, "--workspace", tmp_path / "file" / "runs")
+    assert (code, "cannot be written" in err, "--workspace" in err) == (2, True, True), err
+
+
+def test_a_read_only_disk(
+    invoke: Invoke, own: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(self: Path, *_args: object, **_options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    code, _out, err = invoke("quantize", *own)
+    assert (code, "Read-only file system" in err, "--workspace" in err) == (2, True, True), err
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_without_torch_the_base_install_quantizes_and_measures(own: tuple[str, ...], tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    for name in ("torch", "torchvision", "timm", "accelerate", "safetensors", "onnxscript"):
+        (blocked / name).mkdir(parents=True)
+        (blocked / name / "__init__.py").write_text(
+            f"raise ModuleNotFoundError('No module named {name}', name={name!r})\n"
+        )
+    environment = os.environ | {"PYTHONPATH": str(blocked), "FQBENCH_WORKSPACE": str(tmp_path / "runs")}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fqbench.cli", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=tmp_path)
+
+    for arguments in (
+        ("quantize", *own),
+        ("eval", *own, "--replicates", "200"),
+        ("bench", *own, "--rounds", "20", "--seconds", "0"),
+    ):
+        done = call(*arguments)
+        assert done.returncode == 0, done.stderr
+    for verb in ("list", "doctor"):
+        assert call(verb).returncode == 0
+    done = call("train", "--data", "folder", "--root", own[3])
+    assert done.returncode == 3
+    assert "pip install 'fqbench[train]'" in done.stderr
+
+
+def test_no_color_is_honoured(own: tuple[str, ...], tmp_path: Path) -> None:
+    script = shutil.which("fqbench", path=str(Path(sys.executable).parent))
+    assert script is not None
+    environment = os.environ | {"NO_COLOR": "1", "FORCE_COLOR": "1", "FQBENCH_WORKSPACE": str(tmp_path)}
+    done = subprocess.run([script, "doctor"], capture_output=True, text=True, env=environment, check=True)
+    assert "\x1b[3" not in done.stdout

@@ -1,0 +1,368 @@
+"""Entries are whole or not there, whatever happens to the process that writes them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fqbench.errors import DataError, InputError, WorkspaceError
+from fqbench.workspace import ENVIRONMENT_VARIABLE, MANIFEST, Recipe, Workspace
+
+
+def recipe(slug: str = "thing", *, kind: str = "models", version: int = 1, **determined_by: Any) -> Recipe:
+    return Recipe(kind=kind, slug=slug, version=version, determined_by=determined_by, inputs={"data": "faces-1"})
+
+
+def write(partial: Path) -> Mapping[str, Any]:
+    (partial / "inner").mkdir()
+    (partial / "inner" / "weights.bin").write_bytes(b"weights")
+    (partial / "log.txt").write_text("log")
+    return {"accuracy": 0.9}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "runs")
+
+
+def everything_but_locks(workspace: Workspace) -> list[str]:
+    paths = (path.relative_to(workspace.root) for path in workspace.root.rglob("*"))
+    return sorted(str(path) for path in paths if path.parts[0] != ".locks")
+
+
+def test_entry_holds_files_and_where_they_came_from(workspace: Workspace) -> None:
+    entry = workspace.produce(recipe(seed=1), write, {"model": {"name": "tiny"}})
+    assert entry.file("inner/weights.bin").read_bytes() == b"weights"
+    assert entry.details == {"accuracy": 0.9}
+    manifest = json.loads((entry.path / MANIFEST).read_text())
+    assert manifest["config"] == {"model": {"name": "tiny"}}
+    assert manifest["determined_by"] == {"seed": 1}
+    assert manifest["inputs"] == {"data": "faces-1"}
+    assert manifest["files"].keys() == {"inner/weights.bin", "log.txt"}
+    assert manifest["files"]["log.txt"]["size"] == 3
+    assert manifest["versions"]["python"]
+    assert manifest["command"]
+
+
+def test_same_question_is_a_cache_hit(workspace: Workspace) -> None:
+    built = []
+
+    def build(partial: Path) -> Mapping[str, Any]:
+        built.append(partial)
+        return write(partial)
+
+    first = workspace.produce(recipe(seed=1), build, {})
+    second = workspace.produce(recipe(seed=1), build, {})
+    assert len(built) == 1
+    assert first == second
+    assert workspace.find(recipe(seed=1)) == first
+    assert workspace.find(recipe(seed=2)) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        recipe(seed=2),
+        recipe(seed=1, size=64),
+        recipe(seed="1"),
+        recipe(seed=1, version=2),
+        recipe(seed=1, kind="artifacts"),
+    ],
+)
+def test_whatever_determines_an_entry_changes_its_id(other: Recipe) -> None:
+    assert other.id != recipe(seed=1).id
+
+
+def test_id_is_readable_and_does_not_depend_on_order_or_inputs() -> None:
+    one = Recipe("models", "ort int8/balanced", 1, {"a": 1, "b": [1, 2]}, {"model": "x"})
+    two = Recipe("models", "ort int8/balanced", 1, {"b": [1, 2], "a": 1}, {})
+    assert one.id == two.id
+    assert one.id.startswith("ort-int8-balanced-")
+    assert Path(one.id).name == one.id
+
+
+@pytest.mark.parametrize("slug", ["../../etc", "/root", "a\0b", "x" * 20 + "/..", ".hidden"])
+def test_id_never_leaves_its_folder(workspace: Workspace, slug: str) -> None:
+    entry = workspace.produce(recipe(slug), write, {})
+    assert entry.path.parent == workspace.root / "models"
+    assert workspace.entries() == [entry], "an entry whose name begins with a dot would never be listed"
+
+
+def test_digest_is_of_the_files_alone(workspace: Workspace) -> None:
+    one = workspace.produce(recipe(seed=1), write, {})
+    two = workspace.produce(recipe(seed=2), write, {"another": {}})
+
+    def write_more(partial: Path) -> Mapping[str, Any]:
+        (partial / "more.txt").write_text("")
+        return write(partial)
+
+    three = workspace.produce(recipe(seed=3), write_more, {})
+    assert one.digest == two.digest != three.digest
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no"), KeyboardInterrupt(), SystemExit(3), OSError(errno.ENOSPC, "full")]
+)
+def test_build_that_raises_leaves_nothing(workspace: Workspace, error: BaseException) -> None:
+    def build(partial: Path) -> Mapping[str, Any]:
+        write(partial)
+        raise error
+
+    expected = WorkspaceError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected):
+        workspace.produce(recipe(), build, {})
+    assert everything_but_locks(workspace) == ["models"]
+    assert workspace.entries() == []
+    assert workspace.produce(recipe(), write, {}).details == {"accuracy": 0.9}
+
+
+def test_details_that_are_no_json_leave_nothing(workspace: Workspace) -> None:
+    with pytest.raises(Exception, match="serializ"):
+        workspace.produce(recipe(), lambda partial: {**write(partial), "model": object()}, {})
+    assert everything_but_locks(workspace) == ["models"]
+
+
+# A child process writes an entry and stops in the middle of it, or counts how often it was asked to build.
+CHILD = """
+import os, sys, time
+from pathlib import Path
+from fqbench.workspace import Recipe, Workspace
+
+root, log, mode = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+
+def build(partial):
+    with log.open("a") as file:
+        file.write("built\\n")
+    (partial / "half.bin").write_bytes(b"half of it")
+    if mode == "hang":
+        print("writing", flush=True)
+        time.sleep(60)
+    time.sleep(0.3)
+    (partial / "rest.bin").write_bytes(b"the rest")
+    return {"pid": os.getpid()}
+
+recipe = Recipe("models", "thing", 1, {}, {})
+print(Workspace(root).produce(recipe, build, {}).details["pid"])
+"""
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Callable[[str], subprocess.Popen[str]]:
+    script = tmp_path / "child.py"
+    script.write_text(textwrap.dedent(CHILD))
+
+    def start(mode: str) -> subprocess.Popen[str]:
+        arguments = [sys.executable, str(script), str(tmp_path / "runs"), str(tmp_path / "log"), mode]
+        return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+    return start
+
+
+def test_killed_in_mid_write_it_shows_nothing_and_the_next_run_succeeds(
+    workspace: Workspace, child: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    with child("hang") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    partial = [path for path in everything_but_locks(workspace) if path.endswith("half.bin")]
+    assert len(partial) == 1, "the child was to be killed with a file half written"
+    assert workspace.entries() == []
+    assert workspace.find(recipe()) is None
+    entry = workspace.produce(recipe(), write, {})
+    assert sorted(path.name for path in entry.path.iterdir()) == ["inner", "log.txt", MANIFEST]
+    assert [path.name for path in (workspace.root / "models").iterdir()] == [entry.id]
+
+
+def test_two_processes_that_ask_for_the_same_build_it_once(
+    tmp_path: Path, child: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    processes = [child("count") for _ in range(3)]
+    answers = {process.communicate(timeout=60)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert (tmp_path / "log").read_text() == "built\n"
+    assert len(answers) == 1
+
+
+def test_entry_being_written_by_another_process_is_left_alone(
+    workspace: Workspace, child: Callable[[str], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """Another recipe of the same kind takes another lock, and must not sweep away the first one's work."""
+    with child("slow") as process:
+        for _ in range(300):
+            if (tmp_path / "log").exists():
+                break
+            time.sleep(0.02)
+        workspace.produce(recipe("thing-else"), write, {})
+        assert process.wait(60) == 0
+    assert {entry.id.rpartition("-")[0] for entry in workspace.entries()} == {"thing", "thing-else"}
+
+
+def test_root_below_a_regular_file_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        WorkspaceError, match=r"file/runs cannot be written .*choose another with --workspace"
+    ) as caught:
+        Workspace(tmp_path / "file" / "runs").produce(recipe(), write, {})
+    assert caught.value.exit_code == 2
+
+
+def test_read_only_disk_is_one_sentence(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *_arguments: object, **_options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(WorkspaceError, match="Read-only file system") as caught:
+        workspace.produce(recipe(), write, {})
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+class NoPictureError(OSError):
+    """As PIL.UnidentifiedImageError: an OSError without number or file name."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoPictureError("cannot identify image file"),
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+        TimeoutError("the hub does not answer"),
+        PermissionError(errno.EACCES, "Permission denied", "/photos/1.jpg"),
+    ],
+)
+def test_errors_that_have_nothing_to_do_with_the_workspace_pass_through(workspace: Workspace, error: OSError) -> None:
+    def build(partial: Path) -> Mapping[str, Any]:
+        raise error
+
+    with pytest.raises(type(error)):
+        workspace.produce(recipe(), build, {})
+
+
+def test_missing_input_inside_the_workspace_is_not_blamed_on_writing(workspace: Workspace) -> None:
+    def build(partial: Path) -> Mapping[str, Any]:
+        (workspace.root / "models" / "gone" / "model.onnx").read_bytes()
+        return {}
+
+    with pytest.raises(FileNotFoundError):
+        workspace.produce(recipe(), build, {})
+
+
+def test_neighbour_whose_name_begins_alike_is_not_the_workspace(workspace: Workspace) -> None:
+    def build(partial: Path) -> Mapping[str, Any]:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{workspace.root}-of-others/file")
+
+    with pytest.raises(PermissionError):
+        workspace.produce(recipe(), build, {})
+
+
+def test_details_are_the_same_on_the_first_run_and_on_a_cache_hit(workspace: Workspace) -> None:
+    def build(partial: Path) -> Mapping[str, Any]:
+        return {"shape": (3, 64, 64), "root": Path("x")}
+
+    first, hit = (workspace.produce(recipe(), build, {}) for _ in range(2))
+    assert first.details == hit.details == {"shape": [3, 64, 64], "root": "x"}
+
+
+def test_file_that_a_build_could_not_find_elsewhere_is_not_blamed_on_the_workspace(workspace: Workspace) -> None:
+    def build(partial: Path) -> Mapping[str, Any]:
+        Path("/no/such/photo.jpg").read_bytes()
+        return {}
+
+    with pytest.raises(FileNotFoundError, match=r"photo\.jpg"):
+        workspace.produce(recipe(), build, {})
+
+
+def test_finished_entries_are_read_from_a_workspace_that_cannot_be_written(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = workspace.produce(recipe(), write, {})
+    monkeypatch.setattr(Path, "mkdir", lambda *_arguments, **_options: pytest.fail("a cache hit writes nothing"))
+    assert workspace.produce(recipe(), write, {}) == entry
+
+
+@pytest.mark.parametrize("text", ["{", "", '{"id": "x"}', "\x00\x01"])
+def test_damaged_manifest_is_a_data_error(workspace: Workspace, text: str) -> None:
+    entry = workspace.produce(recipe(), write, {})
+    (entry.path / MANIFEST).write_text(text)
+    for look in (lambda: workspace.find(recipe()), workspace.entries, lambda: workspace.produce(recipe(), write, {})):
+        with pytest.raises(DataError, match=r"manifest of .* is damaged; delete this directory"):
+            look()
+
+
+def test_truncated_file_is_a_data_error(workspace: Workspace) -> None:
+    entry = workspace.produce(recipe(), write, {})
+    (entry.path / "inner" / "weights.bin").write_bytes(b"wei")
+    with pytest.raises(DataError, match=r"weights\.bin is missing or cut short; delete .* and run again") as caught:
+        workspace.find(recipe())
+    assert caught.value.exit_code == 4
+
+
+def test_missing_file_is_a_data_error(workspace: Workspace) -> None:
+    entry = workspace.produce(recipe(), write, {})
+    (entry.path / "log.txt").unlink()
+    with pytest.raises(DataError, match=r"log\.txt is missing"):
+        workspace.find(recipe())
+
+
+def test_directory_without_a_manifest_is_no_entry(workspace: Workspace) -> None:
+    (workspace.root / "models" / recipe().id).mkdir(parents=True)
+    assert workspace.find(recipe()) is None
+    assert workspace.entries() == []
+
+
+def test_entry_is_found_by_the_beginning_of_its_id(workspace: Workspace) -> None:
+    resnet = workspace.produce(recipe("resnet"), write, {})
+    vit = workspace.produce(recipe("vit"), write, {})
+    assert workspace.get("res") == resnet
+    assert workspace.get(vit.id) == vit
+    assert workspace.get("vit", kind="models") == vit
+
+
+def test_ambiguous_beginning_names_the_candidates(workspace: Workspace) -> None:
+    one, two = (workspace.produce(recipe("vit", seed=seed), write, {}) for seed in (1, 2))
+    with pytest.raises(InputError, match="could be") as caught:
+        workspace.get("vit")
+    assert one.id in str(caught.value)
+    assert two.id in str(caught.value)
+
+
+def test_unknown_id_gets_the_nearest_one(workspace: Workspace) -> None:
+    entry = workspace.produce(recipe("resnet"), write, {})
+    with pytest.raises(InputError, match=f"did you mean '{entry.id}'"):
+        workspace.get("x" + entry.id)
+    with pytest.raises(InputError, match=r"no artifacts 'resnet' in the workspace .*: it is empty"):
+        workspace.get("resnet", kind="artifacts")
+
+
+def test_entries_come_oldest_first_and_by_kind(workspace: Workspace) -> None:
+    first = workspace.produce(recipe("z", kind="datasets"), write, {})
+    time.sleep(0.002)
+    second = workspace.produce(recipe("a", kind="artifacts"), write, {})
+    assert workspace.entries() == [first, second]
+    assert workspace.entries("artifacts") == [second]
+    assert workspace.entries("benches") == []
+
+
+def test_root_comes_from_argument_then_environment_then_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "environment"))
+    assert Workspace("given").root == tmp_path / "given"
+    assert Workspace().root == tmp_path / "environment"
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE)
+    assert Workspace().root == tmp_path / "fqbench_runs"
+    assert not list(tmp_path.iterdir()), "looking writes nothing"
