@@ -129,6 +129,8 @@ def _session_options(threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Idle threads of one session would spin on the cores that the next one needs when several are measured in turn.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 

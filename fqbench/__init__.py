@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fqbench.stages.bench import bench as bench
     from fqbench.stages.evaluate import evaluate as evaluate
     from fqbench.stages.export import export as export
-    from fqbench.stages.predict import predict_split as predict
+    from fqbench.stages.predict import predict_split as predict  # noqa: F401 - offered under this name
     from fqbench.stages.quantize import quantize as quantize
     from fqbench.stages.quantize import reference as reference
     from fqbench.stages.run import experiment as experiment

@@ -16,7 +16,7 @@ from fqbench.stages.run import Run
 from fqbench.terminal import TerminalReporter, fail, print_json
 
 # Click's base of "no such option", "not an integer" ...; typer carries its own copy of click in some versions.
-ClickException = typer.BadParameter.__bases__[0].__bases__[0]
+ClickException: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of fqbench, none of the codes that a CI job decides on
 
 app = typer.Typer(
@@ -110,9 +110,9 @@ def evaluate(run: Run, ids: Ids = None, as_json: Json = False) -> None:
     Without IDs: all artifacts of the configured model, the configured one among them.
     Example: fqbench eval --by skin_tone
     """
+    from fqbench.result_tables import print_evaluation
     from fqbench.stages.evaluate import evaluate as evaluate_stage
     from fqbench.stages.select import subjects
-    from fqbench.result_tables import print_evaluation
 
     evaluation = evaluate_stage(run, subjects(run, ids))
     print_json(evaluation.to_dict()) if as_json else print_evaluation(evaluation)
@@ -130,9 +130,9 @@ def bench(
 
     Without IDs: all artifacts of the configured model, the configured one among them. Example: fqbench bench --batch 1
     """
+    from fqbench.result_tables import print_latency
     from fqbench.stages.bench import bench as bench_stage
     from fqbench.stages.select import subjects
-    from fqbench.result_tables import print_latency
 
     report = bench_stage(run, subjects(run, ids), again=again)
     print_json(report.to_dict()) if as_json else print_latency(report)

@@ -11,6 +11,7 @@ from fqbench.stages.quantize import quantize, reference
 from fqbench.stages.run import Run
 
 SAMPLERS = ("random", "balanced")
+GROUPS = ("skin_tone", "age_group")  # all three features make 18 groups, of which most are too small to say much
 
 
 @dataclass(frozen=True)
@@ -38,5 +39,7 @@ def run_demo(run: Run, *, debug: bool = False) -> Demo:
             .with_options("quantize", calib_n=36)
             .with_options("bench", rounds=60, seconds=0.5)
         )
+    if run.config.eval.by is None and run.config.data.name == "synthfaces":
+        run = run.with_options("eval", by=GROUPS)
     artifacts = [reference(run), *(quantize(run.with_options("quantize", calib=name)) for name in SAMPLERS)]
     return Demo(evaluate(run, artifacts), bench(run, artifacts))

@@ -17,7 +17,7 @@ from fqbench.steadiness import Doubt, Mark
 
 def write_latency(report: LatencyReport, path: Path) -> None:
     """Write a measurement as JSON."""
-    path.write_text(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(report.to_dict(), allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_latency(path: Path) -> LatencyReport:

@@ -26,7 +26,7 @@ def require(module: str, *, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
-            raise
         top = module.partition(".")[0]
+        if error.name != top:
+            raise
         raise UnavailableError(f"{top} is not installed; run: pip install 'fqbench[{extra}]'.") from error

@@ -106,7 +106,7 @@ class Backend(Protocol):
         ...
 
     def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
-        """Write the artifact's files into ``out``; same inputs, same bytes. ``calibration`` is None where not needed."""
+        """Write the artifact's files into ``out``; same inputs, same bytes; no ``calibration`` where none is needed."""
         ...
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> Session:

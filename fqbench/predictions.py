@@ -40,7 +40,7 @@ class Predictions:
     @property
     def labels(self) -> NDArray[np.int64]:
         """Index of the largest logit of each row, the first where several are equal; shape (n,)."""
-        return np.argmax(self.logits, axis=1).astype(np.int64)
+        return np.asarray(np.argmax(self.logits, axis=1), dtype=np.int64)
 
 
 def predict(

@@ -10,6 +10,7 @@ from fqbench.terminal import stdout
 
 if TYPE_CHECKING:
     from fqbench.fairness import Change, ChangeReport, Estimate, GapEstimate, GroupReport
+    from fqbench.fairness.hypothesis_tests import Verdict
     from fqbench.latency_report import LatencyReport, SubjectLatency
     from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
 
@@ -53,7 +54,16 @@ def print_latency(report: LatencyReport) -> None:
         highlight=False,
     )
     table = make_table(
-        "artifact", ">p50 ms", ">p90 ms", ">p99 ms", ">images/s", ">speed-up", ">int8 MACs", ">MB", ">peak MB", "runtime"
+        "artifact",
+        ">p50 ms",
+        ">p90 ms",
+        ">p99 ms",
+        ">images/s",
+        ">speed-up",
+        ">int8 MACs",
+        ">MB",
+        ">peak MB",
+        "runtime",
     )
     for subject in report.subjects:
         table.add_row(*_latency_row(subject, reference=subject.id == report.reference))
@@ -71,7 +81,9 @@ def _latency_row(subject: SubjectLatency, *, reference: bool) -> tuple[str, ...]
         ratio = "1 (reference)" if reference else "-"
     else:
         ratio = f"{speedup.value:.2f}x [{speedup.low:.2f}, {speedup.high:.2f}]"
-    share = f"{arithmetic.integer_share:.1%}" + (f" (not {', '.join(arithmetic.uncounted)})" if arithmetic.uncounted else "")
+    share = f"{arithmetic.integer_share:.1%}" + (
+        f" (not {', '.join(arithmetic.uncounted)})" if arithmetic.uncounted else ""
+    )
     peak = (subject.facts.get("peak_memory") or {}).get("peak")
     return (
         subject.label,
@@ -92,7 +104,9 @@ def _print_artifact(artifact: EvaluatedArtifact) -> None:
     out.print()
     out.print(f"{artifact.label}  ({artifact.id}, {artifact.runtime})", style="bold", highlight=False, markup=False)
     rate = f"{report.confidence:.0%} interval"
-    table = make_table("group", ">n", f">accuracy, {rate}", f">selection rate, {rate}", f">TPR, {rate}", f">FPR, {rate}")
+    table = make_table(
+        "group", ">n", f">accuracy, {rate}", f">selection rate, {rate}", f">TPR, {rate}", f">FPR, {rate}"
+    )
     for row in (*report.groups, report.overall):
         name = row.group + (" (small)" if row.small else "")
         rates = (_rate(estimate) for estimate in (row.accuracy, row.selection_rate, row.tpr, row.fpr))
@@ -106,7 +120,9 @@ def _print_gaps(evaluation: Evaluation) -> None:
     out = stdout()
     out.print()
     first = evaluation.artifacts[0].report
-    table = make_table("between groups", *(f">{artifact.label}" for artifact in evaluation.artifacts), "set by", ">by chance")
+    table = make_table(
+        "between groups", *(f">{artifact.label}" for artifact in evaluation.artifacts), "set by", ">by chance"
+    )
     for name, title in SHOWN_GAPS.items():
         gaps = [artifact.report.gaps[name] for artifact in evaluation.artifacts]
         table.add_row(title, *(_gap(gap) for gap in gaps), _pair(first, name), _chance(gaps[0]))
@@ -123,7 +139,9 @@ def _print_change(reference: EvaluatedArtifact, artifact: EvaluatedArtifact, cha
     out = stdout()
     out.print()
     out.print(f"{artifact.label} against {reference.label}", style="bold", highlight=False, markup=False)
-    table = make_table("group", ">n", ">flips", ">right to wrong", ">Δ accuracy, points", ">p (McNemar, Holm)", "verdict")
+    table = make_table(
+        "group", ">n", ">flips", ">right to wrong", ">Δ accuracy, points", ">p (McNemar, Holm)", "verdict"
+    )
     for row in (*change.groups, change.overall):
         p = row.mcnemar_p_adjusted
         table.add_row(
@@ -133,7 +151,7 @@ def _print_change(reference: EvaluatedArtifact, artifact: EvaluatedArtifact, cha
             str(row.negative_flips),
             _points(row.accuracy),
             UNDEFINED if math.isnan(p) else f"{p:.3f}",
-            row.verdict.answer,
+            _verdict(row.verdict),
             style="bold" if row is change.overall else None,
         )
     out.print(table)
@@ -161,6 +179,12 @@ def _pair(report: GroupReport, name: str) -> str:
 
 def _chance(gap: GapEstimate) -> str:
     return "-" if math.isnan(gap.noise_floor) else f"{gap.noise_floor:.3f}"
+
+
+def _verdict(verdict: Verdict) -> str:
+    if verdict.answer != "undecided" or not math.isfinite(verdict.images_needed):
+        return verdict.answer
+    return f"undecided; about {verdict.images_needed:,.0f} images would decide"
 
 
 def _points(change: Change) -> Any:

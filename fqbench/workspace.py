@@ -216,13 +216,21 @@ class Workspace:
             return Entry(final, manifest)
 
     def entries(self, kind: str | None = None) -> list[Entry]:
-        """Return all finished entries, oldest first; half-written ones are never seen."""
+        """Return all finished entries, oldest first; half-written ones are never seen, damaged ones only told of.
+
+        Raises
+        ------
+        InputError
+            No such kind.
+        """
+        if kind is not None and kind not in KINDS:
+            raise InputError(f"unknown kind {kind!r}: {did_you_mean(kind, KINDS)}")
         found: list[Entry] = []
         for folder in KINDS if kind is None else (kind,):
             directory = self.root / folder
             if directory.is_dir():
-                names = [path for path in sorted(directory.iterdir()) if not path.name.startswith(".")]
-                found += [entry for path in names if (entry := self._open(path)) is not None]
+                paths = [path for path in sorted(directory.iterdir()) if not path.name.startswith(".")]
+                found += [entry for path in paths if (entry := self._whole(path)) is not None]
         return sorted(found, key=lambda entry: (entry.manifest.created, entry.id))
 
     def get(self, id_or_prefix: str, kind: str | None = None) -> Entry:
@@ -232,16 +240,28 @@ class Workspace:
         ------
         InputError
             No entry or several begin with it.
+        DataError
+            It is damaged.
         """
+        for folder in KINDS if kind is None else (kind,):
+            exact = self._open(self.root / folder / id_or_prefix)
+            if exact is not None:
+                return exact
         entries = self.entries(kind)
-        exact = [entry for entry in entries if entry.id == id_or_prefix]
-        matches = exact or [entry for entry in entries if entry.id.startswith(id_or_prefix)]
+        matches = [entry for entry in entries if entry.id.startswith(id_or_prefix)]
         if len(matches) == 1:
             return matches[0]
         if matches:
             raise InputError(f"{id_or_prefix!r} could be {', '.join(entry.id for entry in matches)}; write more of it.")
         hint = did_you_mean(id_or_prefix, [entry.id for entry in entries]) if entries else "it is empty."
         raise InputError(f"no {kind or 'entry'} {id_or_prefix!r} in the workspace {self.root}: {hint}")
+
+    def _whole(self, path: Path) -> Entry | None:
+        try:
+            return self._open(path)
+        except DataError as error:
+            self.reporter.say(str(error))
+            return None
 
     def _open(self, path: Path) -> Entry | None:
         try:

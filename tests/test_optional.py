@@ -36,7 +36,6 @@ def test_module_that_is_there_and_broken_is_not_called_missing(tmp_path: Path, m
     assert "broken_runtime" not in sys.modules
 
 
-@pytest.mark.xfail(strict=True, reason="require() compares only the top-level name; see the defect report of issue 3")
 def test_submodule_that_an_installed_library_lacks_is_not_called_missing() -> None:
     """`json` is installed: 'pip install' would not bring `json.no_such_part`."""
     with pytest.raises(ModuleNotFoundError, match=r"json\.no_such_part"):

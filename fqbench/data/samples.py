@@ -122,5 +122,7 @@ def group_labels(frame: pd.DataFrame, by: Sequence[str]) -> NDArray[np.str_]:
     if not by:
         return np.full(len(frame), "all", dtype=np.str_)
     columns = [frame[feature].astype(str) for feature in by]
-    joined = columns[0].str.cat(columns[1:], sep=GROUP_SEPARATOR) if len(columns) > 1 else columns[0]
+    joined = columns[0]
+    for column in columns[1:]:
+        joined = joined.str.cat(column, sep=GROUP_SEPARATOR)
     return np.asarray(joined, dtype=np.str_)

@@ -78,6 +78,7 @@ def train(
     validation: LabelledImages,
     options: TrainOptions,
     out: Path,
+    *,
     reporter: Reporter | None = None,
 ) -> Training:
     """Train with AdamW, a cosine schedule with warm-up, flips and small shifts; same seed, same weights.
@@ -190,7 +191,7 @@ def _augment(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
     padded = np.pad(images, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge")
     out = np.empty_like(images)
     offsets = rng.integers(0, 2 * margin + 1, size=(count, 2))
-    mirrored = rng.random(count) < 0.5
+    mirrored = np.asarray(rng.random(count) < 0.5)
     for index, (top, left) in enumerate(offsets):
         picture = padded[index, :, top : top + height, left : left + width]
         out[index] = picture[..., ::-1] if mirrored[index] else picture

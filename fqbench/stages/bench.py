@@ -77,32 +77,20 @@ def _recipe(run: Run, answered: Sequence[Answered], repeat: int) -> Recipe:
 
 def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
     asked = run.config.bench
-    for path in {model_of(run.workspace, answer.artifact).path for answer in answered}:
+    models = [model_of(run.workspace, answer.artifact) for answer in answered]
+    for path in {model.path for model in models}:
         refuse_untrained(path)
-    subjects, images = [], None
-    for answer in answered:
-        artifact = answer.artifact
-        store = prepare(run, model_of(run.workspace, artifact).preprocessing)
-        count = max(asked.batch, min(INPUTS, len(answer.frame)) // asked.batch * asked.batch)
-        rows = store.images.rows_of(answer.predictions.sample_ids[:count])
-        images = store.images.batch(rows)
-        session = usable(plugins.backend(artifact.backend)).load(artifact, threads=asked.threads, device=asked.device)
-        memory = peak_memory(
-            artifact, store.images.input_shape, batch=asked.batch, threads=asked.threads, device=asked.device
-        )
-        facts = {
-            "bytes": artifact.size_on_disk,
-            "threads": asked.threads,
-            "backend": artifact.backend,
-            "runtime": answer.entry.manifest.determined_by["runtime"],
-            "peak_memory": memory.to_dict(),
-        }
-        subjects.append(Subject(artifact.id, artifact.label, session, answer.predictions.logits[: len(rows)], facts))
-    assert images is not None  # noqa: S101  # there is at least one artifact, or `measure` refuses below
+    preprocessing = models[0].preprocessing
+    if any(model.preprocessing != preprocessing for model in models):
+        raise InputError("these artifacts take differently prepared images; measure each model's artifacts apart.")
+    count = max(asked.batch, min(INPUTS, len(answered[0].frame)) // asked.batch * asked.batch)
+    store = prepare(run, preprocessing).images
+    rows = store.rows_of(answered[0].predictions.sample_ids[:count])
+    subjects = [_subject(run, answer, store.input_shape, len(rows)) for answer in answered]
     reference = next((answer.artifact.id for answer in answered if answer.artifact.scheme.label == "fp32"), None)
     return latency.measure(
         subjects,
-        images,
+        store.batch(rows),
         batch=asked.batch,
         rounds=asked.rounds,
         seconds=asked.seconds,
@@ -110,3 +98,17 @@ def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
         reference=reference,
         reporter=run.reporter,
     )
+
+
+def _subject(run: Run, answer: Answered, input_shape: tuple[int, int, int], images: int) -> Subject:
+    asked, artifact = run.config.bench, answer.artifact
+    memory = peak_memory(artifact, input_shape, batch=asked.batch, threads=asked.threads, device=asked.device)
+    session = usable(plugins.backend(artifact.backend)).load(artifact, threads=asked.threads, device=asked.device)
+    facts = {
+        "bytes": artifact.size_on_disk,
+        "threads": asked.threads,
+        "backend": artifact.backend,
+        "runtime": answer.entry.manifest.determined_by["runtime"],
+        "peak_memory": memory.to_dict(),
+    }
+    return Subject(artifact.id, artifact.label, session, answer.predictions.logits[:images], facts)

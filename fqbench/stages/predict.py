@@ -13,6 +13,7 @@ from fqbench.errors import UnavailableError
 from fqbench.machine import this_machine, usable_cores
 from fqbench.plugins import Arithmetic, Backend
 from fqbench.predictions import PREDICTIONS, Predictions, read_predictions
+from fqbench.quant.scheme import Method
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read, read_entry
@@ -54,6 +55,8 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
     frame, rows = store.readable(read(run).split(asked.split))
     backend = usable(plugins.backend(artifact.backend))
     threads = asked.threads or usable_cores()
+    # A dynamic scheme takes its scales from the whole batch: only one image at a time is independent of its neighbours.
+    batch_size = 1 if artifact.scheme.method is Method.PTQ_DYNAMIC else asked.batch_size
     recipe = Recipe(
         kind="predictions",
         slug=f"{artifact.id.rpartition('-')[0]}-{asked.split}",
@@ -69,7 +72,7 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
             "preprocessing": store.images.preprocessing.model_dump(mode="json"),
             "split": asked.split,
             "threads": threads,
-            "batch_size": asked.batch_size,
+            "batch_size": batch_size,
         },
         inputs={"artifact": artifact.id, "samples": read_entry(run).id, "prepared": store.entry.id},
     )
@@ -80,7 +83,7 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
             session,
             store.images,
             rows,
-            batch_size=asked.batch_size,
+            batch_size=batch_size,
             what=f"predicting {artifact.label}",
             reporter=run.reporter,
         )

@@ -63,7 +63,7 @@ def _train(run: Run) -> Entry:
         torch.manual_seed(options.seed)
         network = zoo.build(architecture, classes=len(samples.classes), size=preprocessing.size, weights=model.weights)
         result = training.train(
-            network, _labelled(run, store, "train"), _labelled(run, store, "val"), options, out, run.reporter
+            network, _labelled(run, store, "train"), _labelled(run, store, "val"), options, out, reporter=run.reporter
         )
         return {
             **result.details(),
