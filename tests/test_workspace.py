@@ -297,9 +297,25 @@ def test_finished_entries_are_read_from_a_workspace_that_cannot_be_written(
 def test_damaged_manifest_is_a_data_error(workspace: Workspace, text: str) -> None:
     entry = workspace.produce(recipe(), write, {})
     (entry.path / MANIFEST).write_text(text)
-    for look in (lambda: workspace.find(recipe()), workspace.entries, lambda: workspace.produce(recipe(), write, {})):
+    for look in (
+        lambda: workspace.find(recipe()),
+        lambda: workspace.get(entry.id),
+        lambda: workspace.produce(recipe(), write, {}),
+    ):
         with pytest.raises(DataError, match=r"manifest of .* is damaged; delete this directory"):
             look()
+
+
+def test_a_damaged_entry_hides_no_other(workspace: Workspace) -> None:
+    damaged = workspace.produce(recipe(), write, {})
+    whole = workspace.produce(recipe(determined_by={"seed": 99}), write, {})
+    (damaged.path / MANIFEST).write_text("{")
+    assert [entry.id for entry in workspace.entries()] == [whole.id]
+
+
+def test_an_unknown_kind_suggests_the_nearest(workspace: Workspace) -> None:
+    with pytest.raises(InputError, match="unknown kind 'artefacts': did you mean 'artifacts'"):
+        workspace.entries("artefacts")
 
 
 def test_truncated_file_is_a_data_error(workspace: Workspace) -> None:
