@@ -16,7 +16,7 @@ from pathlib import Path
 import fqbench
 from fqbench import plugins
 from fqbench.artifacts import Artifact
-from fqbench.latency import Subject, measure
+from fqbench.latency.protocol import Subject, measure
 from fqbench.machine import this_machine, usable_cores
 from fqbench.predictions import predict
 from fqbench.stages.prepare import prepare

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fqbench.latency_report import LatencyReport
+from fqbench.latency.report import LatencyReport
 from fqbench.stages.bench import bench
 from fqbench.stages.evaluate import Evaluation, evaluate
 from fqbench.stages.quantize import quantize, reference

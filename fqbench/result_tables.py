@@ -11,7 +11,7 @@ from fqbench.terminal import stdout
 if TYPE_CHECKING:
     from fqbench.fairness import Change, ChangeReport, Estimate, GapEstimate, GroupReport
     from fqbench.fairness.hypothesis_tests import Verdict
-    from fqbench.latency_report import LatencyReport, SubjectLatency
+    from fqbench.latency.report import LatencyReport, SubjectLatency
     from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
 
 UNDEFINED = "undefined"

@@ -202,7 +202,7 @@ class Traits:
     scene: Scene
 
 
-SKIN = np.array([[0.93, 0.74, 0.64], [0.73, 0.53, 0.40], [0.37, 0.24, 0.175]])
+SKIN = np.array([[0.93, 0.74, 0.64], [0.73, 0.53, 0.40], [0.38, 0.25, 0.18]])
 HAIR = np.array(
     [[0.09, 0.07, 0.06], [0.22, 0.13, 0.08], [0.42, 0.26, 0.14], [0.78, 0.60, 0.34], [0.55, 0.22, 0.10]],
 )
@@ -256,12 +256,12 @@ def _draw_head(draws: Draws, people: People, age: Floats, masculine: Floats) -> 
 
 def _draw_mouth(draws: Draws, people: People, skin: Floats, age: Floats, masculine: Floats) -> Mouth:
     happy = people.smiling.astype(np.float32)
-    smile = draws.normal(0.02 + 0.74 * happy, 0.13 + 0.06 * happy, -0.40, 1.25)
+    smile = draws.normal(0.01 + 0.76 * happy, 0.12 + 0.06 * happy, -0.40, 1.25)
     talking = draws.chance(0.22) * draws.uniform(0.2, 1.0)
     laughing = draws.chance(0.55) * np.clip(smile - 0.3, 0, 1) * draws.uniform(0.4, 1.3)
     opening = 0.085 * np.maximum(talking * (1 - happy), laughing)
     lipstick = (1 - masculine) * draws.chance(0.65) * draws.uniform(0.35, 0.9)
-    rosy = np.array([0.88, 0.68, 0.70]) + masculine[:, None] * np.array([0.04, 0.08, 0.08])
+    rosy = np.array([0.88, 0.68, 0.70]) + masculine[:, None] * np.array([0.02, 0.04, 0.04])
     natural = skin * rosy
     painted = _colours(draws, LIPSTICK, draws.choice((0.4, 0.4, 0.2)), 0.15)
     thin = 1 - 0.50 * age
@@ -269,8 +269,8 @@ def _draw_mouth(draws: Draws, people: People, skin: Floats, age: Floats, masculi
         smile=smile,
         y=draws.normal(0.36, 0.015, 0.32, 0.40),
         half_width=(draws.normal(0.185, 0.014, 0.15, 0.22) + 0.05 * np.clip(smile, -0.2, 1.2)).astype(np.float32),
-        lift=(0.135 * smile + draws.normal(0.0, 0.008 + 0.020 * age, -0.06, 0.06) - 0.028 * age).astype(np.float32),
-        skew=draws.normal(0.0, 0.008 + 0.012 * age, -0.04, 0.04),
+        lift=(0.135 * smile + draws.normal(0.0, 0.008 + 0.010 * age, -0.05, 0.05) - 0.025 * age).astype(np.float32),
+        skew=draws.normal(0.0, 0.008 + 0.008 * age, -0.04, 0.04),
         upper=(draws.normal(0.034, 0.007, 0.015, 0.05) * thin).astype(np.float32),
         lower=(draws.normal(0.050, 0.009, 0.02, 0.07) * thin).astype(np.float32),
         opening=opening.astype(np.float32),
@@ -305,7 +305,7 @@ def _draw_hair(draws: Draws, people: People, age: Floats) -> Hair:
     colour = _colours(draws, HAIR, np.where(people.skin_tone == 0, fair, dark), 0.2)
     grey = np.clip((age - 0.45) * 2.2, 0, 1) * draws.uniform(0.4, 1.0) * draws.chance(0.85)
     silver = draws.uniform(0.55, 0.88)[:, None]
-    kind = draws.choice((0.32, 0.18, 0.18, 0.32))  # none, stubble, moustache, full beard
+    kind = draws.choice((0.38, 0.18, 0.16, 0.28))  # none, stubble, moustache, full beard
     full = draws.uniform(0.6, 0.95)
     beard = np.choose(kind, (0.0 * full, 0.12 + 0.25 * full, 0.0 * full, full))
     moustache = np.choose(kind, (0.0 * full, 0.10 + 0.25 * full, full, full))

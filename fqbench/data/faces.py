@@ -297,8 +297,8 @@ def _paint_beard(face: Canvas, hair: Hair, mouth: Mouth) -> None:
     strands = _strands(part, hair)
     colour = hair.colour * np.float32(0.75)
     part.paint(grow * part.head * _each(hair.beard) * np.minimum(strands, 1), colour)
-    y = part.y - _each(mouth.y - 0.062) - _each(0.9 * hair.droop) * part.x**2
-    lip = part.cover(np.sqrt((part.x / 0.20) ** 2 + (y / 0.062) ** 2) * 0.062 - 0.062, 0.04)
+    y = part.y - _each(mouth.y - 0.070) - _each(0.9 * hair.droop) * part.x**2
+    lip = part.cover(np.sqrt((part.x / 0.20) ** 2 + (y / 0.057) ** 2) * 0.057 - 0.057, 0.04)
     part.paint(lip * _each(hair.moustache) * np.minimum(strands, 1), colour)
 
 

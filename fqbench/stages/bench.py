@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fqbench import latency, plugins
+from fqbench import plugins
 from fqbench.artifacts import Artifact
 from fqbench.errors import InputError
-from fqbench.latency import Subject
-from fqbench.latency_file import read_latency, write_latency
-from fqbench.latency_report import LatencyReport
+from fqbench.latency.file import read_latency, write_latency
+from fqbench.latency.memory import peak_memory
+from fqbench.latency.protocol import Subject, measure
+from fqbench.latency.report import LatencyReport
 from fqbench.machine import this_machine
-from fqbench.memory import peak_memory
 from fqbench.quant.untrained import refuse_untrained
 from fqbench.stages.predict import Answered, predict_split, usable
 from fqbench.stages.prepare import prepare
@@ -88,7 +88,7 @@ def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
     rows = store.rows_of(answered[0].predictions.sample_ids[:count])
     subjects = [_subject(run, answer, store.input_shape, len(rows)) for answer in answered]
     reference = next((answer.artifact.id for answer in answered if answer.artifact.scheme.label == "fp32"), None)
-    return latency.measure(
+    return measure(
         subjects,
         store.batch(rows),
         batch=asked.batch,

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fqbench.conditions import Conditions
+    from fqbench.latency.conditions import Conditions
+    from fqbench.latency.steadiness import Mark
     from fqbench.machine import Machine
     from fqbench.plugins import Arithmetic
-    from fqbench.steadiness import Mark
 
 NANOSECONDS_A_MILLISECOND = 1e6
 NANOSECONDS_A_SECOND = 1e9

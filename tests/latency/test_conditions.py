@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fqbench import conditions as module
-from fqbench.conditions import conditions, timer_step
+from fqbench.latency import conditions as module
+from fqbench.latency.conditions import conditions, timer_step
 
 
 def test_conditions_of_this_machine_are_json() -> None:

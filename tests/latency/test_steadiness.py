@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fqbench.steadiness import FEWEST_WARMUPS, is_steady
+from fqbench.latency.steadiness import FEWEST_WARMUPS, is_steady
 
 # Twenty values with quartiles 990 and 1010, as a window of a settled series.
 WINDOW = [

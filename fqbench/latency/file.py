@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fqbench.conditions import Conditions
 from fqbench.errors import DataError
-from fqbench.latency_report import AnswerCheck, Estimate, LatencyReport, Run, SubjectLatency
+from fqbench.latency.conditions import Conditions
+from fqbench.latency.report import AnswerCheck, Estimate, LatencyReport, Run, SubjectLatency
+from fqbench.latency.steadiness import Doubt, Mark
 from fqbench.machine import Machine
 from fqbench.plugins import Arithmetic
-from fqbench.steadiness import Doubt, Mark
 
 
 def write_latency(report: LatencyReport, path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from fqbench.latency_report import Estimate, quantile_estimate, resampled_rounds, round_figures
+from fqbench.latency.report import Estimate, quantile_estimate, resampled_rounds, round_figures
 
 times = st.lists(st.integers(1, 10**9), min_size=5, max_size=80).map(lambda values: np.array(values, np.int64))
 
@@ -141,7 +141,7 @@ def test_blocks_are_neighbours_and_replicates_complete(rounds: int) -> None:
 def test_replicates_do_not_depend_on_how_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     values = simulated(100, np.random.default_rng(7), disturbed=False)
     at_once = ratio_of(values)
-    monkeypatch.setattr("fqbench.latency_report.RESAMPLED_AT_ONCE", 700)
+    monkeypatch.setattr("fqbench.latency.report.RESAMPLED_AT_ONCE", 700)
     assert ratio_of(values) == at_once
 
 

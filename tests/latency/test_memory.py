@@ -13,7 +13,7 @@ import pytest
 
 from fqbench import memory, plugins
 from fqbench.artifacts import Artifact
-from fqbench.memory import PeakMemory, peak_memory
+from fqbench.latency.memory import PeakMemory, peak_memory
 from fqbench.quant.scheme import Scheme
 from fqbench.testing.tiny_model import tiny_model
 

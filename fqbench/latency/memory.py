@@ -1,4 +1,4 @@
-"""Peak memory of one artifact, measured in a process of its own: ``python -m fqbench.memory`` is that process."""
+"""Peak memory of one artifact, measured in a process of its own: ``python -m fqbench.latency.memory`` is that process."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def peak_memory(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         child = subprocess.run(
-            [sys.executable, "-m", "fqbench.memory"],
+            [sys.executable, "-m", "fqbench.latency.memory"],
             input=json.dumps(question),
             capture_output=True,
             text=True,

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from fqbench.errors import DataError, InputError
-from fqbench.latency import LatencyReport, Subject, measure
+from fqbench.latency.protocol import LatencyReport, Subject, measure
+from fqbench.latency.steadiness import Doubt
 from fqbench.plugins import Arithmetic
 from fqbench.reporter import Silent
-from fqbench.steadiness import Doubt
 
 MS = 1_000_000
 IMAGES = np.random.default_rng(0).standard_normal((6, 3, 8, 8)).astype(np.float32)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fqbench.conditions import Conditions, conditions
 from fqbench.errors import DataError, InputError, did_you_mean
-from fqbench.latency_report import (
+from fqbench.latency.conditions import Conditions, conditions
+from fqbench.latency.report import (
     NANOSECONDS_A_MILLISECOND,
     NANOSECONDS_A_SECOND,
     AnswerCheck,
@@ -24,9 +24,9 @@ from fqbench.latency_report import (
     quantile_estimate,
     round_figures,
 )
+from fqbench.latency.steadiness import MOST_WARMUPS, Doubt, Mark, doubts, is_steady
 from fqbench.machine import this_machine, usable_cores
 from fqbench.reporter import Reporter, Silent
-from fqbench.steadiness import MOST_WARMUPS, Doubt, Mark, doubts, is_steady
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def measure(
 
     In each round every subject answers the same batch once, in an order drawn anew, so that whatever slows the machine
     down hits all alike. Nothing but ``session.run`` lies between two readings of the clock. Warm-up rounds go on until
-    each subject has been steady once (`fqbench.steadiness.is_steady`), at most 300; then the measured rounds, at least
+    each subject has been steady once (`fqbench.latency.steadiness.is_steady`), at most 300; then the measured rounds, at least
     ``rounds`` of them and for at least ``seconds``. Python's garbage collector is off meanwhile, as in `timeit`, and
     nothing is shown: a progress bar's thread would take the interpreter's lock under the clock.
 

@@ -1,0 +1,1 @@
+"""Latency: the measuring protocol, its report, and when not to trust it."""
