@@ -1,4 +1,4 @@
-"""Peak memory of one artifact, measured in a process of its own: ``python -m fqbench.latency.memory`` is that process."""
+"""Peak memory of one artifact, measured in a process of its own, ``python -m fqbench.latency.memory``."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fqbench import memory, plugins
+from fqbench import plugins
+from fqbench.latency import memory
 from fqbench.artifacts import Artifact
 from fqbench.latency.memory import PeakMemory, peak_memory
 from fqbench.quant.scheme import Scheme
