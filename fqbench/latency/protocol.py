@@ -81,9 +81,9 @@ def measure(
 
     In each round every subject answers the same batch once, in an order drawn anew, so that whatever slows the machine
     down hits all alike. Nothing but ``session.run`` lies between two readings of the clock. Warm-up rounds go on until
-    each subject has been steady once (`fqbench.latency.steadiness.is_steady`), at most 300; then the measured rounds, at
-    least ``rounds`` of them and for at least ``seconds``. Python's garbage collector is off meanwhile, as in `timeit`, and
-    nothing is shown: a progress bar's thread would take the interpreter's lock under the clock.
+    each subject has been steady once (`fqbench.latency.steadiness.is_steady`), at most 300; then the measured rounds,
+    at least ``rounds`` of them and for at least ``seconds``. Python's garbage collector is off meanwhile, as in
+    `timeit`, and nothing is shown: a progress bar's thread would take the interpreter's lock under the clock.
 
     Parameters
     ----------

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fqbench import plugins
-from fqbench.latency import memory
 from fqbench.artifacts import Artifact
+from fqbench.latency import memory
 from fqbench.latency.memory import PeakMemory, peak_memory
 from fqbench.quant.scheme import Scheme
 from fqbench.testing.tiny_model import tiny_model
