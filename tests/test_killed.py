@@ -32,6 +32,6 @@ def test_killed_again_and_again_it_still_finishes(photos: Path, classifier: Path
         finished = now
         if not killed:
             break
-    kinds = {path.parent.name for path in (tmp_path / "runs").glob("*/*/manifest.json")}
+    kinds = {path.parent.parent.name for path in (tmp_path / "runs").glob("*/*/manifest.json")}
     assert kinds == {"samples", "prepared", "models", "calibrations", "artifacts", "predictions", "evaluations"}
     assert not list((tmp_path / "runs").glob("*/.*.partial"))
