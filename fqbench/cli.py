@@ -204,6 +204,28 @@ def preview(
     print_preview(contact_sheet(samples, out, per_group=per_group), out, samples)
 
 
+@data_app.command(name="inspect")
+@asks("data", **reporting)
+def inspect_data(
+    run: Run,
+    name: Annotated[str | None, typer.Argument(help="Data set (default: the configured one).")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="A,B,...", help="Sensitive features that make the groups.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Count a data set by split, class and group, and list its problems.
+
+    Example: fqbench data inspect celeba --root CelebA --label Smiling
+    """
+    from fqbench.data.inspect import inspect
+    from fqbench.stages.read import read
+    from fqbench.tables import print_inspection
+
+    samples = read(run.with_options("data", name=name) if name else run)
+    print_inspection(inspect(samples, [part.strip() for part in by.split(",")] if by else None), as_json=as_json)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the only place where an error becomes a line on stderr and an exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)

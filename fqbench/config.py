@@ -46,11 +46,25 @@ class Preprocessing(Section):
 class DataOptions(Section):
     """Which data set, and how it is read."""
 
-    name: str = Field("synthfaces", description="Data set: synthfaces (drawn here) or folder (your own images).")
+    name: str = Field(
+        "synthfaces",
+        description="Data set: synthfaces (drawn here), celeba, utkface, fairface, or folder (your own images).",
+    )
     root: Path | None = Field(None, description="Folder of the data set; for folder, the one with metadata.csv.")
-    label: str | None = Field(None, description="Column of the label (default: label).")
+    label: str | None = Field(
+        None,
+        description="Column of the label (default: label; celeba: Smiling; utkface, fairface: gender).",
+    )
     sensitive: tuple[str, ...] | None = Field(
-        None, description="Sensitive features, comma-separated (default: all columns with few values)."
+        None,
+        description="Sensitive features, comma-separated (default: all columns with few values; celeba: Male,Young; "
+        "utkface: race,age; fairface: race).",
+    )
+    age_groups: tuple[int, ...] | None = Field(
+        None, description="utkface: lowest age of each age group, comma-separated (default: 0,20,40,60)."
+    )
+    padding: Literal["0.25", "1.25"] | None = Field(
+        None, description="fairface: 0.25 or 1.25, where the pictures of both paddings are there."
     )
     images: int = Field(8000, ge=1, description="synthfaces: how many images to draw.")
     size: int = Field(64, ge=32, le=512, description="synthfaces: their height and width in pixels.")
@@ -158,6 +172,8 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "root": ("data", "root"),
     "label": ("data", "label"),
     "sensitive": ("data", "sensitive"),
+    "age_groups": ("data", "age_groups"),
+    "padding": ("data", "padding"),
     "images": ("data", "images"),
     "image_size": ("data", "size"),
     "imbalance": ("data", "imbalance"),
@@ -196,7 +212,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
 }
 
 # Flags that take several values, comma-separated.
-LISTS = frozenset({"sensitive", "mean", "std", "calib_by", "by"})
+LISTS = frozenset({"sensitive", "age_groups", "mean", "std", "calib_by", "by"})
 
 
 def configure(file: Path | None = None, **flags: Any) -> Config:

@@ -11,6 +11,7 @@ from fqbench.terminal import print_json, stdout
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from fqbench.data.inspect import Inspection
     from fqbench.data.samples import Samples
     from fqbench.doctor import Health
     from fqbench.workspace import Entry
@@ -108,6 +109,45 @@ def print_preview(rows: Sequence[tuple[str, int]], out: Path, samples: Samples) 
     stdout().print(f"wrote {out}", highlight=False, soft_wrap=True)
     if samples.notice:
         stdout().print(samples.notice, style="italic", highlight=False)
+
+
+def print_inspection(inspection: Inspection, *, as_json: bool) -> None:
+    """Print what a data set holds: images a split and class, every group smallest first, and problems."""
+    if as_json:
+        print_json(inspection.to_dict())
+        return
+    out = stdout()
+    if inspection.notice:
+        out.print(inspection.notice, style="italic", highlight=False)
+    out.print(f"{inspection.data}: {inspection.images} images", style="bold", highlight=False)
+    splits = make_table("class", *(f">{split}" for split in inspection.splits))
+    for label in next(iter(inspection.labels.values())):
+        splits.add_row(label, *(str(inspection.labels[split][label]) for split in inspection.splits))
+    splits.add_row("all", *(str(count) for count in inspection.splits.values()), style="bold")
+    out.print(splits)
+    classes = list(next(iter(inspection.labels.values())))
+    groups = make_table(
+        " × ".join(inspection.by) or "group",
+        ">images",
+        ">share",
+        *(f">{split}" for split in inspection.splits),
+        *(f">{label}" for label in classes),
+    )
+    for group in inspection.groups:
+        counts = (*group.splits.values(), *group.labels.values())
+        groups.add_row(group.group, str(group.images), f"{group.share:.1%}", *(str(count) for count in counts))
+    out.print(groups)
+    out.print(
+        f"largest over smallest: class {inspection.class_imbalance:.1f}x, group {inspection.group_imbalance:.1f}x; "
+        f"smallest group(s): {', '.join(group.group for group in inspection.smallest_groups)}",
+        highlight=False,
+        markup=False,
+    )
+    for problem in inspection.problems:
+        names = ", ".join(problem.first) + (", ..." if problem.count > len(problem.first) else "")
+        out.print(f"problem: {problem.count} {problem.what}: {names}", highlight=False, markup=False, soft_wrap=True)
+    if not inspection.problems:
+        out.print("no problems found", highlight=False)
 
 
 def _short(value: Any) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fqbench.data.listing import check_names, check_present, some
 from fqbench.data.samples import FIXED_COLUMNS, SPLITS, Samples, group_labels
 from fqbench.data.splits import stratified_split
 from fqbench.errors import DataError, InputError, did_you_mean
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 METADATA = "metadata.csv"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_VALUES = 20
 UNKNOWN = "unknown"
 MISSING = ("", "nan", "NaN")
@@ -36,7 +34,6 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-SHOWN = 3
 
 logger = logging.getLogger(__name__)
 
@@ -170,45 +167,9 @@ def _hint(name: str, columns: list[str]) -> str:
 
 
 def _file_names(table: pd.DataFrame, root: Path) -> list[str]:
-    given: list[str] = table["file_name"].tolist()
-    for row, text in enumerate(given):
-        _check_file_name(text, row)
-    names = [PurePosixPath(text).as_posix() for text in given]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"{METADATA} lists {len(twice)} file(s) more than once ({_some(twice)}); keep one row an image."
-        )
-    present = _files(root, names)
-    missing = [name for name in names if name not in present]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(names)} images in {METADATA} are not under {root} ({_some(missing)}); "
-            "copy them there, or take their rows out."
-        )
+    names = check_names(table["file_name"].tolist(), METADATA)
+    check_present(names, root, METADATA)
     return names
-
-
-def _check_file_name(text: str, row: int) -> None:
-    where = f"{METADATA}, row {row + 1}"
-    if not text:
-        raise InputError(f"{where}: file_name is empty; give the path of the image, or take the row out.")
-    if PurePosixPath(text).is_absolute() or PureWindowsPath(text).drive or PureWindowsPath(text).root:
-        raise InputError(f"{where}: file_name {text!r} is an absolute path; give it relative to the folder.")
-    if ".." in PureWindowsPath(text).parts:
-        raise InputError(f"{where}: file_name {text!r} leaves the folder with '..'; move the image into it.")
-    if not text.lower().endswith(SUFFIXES):
-        raise InputError(f"{where}: {text!r} is no {', '.join(SUFFIXES)} file; convert it, or take the row out.")
-
-
-def _files(root: Path, names: list[str]) -> set[str]:
-    """Return the files in the folders of ``names``: one look a folder, as one an image is slow on network disks."""
-    found: set[str] = set()
-    for folder in {PurePosixPath(name).parent for name in names}:
-        if (root / folder).is_dir():
-            with os.scandir(root / folder) as entries:
-                found.update((folder / entry.name).as_posix() for entry in entries if entry.is_file())
-    return found
 
 
 def _classes(table: pd.DataFrame, label: str, names: list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -216,7 +177,7 @@ def _classes(table: pd.DataFrame, label: str, names: list[str]) -> tuple[NDArray
     empty = [name for name, value in zip(names, column, strict=True) if value in MISSING]
     if empty:
         raise DataError(
-            f"{len(empty)} of {len(names)} images have no {label!r} ({_some(empty)}); "
+            f"{len(empty)} of {len(names)} images have no {label!r} ({some(empty)}); "
             f"fill in the label in {METADATA} or take the rows out."
         )
     values: list[str] = column.unique().tolist()
@@ -249,7 +210,3 @@ def _named_splits(column: list[str], names: list[str]) -> list[str]:
             f"use {', '.join(SPLITS)}, or leave the column out to have the images divided."
         )
     return [SPLIT_NAMES[value.lower()] for value in column]
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -22,6 +22,25 @@ FIXED_COLUMNS = ("sample_id", "path", "split", "label")
 
 
 @dataclass(frozen=True)
+class Problem:
+    """Something about a data set that its reader met and did not take.
+
+    Attributes
+    ----------
+    what : str
+        What it is, and what was done.
+    count : int
+        How many files or rows.
+    first : tuple of str
+        The first few of them.
+    """
+
+    what: str
+    count: int
+    first: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Samples:
     """A data set as a table; the pictures stay where they are.
 
@@ -40,6 +59,8 @@ class Samples:
         Names of the sensitive-feature columns.
     notice : str
         What every report on this data set has to say (for synthfaces: that it is no evidence about people).
+    problems : tuple of Problem
+        What the reader left out.
     """
 
     name: str
@@ -48,6 +69,7 @@ class Samples:
     classes: tuple[str, ...]
     sensitive_features: tuple[str, ...]
     notice: str = ""
+    problems: tuple[Problem, ...] = ()
 
     @cached_property
     def digest(self) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from fqbench.config import DataOptions
-from fqbench.data import folder, synthfaces
-from fqbench.data.samples import Samples
+from fqbench.data import celeba, fairface, folder, synthfaces, utkface
+from fqbench.data.samples import Problem, Samples
 from fqbench.errors import InputError, did_you_mean
 from fqbench.stages.run import Run
 from fqbench.workspace import Entry, Recipe
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2  # 2: problems are kept
 TABLE = "samples.parquet"
+TREES = ("folder", "celeba", "utkface", "fairface")
+# Which data sets take an option that not all of them take.
+OPTIONS_OF = {"root": TREES, "label": TREES, "sensitive": TREES, "age_groups": ("utkface",), "padding": ("fairface",)}
 
 
 def read(run: Run) -> Samples:
@@ -30,7 +34,7 @@ def read(run: Run) -> Samples:
 
 def read_entry(run: Run) -> Entry:
     """Return the workspace's entry of the table of samples."""
-    return run.once("samples entry", lambda: _reader(run.config.data.name)(run))
+    return run.once("samples entry", lambda: _reader(run.config.data)(run))
 
 
 def open_samples(entry: Entry) -> Samples:
@@ -45,20 +49,27 @@ def open_samples(entry: Entry) -> Samples:
         classes=tuple(facts["classes"]),
         sensitive_features=tuple(facts["sensitive_features"]),
         notice=facts["notice"],
+        problems=tuple(
+            Problem(problem["what"], problem["count"], tuple(problem["first"])) for problem in facts["problems"]
+        ),
     )
 
 
-def _reader(name: str) -> Callable[[Run], Entry]:
+def _reader(asked: DataOptions) -> Callable[[Run], Entry]:
+    name = asked.name
     if name not in READERS:
         raise InputError(f"unknown data set {name!r}: {did_you_mean(name, READERS)}")
+    for option, data in OPTIONS_OF.items():
+        if getattr(asked, option) is not None and name not in data:
+            flag = "--" + option.replace("_", "-")
+            if name == synthfaces.NAME:
+                raise InputError(f"{flag} does not go with {name}, which are drawn; add --data folder for your own.")
+            raise InputError(f"{flag} does not go with {name}; it is for {', '.join(data)}.")
     return READERS[name]
 
 
 def _read_synthfaces(run: Run) -> Entry:
     asked = run.config.data
-    stray = [name for name in ("root", "label", "sensitive") if getattr(asked, name) is not None]
-    if stray:
-        raise InputError(f"--{stray[0]} does not go with synthfaces, which are drawn; add --data folder for your own.")
     options = synthfaces.SynthfacesOptions(
         images=asked.images, size=asked.size, imbalance=asked.imbalance, seed=asked.seed
     )
@@ -95,18 +106,71 @@ def _read_synthfaces(run: Run) -> Entry:
 
 def _read_folder(run: Run) -> Entry:
     asked = run.config.data
-    if asked.root is None:
-        raise InputError("--data folder needs the folder of the images: add --root DIR, with DIR/metadata.csv in it.")
-    root = asked.root.absolute()
-    metadata = root / folder.METADATA
-    content = hashlib.sha256(metadata.read_bytes()).hexdigest() if metadata.is_file() else ""
-    determined_by = {"root": str(root), "metadata": content, **_choices(asked)}
+    root = _root(run, "with DIR/metadata.csv in it")
     return _table(
         run,
         lambda: folder.read_folder(root, label=asked.label, sensitive=asked.sensitive, seed=asked.seed),
-        determined_by,
+        {"root": str(root), "metadata": _content(root / folder.METADATA), **_choices(asked)},
         {},
     )
+
+
+def _read_celeba(run: Run) -> Entry:
+    asked = run.config.data
+    root = _root(run, "with DIR/img_align_celeba and DIR/list_attr_celeba.txt in it")
+    files = celeba.find_files(root)
+    tables = {"attributes": _content(files.attributes), "partition": _content(files.partition)}
+    return _table(
+        run,
+        lambda: celeba.read_celeba(root, label=asked.label, sensitive=asked.sensitive),
+        {"root": str(root), "pictures": str(files.pictures), **tables, "label": asked.label, "by": asked.sensitive},
+        {},
+    )
+
+
+def _read_utkface(run: Run) -> Entry:
+    asked = run.config.data
+    root = _root(run, "with the pictures or their parts in it")
+    names = utkface.picture_names(root)
+    listing = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
+
+    def make() -> Samples:
+        return utkface.read_utkface(
+            root,
+            names,
+            label=asked.label,
+            sensitive=asked.sensitive,
+            age_groups=asked.age_groups,
+            seed=asked.seed,
+        )
+
+    options = {**_choices(asked), "age_groups": asked.age_groups}
+    return _table(run, make, {"root": str(root), "names": listing, **options}, {})
+
+
+def _read_fairface(run: Run) -> Entry:
+    asked = run.config.data
+    root = _root(run, "with train/, val/ and fairface_label_train.csv in it")
+    files = fairface.find_files(root, asked.padding)
+
+    def make() -> Samples:
+        return fairface.read_fairface(
+            root, label=asked.label, sensitive=asked.sensitive, padding=asked.padding, seed=asked.seed
+        )
+
+    tables = {name: _content(path) for name, path in files.tables.items()}
+    return _table(run, make, {"root": str(root), "pictures": str(files.pictures), **tables, **_choices(asked)}, {})
+
+
+def _root(run: Run, holding: str) -> Path:
+    asked = run.config.data
+    if asked.root is None:
+        raise InputError(f"--data {asked.name} needs the folder of the images: add --root DIR, {holding}.")
+    return asked.root.absolute()
+
+
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _choices(asked: DataOptions) -> dict[str, object]:
@@ -123,6 +187,7 @@ def _table(run: Run, make: Callable[[], Samples], determined_by: dict[str, objec
             "classes": list(samples.classes),
             "sensitive_features": list(samples.sensitive_features),
             "notice": samples.notice,
+            "problems": [asdict(problem) for problem in samples.problems],
             "images": len(samples.frame),
             "digest": samples.digest,
         }
@@ -132,4 +197,10 @@ def _table(run: Run, make: Callable[[], Samples], determined_by: dict[str, objec
     return run.produce(recipe, write, f"reading the data set {name}")
 
 
-READERS: Mapping[str, Callable[[Run], Entry]] = {"folder": _read_folder, "synthfaces": _read_synthfaces}
+READERS: Mapping[str, Callable[[Run], Entry]] = {
+    "celeba": _read_celeba,
+    "fairface": _read_fairface,
+    "folder": _read_folder,
+    "synthfaces": _read_synthfaces,
+    "utkface": _read_utkface,
+}

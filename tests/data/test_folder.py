@@ -109,7 +109,7 @@ def test_one_look_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         looks.append(path)
         return scandir(path)
 
-    monkeypatch.setattr("fqbench.data.folder.os.scandir", counted)
+    monkeypatch.setattr("fqbench.data.listing.os.scandir", counted)
     read(write(tmp_path, TABLE))
     assert looks == [tmp_path]
 
