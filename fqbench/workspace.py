@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fqbench.errors import DataError, InputError, WorkspaceError, did_you_mean
+from fqbench.errors import DataError, FqbenchError, InputError, WorkspaceError, did_you_mean
 from fqbench.machine import installed_versions
 from fqbench.reporter import Reporter, Silent
 
@@ -210,10 +210,26 @@ class Workspace:
                 manifest = self._fill(partial, recipe, build, config)
                 partial.rename(final)
                 _sync(final.parent)
-            except BaseException:
+            except BaseException as error:
                 shutil.rmtree(partial, ignore_errors=True)
+                if isinstance(error, FqbenchError):  # it would be refused again: nothing to go on with
+                    shutil.rmtree(self._scratch(recipe), ignore_errors=True)
                 raise
+            shutil.rmtree(self._scratch(recipe), ignore_errors=True)
             return Entry(final, manifest)
+
+    def scratch(self, recipe: Recipe) -> Path:
+        """Return a folder beside the entry in which a build may leave what a killed run's successor can go on with.
+
+        It is hidden, on the entry's disk, and removed when the entry is published or the build refuses its inputs. Only
+        the build of this recipe may use it, while it runs.
+        """
+        folder = self._scratch(recipe)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _scratch(self, recipe: Recipe) -> Path:
+        return self.root / recipe.kind / f".{recipe.id}.scratch"
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         """Return all finished entries, oldest first; half-written ones are never seen, damaged ones only told of.

@@ -1,93 +1,39 @@
-"""Pictures: decoding, resizing, and the prepared store that all later stages read."""
+"""The prepared store: every picture decoded once, as uint8 on disk, for all later stages."""
 
 from __future__ import annotations
 
-import os
-import warnings
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fqbench.errors import DataError
+from fqbench.data.decoding import decode
+from fqbench.errors import DataError, WorkspaceError
+from fqbench.machine import usable_cores
 from fqbench.reporter import Reporter, Silent
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-    from PIL.Image import Image
 
     from fqbench.config import Preprocessing
 
-STAGE_VERSION = 1
+    Map = np.memmap[Any, np.dtype[Any]]
+
+STAGE_VERSION = 2  # 2: decoded by libjpeg-turbo, resized by OpenCV
 PIXELS = "images.npy"
 INDEX = "index.parquet"
 PROBLEMS = "problems.csv"
+PROGRESS = "progress.npy"  # which rows are done, while the store is being filled
 MAX_UNREADABLE = 0.01
-MAX_PIXELS = 100_000_000
 CHUNK = 256
-
-
-def decode(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Decode one picture and bring it to the model's size.
-
-    Parameters
-    ----------
-    path : Path
-        JPEG, PNG or WebP; EXIF orientation is applied, and any mode becomes RGB.
-    preprocessing : Preprocessing
-        ``size``, ``crop`` and ``interpolation`` are used: the shorter side is resized to ``size / crop`` with
-        antialiasing, then the centre is cropped.
-
-    Returns
-    -------
-    ndarray of uint8, shape (size, size, 3)
-
-    Raises
-    ------
-    DataError
-        The file is no picture, cut short, or larger than 100 million pixels.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, stricter limit follows
-            with Image.open(path) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise DataError(f"{path} has {picture.width}x{picture.height} pixels, over the limit; shrink it.")
-                picture.draft("RGB", (2 * preprocessing.size, 2 * preprocessing.size))
-                upright = ImageOps.exif_transpose(picture)
-                rgb = _to_rgb(upright)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} cannot be decoded ({error}); replace it or take it out of the table.") from error
-    return _fit(rgb, preprocessing)
-
-
-def _to_rgb(picture: Image) -> Image:
-    if picture.mode.startswith("I"):  # 16-bit greyscale: Pillow's own conversion would clip it to white
-        scaled = np.asarray(picture, dtype=np.float64) / 257.0
-        from PIL import Image
-
-        return Image.fromarray(np.clip(scaled, 0, 255).round().astype(np.uint8)).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _fit(picture: Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    size = preprocessing.size
-    target = max(size, round(size / preprocessing.crop))
-    scale = target / min(picture.size)
-    width, height = (max(size, round(side * scale)) for side in picture.size)
-    if (width, height) != picture.size:
-        filters = {"bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS", "nearest": "NEAREST"}
-        picture = picture.resize((width, height), Image.Resampling[filters[preprocessing.interpolation]])
-    left, top = (width - size) // 2, (height - size) // 2
-    return np.asarray(picture.crop((left, top, left + size, top + size)), dtype=np.uint8)
+CHUNKS_A_FLUSH = 16
+SPARE_BYTES = 64 << 20  # left free on the disk for the index and everybody else
 
 
 @dataclass(frozen=True)
@@ -156,6 +102,8 @@ def write_store(
     preprocessing: Preprocessing,
     out: Path,
     *,
+    scratch: Path | None = None,
+    threads: int | None = None,
     reporter: Reporter | None = None,
     decoder: Callable[[Path, Preprocessing], NDArray[np.uint8]] = decode,
 ) -> dict[str, object]:
@@ -171,6 +119,10 @@ def write_store(
         Size, crop and interpolation.
     out : Path
         Existing directory; gets the pixels, their index, and the list of pictures left out.
+    scratch : Path, optional
+        A directory on the same disk that outlives a killed run: the next one goes on where that one stopped.
+    threads : int, optional
+        Pictures decoded at once; all usable cores by default. The decoders release Python's lock.
     reporter : Reporter, optional
         Shown progress.
     decoder : callable
@@ -185,35 +137,36 @@ def write_store(
     ------
     DataError
         More than 1 % of the pictures cannot be decoded, or none can.
+    WorkspaceError
+        The disk has not enough room; checked before anything is decoded.
     """
     import pandas as pd
-    from numpy.lib.format import open_memmap
 
     reporter = reporter or Silent()
-    shape = (len(frame), preprocessing.size, preprocessing.size, 3)
-    pixels = open_memmap(out / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
-    readable = np.zeros(len(frame), dtype=bool)
-    problems: list[tuple[str, str]] = []
+    work = out if scratch is None else scratch
+    pixels, done = _open_work(work, len(frame), preprocessing)
+    waiting = np.flatnonzero(~done)
+    if len(waiting) < len(frame):
+        reporter.say(f"{len(frame) - len(waiting)} of {len(frame)} images were prepared before; going on")
     paths, sample_ids = frame["path"].tolist(), frame["sample_id"].tolist()
+    problems: list[tuple[str, str]] = []
 
-    def fill(row: int) -> None:
+    def fill(row: int) -> bool:
         try:
             pixels[row] = decoder(root / paths[row], preprocessing)
-            readable[row] = True
         except DataError as error:
             problems.append((sample_ids[row], str(error)))
+            return False
+        return True
 
-    with (
-        ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool,
-        reporter.track("preparing images", len(frame), "images") as advance,
-    ):
-        for start in range(0, len(frame), CHUNK):
-            chunk = range(start, min(start + CHUNK, len(frame)))
-            list(pool.map(fill, chunk))
-            advance(len(chunk))
-    pixels.flush()
+    with reporter.track("preparing images", len(waiting), "images") as advance:
+        _fill_all(fill, waiting, (pixels, done), threads or usable_cores(), advance)
     problems.sort()
     _refuse_if_too_many(problems, len(frame))
+    readable = np.array(done)
+    if scratch is not None:
+        (scratch / PIXELS).rename(out / PIXELS)
+    (work / PROGRESS).unlink()
     pd.DataFrame({"sample_id": sample_ids, "readable": readable}).to_parquet(out / INDEX, index=False)
     pd.DataFrame(problems, columns=["sample_id", "problem"]).to_csv(out / PROBLEMS, index=False)
     return {
@@ -221,6 +174,73 @@ def write_store(
         "unreadable": len(problems),
         "unreadable_first": [sample_id for sample_id, _ in problems[:10]],
     }
+
+
+def _fill_all(
+    fill: Callable[[int], bool],
+    rows: NDArray[np.int64],
+    work: tuple[Map, Map],
+    threads: int,
+    advance: Callable[[int], None],
+) -> None:
+    pixels, done = work
+    unflushed: list[NDArray[np.int64]] = []
+
+    def flush() -> None:
+        # Pixels first: a row that is marked as done is on the disk, whatever kills the process or the machine.
+        pixels.flush()
+        done[np.concatenate([rows[:0], *unflushed])] = True
+        done.flush()
+        unflushed.clear()
+
+    with _one_thread_an_image(), ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            readable = np.fromiter(pool.map(fill, chunk.tolist()), dtype=bool, count=len(chunk))
+            unflushed.append(chunk[readable])
+            if len(unflushed) == CHUNKS_A_FLUSH:
+                flush()
+            advance(len(chunk))
+        flush()
+
+
+def _open_work(work: Path, count: int, preprocessing: Preprocessing) -> tuple[Map, Map]:
+    """Open the pixels and the list of rows that are done, a killed run's where there are any."""
+    from numpy.lib.format import open_memmap
+
+    shape = (count, preprocessing.size, preprocessing.size, 3)
+    if (work / PIXELS).is_file() and (work / PROGRESS).is_file():
+        try:
+            pixels, done = open_memmap(work / PIXELS, mode="r+"), open_memmap(work / PROGRESS, mode="r+")
+            if pixels.shape == shape and done.shape == shape[:1]:
+                return pixels, done
+        except (ValueError, OSError):  # killed while it wrote the head of a file
+            pass
+    _check_room(work, shape)
+    pixels = open_memmap(work / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+    return pixels, open_memmap(work / PROGRESS, mode="w+", dtype=np.bool_, shape=shape[:1])
+
+
+def _check_room(work: Path, shape: tuple[int, ...]) -> None:
+    needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(work).free
+    if needed + SPARE_BYTES > free:
+        raise WorkspaceError(
+            f"{shape[0]} images of {shape[1]}x{shape[1]} need {needed / 1e9:.1f} GB, and the disk of {work.parent} has "
+            f"{max(0, free - SPARE_BYTES) / 1e9:.1f} GB left; choose another with --workspace, or a smaller --size."
+        )
+
+
+@contextmanager
+def _one_thread_an_image() -> Iterator[None]:
+    """Keep OpenCV from using all cores for each picture, where every core has one of its own."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def open_store(folder: Path, preprocessing: Preprocessing) -> PreparedImages:

@@ -60,7 +60,10 @@ def _prepare(run: Run, preprocessing: Preprocessing, geometry: dict[str, object]
     )
 
     def write(out: Path) -> Mapping[str, object]:
-        return images.write_store(samples.frame, samples.root, preprocessing, out, reporter=run.reporter)
+        scratch = run.workspace.scratch(recipe)
+        return images.write_store(
+            samples.frame, samples.root, preprocessing, out, scratch=scratch, reporter=run.reporter
+        )
 
     entry = run.produce(recipe, write, f"decoding {len(samples.frame)} pictures to {preprocessing.size} pixels")
     unreadable = entry.details["unreadable"]

@@ -1,7 +1,11 @@
-"""Pictures in the state in which they arrive, and the prepared store."""
+"""The prepared store: what is left out, what it costs on disk, and how a killed run is gone on with."""
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +14,9 @@ import pytest
 from PIL import Image
 
 from fqbench.config import Preprocessing
-from fqbench.data.images import decode, normalize, open_store, write_store
-from fqbench.errors import DataError
+from fqbench.data import images
+from fqbench.data.images import normalize, open_store, write_store
+from fqbench.errors import DataError, WorkspaceError
 
 SMALL = Preprocessing(size=16)
 
@@ -19,63 +24,6 @@ SMALL = Preprocessing(size=16)
 def save(path: Path, picture: Image.Image, **options: object) -> Path:
     picture.save(path, **options)
     return path
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P", "1", "CMYK", "I;16"])
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, suffix: str) -> None:
-    if mode == "I;16":
-        if suffix != ".png":
-            pytest.skip(f"{suffix} holds no 16-bit pictures")
-        picture = Image.fromarray(np.full((20, 20), 40000, dtype=np.uint16))
-    else:
-        picture = Image.new("RGB", (20, 20), (200, 100, 50)).convert(mode)
-    try:
-        path = save(tmp_path / f"picture{suffix}", picture)
-    except (OSError, ValueError):
-        pytest.skip(f"{suffix} holds no {mode}")
-    pixels = decode(path, SMALL)
-    assert pixels.shape == (16, 16, 3)
-    assert pixels.dtype == np.uint8
-    if mode == "I;16":
-        assert abs(int(pixels.mean()) - 156) <= 2  # 40000 of 65535
-
-
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    picture = Image.new("RGB", (32, 32), "black")
-    picture.paste("white", (0, 0, 32, 16))
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    pixels = decode(save(tmp_path / "turned.jpg", picture, exif=exif), SMALL)
-    assert pixels[0].mean() < 30
-    assert pixels[-1].mean() > 220
-
-
-def test_the_centre_is_kept(tmp_path: Path) -> None:
-    picture = Image.new("RGB", (48, 16), "black")
-    picture.paste("white", (16, 0, 32, 16))
-    assert decode(save(tmp_path / "wide.png", picture), SMALL).min() == 255
-
-
-@pytest.mark.parametrize("content", [b"", b"this is a text file named .jpg", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "broken.jpg"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"broken.jpg cannot be decoded"):
-        decode(path, SMALL)
-
-
-def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "cut.jpg", Image.effect_noise((64, 64), 50).convert("RGB"))
-    path.write_bytes(path.read_bytes()[:-400])
-    with pytest.raises(DataError, match="cannot be decoded"):
-        decode(path, SMALL)
-
-
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
-    path = save(tmp_path / "bomb.png", Image.new("1", (20_000, 20_000)))
-    with pytest.raises(DataError, match=r"20000x20000 pixels|decompression bomb"):
-        decode(path, SMALL)
 
 
 def test_normalize_is_the_formula() -> None:
@@ -120,3 +68,76 @@ def test_batches_are_the_rows_in_order(tmp_path: Path) -> None:
     rows = np.array([3, 1, 4, 1, 5])
     together = np.concatenate(list(store.batches(rows, 2)))
     np.testing.assert_array_equal(together, store.batch(rows))
+
+
+def test_a_store_larger_than_the_disk_is_refused_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = tree(tmp_path, 4, broken=0)
+    usage = shutil.disk_usage(tmp_path)._replace(free=images.SPARE_BYTES + 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+
+    def never(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+        raise AssertionError("decoded, though there is no room")
+
+    large = Preprocessing(size=2048)
+    with pytest.raises(WorkspaceError, match=r"4 images of 2048x2048 need 0.1 GB, and the disk .* choose another with"):
+        write_store(frame, tmp_path, large, tmp_path, decoder=never)
+    assert not (tmp_path / images.PIXELS).exists()
+
+
+KILLED = """
+import sys, threading, time
+from pathlib import Path
+import pandas as pd
+from fqbench.config import Preprocessing
+from fqbench.data import images
+
+images.CHUNK, images.CHUNKS_A_FLUSH = 4, 1
+root = Path(sys.argv[1])
+
+def slow(path, preprocessing):
+    if int(path.stem) >= 20:
+        print("waiting", flush=True)
+        time.sleep(60)
+    return images.decode(path, preprocessing)
+
+frame = pd.DataFrame({"path": [f"{i}.png" for i in range(40)], "sample_id": [f"{i}.png" for i in range(40)]})
+images.write_store(frame, root, Preprocessing(size=16), root / "out", scratch=root / "scratch", decoder=slow)
+"""
+
+
+def test_a_killed_run_is_gone_on_with(tmp_path: Path) -> None:
+    frame = tree(tmp_path, 40, broken=0)
+    for name in ("out", "scratch", "second", "whole"):
+        (tmp_path / name).mkdir()
+    with subprocess.Popen([sys.executable, "-c", KILLED, tmp_path], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "waiting\n"
+        child.send_signal(signal.SIGKILL)
+    assert not any((tmp_path / "out").iterdir())
+    decoded: list[str] = []
+
+    def counted(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+        decoded.append(path.name)
+        return images.decode(path, preprocessing)
+
+    facts = write_store(
+        frame, tmp_path, SMALL, tmp_path / "second", scratch=tmp_path / "scratch", threads=1, decoder=counted
+    )
+    assert decoded == [f"{index}.png" for index in range(20, 40)]
+    assert facts["images"] == 40
+    assert not any((tmp_path / "scratch").iterdir())
+    write_store(frame, tmp_path, SMALL, tmp_path / "whole")
+    for name in (images.PIXELS, images.INDEX, images.PROBLEMS):
+        assert (tmp_path / "second" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_scratch_folder_of_another_store_is_not_used(tmp_path: Path) -> None:
+    frame = tree(tmp_path, 6, broken=0)
+    for name in ("out", "scratch"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "scratch" / images.PIXELS, np.zeros((5, 16, 16, 3), dtype=np.uint8))
+    np.save(tmp_path / "scratch" / images.PROGRESS, np.ones(5, dtype=bool))
+    write_store(frame, tmp_path, SMALL, tmp_path / "out", scratch=tmp_path / "scratch")
+    assert open_store(tmp_path / "out", SMALL).pixels[5, 0, 0].tolist() == [5, 0, 0]

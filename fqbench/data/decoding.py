@@ -1,0 +1,199 @@
+"""From a picture's file to the pixels that a model takes: decode, turn upright, resize, crop.
+
+JPEGs are decoded by libjpeg-turbo, scaled while they are decoded; everything else, and every JPEG that libjpeg-turbo
+has an objection to, by Pillow; OpenCV resizes. Which path a picture takes depends on the picture alone, and all three
+libraries belong to the base install, so the same file gives the same pixels everywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fqbench.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from fqbench.config import Preprocessing
+
+MAX_PIXELS = 80_000_000  # below the number at which Pillow itself begins to warn
+EXIF = b"Exif\0\0"
+ORIENTATION = 0x0112
+HEADER_BYTES = 1 << 17
+UPRIGHT = 1
+FIRST_TRANSPOSED = 5  # orientations 5 to 8 change width and height
+
+
+def decode(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Decode one picture and bring it to the model's size.
+
+    Parameters
+    ----------
+    path : Path
+        JPEG, PNG, WebP or anything else that Pillow reads. EXIF orientation is applied, any mode becomes RGB, 16 bits
+        become 8, and of an animation the first frame is taken.
+    preprocessing : Preprocessing
+        ``size``, ``crop`` and ``interpolation`` are used: the shorter side is resized to ``size / crop`` with
+        antialiasing, then the centre is cropped.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3)
+
+    Raises
+    ------
+    DataError
+        The file is no picture, cut short, or larger than 80 million pixels.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); check the disk and its rights.") from error
+    try:
+        pixels, full_size = _pixels(content, preprocessing)
+        return fit(pixels, preprocessing, full_size)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file brings out any exception of a decoder
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path} cannot be decoded ({reason}); replace it or take it out of the table.") from error
+
+
+def fit(
+    pixels: NDArray[np.uint8], preprocessing: Preprocessing, full_size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """Resize the shorter side to ``size / crop`` and cut out the centre.
+
+    Shrinking averages over the source's area, enlarging interpolates as asked; ``lanczos`` is Pillow's own filter.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width, 3)
+        The picture.
+    preprocessing : Preprocessing
+        ``size``, ``crop`` and ``interpolation``.
+    full_size : tuple of int, optional
+        Width and height of the picture before it was scaled while decoding, whose rounding changes its proportions.
+    """
+    size = preprocessing.size
+    width, height = full_size or (pixels.shape[1], pixels.shape[0])
+    width, height = _target(width, height, preprocessing)
+    if (height, width) != pixels.shape[:2]:
+        pixels = _resize(pixels, width, height, preprocessing.interpolation)
+    left, top = (width - size) // 2, (height - size) // 2
+    return pixels[top : top + size, left : left + size]
+
+
+def _target(width: int, height: int, preprocessing: Preprocessing) -> tuple[int, int]:
+    shorter = max(preprocessing.size, round(preprocessing.size / preprocessing.crop))
+    scale = shorter / min(width, height)
+    return max(preprocessing.size, round(width * scale)), max(preprocessing.size, round(height * scale))
+
+
+def _resize(pixels: NDArray[np.uint8], width: int, height: int, interpolation: str) -> NDArray[np.uint8]:
+    import cv2
+
+    if interpolation == "lanczos":
+        from PIL import Image
+
+        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+    enlarging = {
+        "nearest": cv2.INTER_NEAREST_EXACT,
+        "bilinear": cv2.INTER_LINEAR,
+        "bicubic": cv2.INTER_CUBIC,
+    }
+    shrinks = width * height < pixels.shape[0] * pixels.shape[1] and interpolation != "nearest"
+    method = cv2.INTER_AREA if shrinks else enlarging[interpolation]
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=method), dtype=np.uint8)
+
+
+def _pixels(content: bytes, preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], tuple[int, int] | None]:
+    """Return upright pixels, and the full width and height where they were scaled while decoding."""
+    if content[:2] == b"\xff\xd8":
+        fast = _jpeg(content, preprocessing)
+        if fast is not None:
+            return fast
+    return _any(content), None
+
+
+def _jpeg(content: bytes, preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
+    """Decode by libjpeg-turbo at the smallest scale that is not below the target; None where Pillow should judge."""
+    import simplejpeg
+
+    try:
+        height, width, colours, _sampling = simplejpeg.decode_jpeg_header(content)
+    except ValueError:
+        return None
+    _check_size(width, height)
+    if colours in {"CMYK", "YCCK"}:  # inverted by some writers, which Pillow knows about
+        return None
+    orientation = _orientation(content)
+    least_width, least_height = _target(width, height, preprocessing)
+    if preprocessing.interpolation == "nearest":
+        least_width, least_height = width, height
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            content, "RGB", min_height=min(least_height, height), min_width=min(least_width, width), min_factor=1
+        )
+    except ValueError:  # cut short, or only untidy: Pillow tells the two apart
+        return None
+    full_size = (height, width) if orientation >= FIRST_TRANSPOSED else (width, height)
+    return _upright(np.asarray(pixels, dtype=np.uint8), orientation), full_size
+
+
+def _any(content: bytes) -> NDArray[np.uint8]:
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as picture:
+        _check_size(*picture.size)
+        # Before any conversion: that drops the tag from some formats.
+        orientation = int(picture.getexif().get(ORIENTATION, UPRIGHT))
+        return _upright(np.asarray(_to_rgb(picture), dtype=np.uint8), orientation)
+
+
+def _to_rgb(picture: Image) -> Image:
+    if picture.mode.startswith("I"):  # 16-bit greyscale: Pillow's own conversion would clip it to white
+        from PIL import Image
+
+        scaled = np.asarray(picture, dtype=np.float64) / 257.0
+        return Image.fromarray(np.clip(scaled, 0, 255).round().astype(np.uint8)).convert("RGB")
+    if "transparency" in picture.info and picture.mode != "RGBA":
+        picture = picture.convert("RGBA")
+    return picture.convert("RGB")
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width}x{height} pixels are over the limit of {MAX_PIXELS:,}")
+
+
+def _orientation(content: bytes) -> int:
+    """Return the EXIF orientation of a JPEG; most have none, and looking for the marker is all that they cost."""
+    start = content.find(EXIF, 0, HEADER_BYTES)
+    if start < 0:
+        return UPRIGHT
+    from PIL import Image
+
+    exif = Image.Exif()
+    try:
+        exif.load(content[start : start + (1 << 16)])
+        orientation = int(exif.get(ORIENTATION, UPRIGHT))
+    except Exception:  # damaged metadata say nothing about the picture
+        return UPRIGHT
+    return orientation if UPRIGHT <= orientation <= 8 else UPRIGHT
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undo the eight orientations of EXIF: mirrored or not, in four turns."""
+    turns = {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}
+    mirrored = orientation in {2, 4, 5, 7}
+    if orientation not in turns and not mirrored:
+        return pixels
+    turned = np.rot90(pixels, turns.get(orientation, 0))
+    return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
