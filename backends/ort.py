@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,11 @@ from fqbench.artifacts import Artifact
 from fqbench.errors import InputError, PluginError, SchemeNotSupported, UnavailableError
 from fqbench.optional import require
 from fqbench.plugins import Arithmetic, Availability, Level, Support
+from fqbench.quant.graph import clean as clean_graph
+from fqbench.quant.graph import quiet_quantizer
+from fqbench.quant.ranges import TensorRanges, tensor_ranges
 from fqbench.quant.scheme import Method, Scheme
+from fqbench.quant.weights import Weight, correct_biases, scales, weights_of
 
 from .ort_arithmetic import measure_arithmetic
 
@@ -54,15 +56,15 @@ class OnnxRuntimeBackend:
         nearest = "--method ptq_static --bits 8"
         if scheme.method not in {Method.PTQ_STATIC, Method.PTQ_DYNAMIC}:
             return Support(Level.NO, f"method {scheme.method.value} is not built for it yet", nearest)
+        if scheme.method is Method.PTQ_STATIC and (scheme.bits, scheme.act_bits) == (4, 8):
+            return Support(Level.SIMULATED, "it widens 4-bit weights to float and convolves in float")
         if scheme.bits != 8 or scheme.act_bits != 8:
             reason = f"{scheme.bits}-bit weights with {scheme.act_bits}-bit activations have no integer kernels there"
             return Support(Level.NO, reason, nearest)
-        if scheme.needs_calibration and scheme.range_rule != "minmax":
-            return Support(Level.NO, f"range rule {scheme.range_rule!r} is not known to it", "--range-rule minmax")
         return Support(Level.NATIVE)
 
     def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
-        """Write ``model.onnx`` into ``out``: Q/DQ with per-channel S8 weights and U8 activations, or dynamic.
+        """Write ``model.onnx`` into ``out``: Q/DQ with per-channel S8 or S4 weights and U8 activations, or dynamic.
 
         Raises
         ------
@@ -76,12 +78,12 @@ class OnnxRuntimeBackend:
         if scheme.method is Method.NONE:
             shutil.copyfile(model.path, out / MODEL)
         else:
-            with tempfile.TemporaryDirectory(dir=out, prefix=".preprocess-") as scratch, _quiet():
-                clean = _shape_inferred(model.path, Path(scratch))
+            with tempfile.TemporaryDirectory(dir=out, prefix=".preprocess-") as scratch, quiet_quantizer():
+                clean = clean_graph(model.path, Path(scratch) / MODEL)
                 if scheme.method is Method.PTQ_STATIC:
                     if calibration is None:
                         raise PluginError(f"{self.name} needs a calibration set for {scheme.label}; give one.")
-                    _quantize_static(clean, calibration, out / MODEL)
+                    details |= _quantize_static(clean, scheme, tensor_ranges(model, scheme, calibration), out / MODEL)
                 else:
                     _quantize_dynamic(clean, out / MODEL)
             details["operators"] = _operators(out / MODEL)
@@ -134,28 +136,63 @@ def _session_options(threads: int) -> Any:
     return options
 
 
-def _shape_inferred(model: Path, scratch: Path) -> Path:
-    """Fold constants and BatchNormalization and infer shapes, as ONNX Runtime's quantizer expects."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+def _quantize_static(model: Path, scheme: Scheme, ranges: TensorRanges, out: Path) -> dict[str, Any]:
+    """Insert Q/DQ nodes with these ranges by ONNX Runtime's own quantizer, which calibrates nothing itself."""
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    clean = scratch / MODEL
-    quant_pre_process(str(model), str(clean), skip_symbolic_shape=True)
-    return clean
-
-
-def _quantize_static(model: Path, calibration: CalibrationSet, out: Path) -> None:
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-    quantize_static(
-        str(model),
-        str(out),
-        _reader(model, calibration),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.MinMax,
+    graph = load_model_with_shape_infer(model)
+    weights = weights_of(graph)
+    scale = {weight.name: scales(weight.rows, scheme.bits, scheme.weight_rule) for weight in weights}
+    corrected = correct_biases(graph, ranges, scale, scheme.bits) if scheme.bias_correction else 0
+    given = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.by_name.items()}
+    kinds = sorted({*QLinearOpsRegistry, *QDQRegistry})
+    quantizer = QDQQuantizer(
+        graph,
+        True,  # per channel
+        False,  # no reduced range
+        QuantType.QInt4 if scheme.bits == 4 else QuantType.QInt8,
+        QuantType.QUInt8,
+        TensorsData(CalibrationMethod.MinMax, given),
+        [],
+        _unknown(graph, kinds, given),
+        kinds,
+        {"TensorQuantOverrides": {weight.name: _fixed(weight, scale[weight.name], scheme.bits) for weight in weights}},
     )
+    quantizer.quantize_model()
+    onnx.save(quantizer.model.model, out)
+    return {"calibration": ranges.details(), "corrected_biases": corrected}
+
+
+def _fixed(weight: Weight, scale: NDArray[np.float32], bits: int) -> list[dict[str, Any]]:
+    """Tell the quantizer the scale of each channel of a weight."""
+    from onnxruntime.quantization import QuantType
+
+    kind = QuantType.QInt4 if bits == 4 else QuantType.QInt8
+    channels: list[dict[str, Any]] = [
+        {"quant_type": kind, "scale": np.float32(value), "zero_point": np.int8(0)} for value in scale
+    ]
+    channels[0]["axis"] = weight.axis
+    return channels
+
+
+def _unknown(graph: Any, kinds: Sequence[str], given: Mapping[str, object]) -> list[str]:
+    """Name the operators that touch an activation without a range: they stay in float."""
+    constants = {tensor.name for tensor in graph.graph.initializer}
+    floats = {
+        value.name
+        for value in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output)
+        if value.type.tensor_type.elem_type == 1
+    } - constants
+    return [
+        node.name
+        for node in graph.graph.node
+        if node.op_type in kinds and any(name in floats and name not in given for name in (*node.input, *node.output))
+    ]
 
 
 def _quantize_dynamic(model: Path, out: Path) -> None:
@@ -170,24 +207,6 @@ def _quantize_dynamic(model: Path, out: Path) -> None:
     )
 
 
-def _reader(model: Path, calibration: CalibrationSet) -> Any:
-    """Feed the calibrator image by image, so that no range depends on a batch size."""
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader
-
-    name = onnx.load(model, load_external_data=False).graph.input[0].name
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.batches = calibration.batches(1)
-
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {name: batch}
-
-    return Reader()
-
-
 def _operators(model: Path) -> dict[str, int]:
     import onnx
 
@@ -195,15 +214,3 @@ def _operators(model: Path) -> dict[str, int]:
     for node in onnx.load(model, load_external_data=False).graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return dict(sorted(counts.items()))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """ONNX Runtime's quantizer warns through the root logger about steps that are taken here already."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

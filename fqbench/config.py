@@ -119,13 +119,31 @@ class QuantizeOptions(Section):
     )
     bits: Literal[32, 8, 4, 2] = Field(8, description="Bits of the weights: 8, 4 or 2 (32: FP32).")
     act_bits: Literal[32, 8, 4, 2] = Field(8, description="Bits of the activations.")
-    range_rule: str = Field("minmax", description="How a range comes from what was observed.")
-    calib: str = Field("balanced", description="Sampler of the calibration images: balanced, random ...")
+    range_rule: str = Field(
+        "minmax",
+        description="How a range comes from what was observed: minmax, mean_minmax, percentile=99.99, entropy or mse.",
+    )
+    weight_rule: Literal["minmax", "mse"] = Field(
+        "mse", description="How the scale of a channel's weights is found: minmax or mse."
+    )
+    bias_correction: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Take back the mean shift of rounded weights: on, off, or auto (where it helps on the val split).",
+    )
+    calib: str = Field(
+        "balanced", description="Sampler of the calibration images: balanced, random, stratified, minority."
+    )
     calib_n: int = Field(256, ge=1, description="How many calibration images.")
     calib_by: tuple[str, ...] | None = Field(
         None, description="Sensitive features that make the groups of the sampler (default: all), comma-separated."
     )
     calib_seed: int = Field(0, ge=0, description="Seed of the sampler.")
+    calib_policy: str = Field(
+        "as-sampled",
+        description="How much each group counts in a range: as-sampled, balanced, stratified, minimax, only=GROUP or "
+        "weights=GROUP:2,... ; another policy needs no new inference.",
+    )
+    calib_batch: int = Field(8, ge=1, description="Images a run when observing; no range depends on it.")
 
 
 class EvalOptions(Section):
@@ -154,6 +172,19 @@ class BenchOptions(Section):
     seed: int = Field(0, ge=0, description="Seed of the order within the rounds.")
 
 
+class BuildOptions(Section):
+    """How an engine is built from an artifact, for runtimes that compile for the GPU at hand."""
+
+    max_batch: int = Field(32, ge=1, description="build: largest batch that the engine takes.")
+    opt_batch: int | None = Field(None, ge=1, description="build: the batch to be fastest at (default: the largest).")
+    tf32: bool = Field(True, description="build: let float operators multiply in TF32, as TensorRT does by default.")
+    workspace: int | None = Field(None, ge=1, description="build: most MiB of scratch memory (default: no limit).")
+    implicit: Literal["none", "record", "entropy", "minmax", "percentile"] = Field(
+        "none",
+        description="build: quantize without Q/DQ nodes (TensorRT 10), by the artifact's ranges or a calibrator.",
+    )
+
+
 class Config(Section):
     """Everything that determines an experiment; the defaults make a whole small one on synthfaces."""
 
@@ -164,6 +195,7 @@ class Config(Section):
     quantize: QuantizeOptions = QuantizeOptions()
     eval: EvalOptions = EvalOptions()
     bench: BenchOptions = BenchOptions()
+    build: BuildOptions = BuildOptions()
 
 
 # One flat name a flag, for the command line and for `configure`; the sections above say what each means.
@@ -199,6 +231,9 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "calib_n": ("quantize", "calib_n"),
     "calib_by": ("quantize", "calib_by"),
     "calib_seed": ("quantize", "calib_seed"),
+    "calib_policy": ("quantize", "calib_policy"),
+    "weight_rule": ("quantize", "weight_rule"),
+    "bias_correction": ("quantize", "bias_correction"),
     "split": ("eval", "split"),
     "by": ("eval", "by"),
     "positive": ("eval", "positive"),
@@ -209,6 +244,11 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "device": ("bench", "device"),
     "rounds": ("bench", "rounds"),
     "seconds": ("bench", "seconds"),
+    "max_batch": ("build", "max_batch"),
+    "opt_batch": ("build", "opt_batch"),
+    "tf32": ("build", "tf32"),
+    "workspace_mib": ("build", "workspace"),
+    "implicit": ("build", "implicit"),
 }
 
 # Flags that take several values, comma-separated.

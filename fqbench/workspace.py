@@ -41,6 +41,7 @@ KINDS = (
     "checkpoints",
     "models",
     "calibrations",
+    "records",
     "artifacts",
     "predictions",
     "evaluations",

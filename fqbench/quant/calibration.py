@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fqbench.plugins import Sampler
+    from fqbench.quant.record import CalibrationRecord
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 CALIBRATION_SPLIT = "train"
 
 
@@ -48,12 +49,18 @@ class CalibrationSet:
         Where the pictures are.
     rows : ndarray of int64, shape (n,)
         The row of each in ``images``.
+    population : mapping
+        Images per group among those that could have been chosen; empty where nobody counted them.
+    record : CalibrationRecord or None
+        What was observed on these images; ``fqbench.quant.ranges.tensor_ranges`` observes them where it is None.
     """
 
     sampler: str
     frame: pd.DataFrame
     images: ImageSource
     rows: NDArray[np.int64]
+    population: Mapping[str, int] = field(default_factory=dict)
+    record: CalibrationRecord | None = None
 
     def __len__(self) -> int:
         """Number of images, repeats included."""
@@ -64,6 +71,10 @@ class CalibrationSet:
         """SHA-256 over the chosen sample ids and their groups, in order."""
         text = "\n".join(f"{sample}\t{group}" for sample, group in self.frame[["sample_id", "group"]].to_numpy())
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def sample_id(self, position: int) -> str:
+        """Return the name of the image at a position."""
+        return str(self.frame["sample_id"].iloc[position])
 
     @property
     def group_counts(self) -> dict[str, int]:
@@ -127,3 +138,9 @@ def choose(
     frame = chosen[["sample_id"]].reset_index(drop=True)
     frame["group"] = group_labels(chosen, by)
     return frame
+
+
+def population(candidates: pd.DataFrame, by: Sequence[str]) -> dict[str, int]:
+    """Return how many images of each group there are to choose from."""
+    names, counts = np.unique(group_labels(candidates, by), return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}

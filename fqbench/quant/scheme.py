@@ -30,7 +30,13 @@ class Scheme(BaseModel):
     bits, act_bits : int
         Bits of weights and of activations; 32 is float.
     range_rule : str
-        How a range comes from what was observed, for static methods.
+        How a range comes from what was observed, for static methods (`fqbench.quant.rules`).
+    calib_policy : str
+        How much each group counts in that, for static methods (`fqbench.quant.policies`).
+    weight_rule : str
+        How the scale of a channel's weights is found: ``minmax`` or ``mse``.
+    bias_correction : bool
+        Whether biases take back the mean shift that rounding the weights gives each channel.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +45,9 @@ class Scheme(BaseModel):
     bits: Bits = 8
     act_bits: Bits = 8
     range_rule: str = "minmax"
+    calib_policy: str = "as-sampled"
+    weight_rule: Literal["minmax", "mse"] = "mse"
+    bias_correction: bool = False
 
     @classmethod
     def float32(cls) -> Scheme:
@@ -52,10 +61,15 @@ class Scheme(BaseModel):
 
     @property
     def label(self) -> str:
-        """Short name for tables and slugs: ``fp32``, ``int8``, ``int8-dynamic``, ``int4a8-qat``."""
+        """Short name for tables and slugs: ``fp32``, ``int8``, ``int8-dynamic``, ``int4a8-mse+balanced`` ..."""
         if self.method is Method.NONE:
             return "fp32"
         bits = f"int{self.bits}" + (f"a{self.act_bits}" if self.act_bits != self.bits else "")
         suffix = "" if self.method is Method.PTQ_STATIC else "-" + self.method.value.removeprefix("ptq_")
-        rule = "" if self.range_rule == "minmax" or not self.needs_calibration else f"-{self.range_rule}"
-        return bits + suffix + rule
+        if not self.needs_calibration:
+            return bits + suffix
+        rule = "" if self.range_rule == "minmax" else f"-{self.range_rule}"
+        policy = "" if self.calib_policy == "as-sampled" else f"+{self.calib_policy}"
+        weights = "" if self.weight_rule == "mse" else f"-w{self.weight_rule}"
+        corrected = "-corrected" if self.bias_correction else ""
+        return bits + suffix + rule + policy + weights + corrected

@@ -11,13 +11,15 @@ from fqbench.artifacts import Artifact, ExportedModel
 from fqbench.errors import SchemeNotSupported, UnavailableError
 from fqbench.plugins import Backend, Level
 from fqbench.quant.calibration import CalibrationSet
+from fqbench.quant.policies import MINIMAX, Policy
+from fqbench.quant.rules import Rule
 from fqbench.quant.scheme import Scheme
 from fqbench.stages.export import export, open_model
+from fqbench.stages.observe import observe
 from fqbench.stages.run import Run
-from fqbench.stages.sample import sample
 from fqbench.workspace import Entry, Recipe, Workspace
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 
 
 def quantize(run: Run) -> Artifact:
@@ -39,7 +41,7 @@ def quantize(run: Run) -> Artifact:
         plugins.sampler(asked.calib)
     _check(backend, scheme)
     model = export(run)
-    chosen = sample(run, model) if scheme.needs_calibration else None
+    chosen = observe(run, model) if scheme.needs_calibration else None
     return _artifact(run, backend, scheme, model, chosen)
 
 
@@ -82,9 +84,14 @@ def _scheme(run: Run) -> Scheme:
     asked = run.config.quantize
     if asked.method == "none" or asked.bits == 32:
         return Scheme.float32()
-    rule = asked.range_rule if asked.method in {"ptq_static", "mixed_precision"} else "none"
+    fields = {"method": asked.method, "bits": asked.bits, "act_bits": asked.act_bits}
+    if asked.method not in {"ptq_static", "mixed_precision"}:
+        return Scheme.model_validate(fields | {"range_rule": "none"})
+    policy = Policy.parse(asked.calib_policy)
+    # minimax is a rule of its own: it weighs no groups, and its ranges are those of least squared error.
+    rule = Rule("mse") if policy.name == MINIMAX else Rule.parse(asked.range_rule)
     return Scheme.model_validate(
-        {"method": asked.method, "bits": asked.bits, "act_bits": asked.act_bits, "range_rule": rule}
+        fields | {"range_rule": rule.label, "calib_policy": policy.label, "weight_rule": asked.weight_rule}
     )
 
 
@@ -98,6 +105,10 @@ def _check(backend: Backend, scheme: Scheme) -> None:
         raise UnavailableError(
             f"the backend {backend.name} is not available here: {available.reason} {available.remedy}"
         )
+
+
+def _origins(record: Entry | None) -> dict[str, str]:
+    return {} if record is None else {"calibration": record.manifest.inputs["calibration"], "record": record.id}
 
 
 def _artifact(
@@ -114,10 +125,9 @@ def _artifact(
             "backend": backend.name,
             "backend_version": backend.availability().version,
             "scheme": scheme.model_dump(mode="json"),
-            "calibration": entry.digest if entry is not None else None,
-            "prepared": entry.manifest.determined_by["prepared"] if entry is not None else None,
+            "record": entry.digest if entry is not None else None,
         },
-        inputs={"model": model.id} | ({"calibration": entry.id} if entry is not None else {}),
+        inputs={"model": model.id} | _origins(entry),
     )
 
     def build(out: Path) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,14 +64,21 @@ def sample(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:
         frame.to_parquet(out / TABLE, index=False)
         chosen = _set(frame)
         _tell_repeats(run, chosen)
-        return {"sampler": sampler.name, "by": list(by), "groups": chosen.group_counts, "repeats": chosen.repeats}
+        return {
+            "sampler": sampler.name,
+            "by": list(by),
+            "groups": chosen.group_counts,
+            "repeats": chosen.repeats,
+            "population": calibration.population(candidates, by),
+        }
 
     def _set(frame: pd.DataFrame) -> CalibrationSet:
         rows = store.images.rows_of(np.asarray(frame["sample_id"], dtype=np.str_))
         return CalibrationSet(sampler.name, frame, store.images, rows)
 
     entry = run.produce(recipe, build, f"choosing {asked.calib_n} calibration images ({sampler.name})")
-    return _set(pd.read_parquet(entry.file(TABLE))), entry
+    chosen = _set(pd.read_parquet(entry.file(TABLE)))
+    return replace(chosen, population=entry.details["population"]), entry
 
 
 def _tell_repeats(run: Run, chosen: CalibrationSet) -> None:

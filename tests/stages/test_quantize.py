@@ -20,7 +20,7 @@ def test_a_fresh_workspace_gets_all_earlier_stages(make_run: MakeRun) -> None:
     artifact = quantize(run)
     assert artifact.label == "ort int8/balanced"
     kinds = {entry.manifest.kind for entry in run.workspace.entries()}
-    assert kinds == {"samples", "prepared", "models", "calibrations", "artifacts"}
+    assert kinds == {"samples", "prepared", "models", "calibrations", "records", "artifacts"}
 
 
 def test_a_used_workspace_makes_nothing_again(make_run: MakeRun) -> None:
@@ -69,7 +69,7 @@ def test_static_quantization_is_signed_per_channel_and_unsigned_activations(make
 def test_the_manifest_holds_what_the_artifact_came_from(make_run: MakeRun) -> None:
     run = make_run()
     manifest = run.workspace.get(quantize(run).id).manifest
-    assert manifest.inputs.keys() == {"model", "calibration"}
+    assert manifest.inputs.keys() == {"model", "calibration", "record"}
     assert manifest.details["groups"] == {"dark×old": 4, "dark×young": 4, "light×old": 4, "light×young": 4}
     assert manifest.config["quantize"]["calib"] == "balanced"
     assert "onnxruntime" in manifest.versions

@@ -1,0 +1,232 @@
+"""One pass over the calibration images: every activation's extremes, histogram and channel means, group by group."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fqbench.errors import DataError
+from fqbench.quant import graph
+from fqbench.quant.histogram import BINS, Columns, Histograms
+from fqbench.quant.record import CalibrationRecord, read_arrays, write_arrays
+from fqbench.reporter import Reporter, Silent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnx import ModelProto
+
+    from fqbench.artifacts import ExportedModel
+    from fqbench.quant.calibration import CalibrationSet
+
+STAGE_VERSION = 1
+BATCH = 8
+KEEP_EVERY = 20.0
+STATE = "observed.npz"
+
+
+def observe(
+    model: ExportedModel,
+    calibration: CalibrationSet,
+    *,
+    batch_size: int = BATCH,
+    threads: int | None = None,
+    sample: int = graph.SAMPLE,
+    scratch: Path | None = None,
+    keep_every: float = KEEP_EVERY,
+    reporter: Reporter | None = None,
+) -> CalibrationRecord:
+    """Run the FP32 model once over the calibration images and keep what ranges are made of.
+
+    Memory does not depend on the number of images, and the result does not depend on ``batch_size`` or ``threads``
+    beyond the last bits of the activations themselves.
+
+    Parameters
+    ----------
+    model : ExportedModel
+        The FP32 model.
+    calibration : CalibrationSet
+        The images, and the group of each.
+    batch_size : int
+        Images a run.
+    threads : int, optional
+        Of the runtime; all cores by default.
+    sample : int
+        About how many values of each activation are sampled from an image for the histograms; 0 takes all. Extremes
+        are exact in any case.
+    scratch : Path, optional
+        Folder in which progress is kept, so that a killed observation goes on where it was.
+    keep_every : float
+        Seconds between two keepings.
+    reporter : Reporter, optional
+        Shown progress.
+
+    Raises
+    ------
+    DataError
+        A group has no image, or an activation is NaN or infinite; the message names the tensor and the image.
+    """
+    groups, codes = _groups(calibration)
+    cleaned = graph.cleaned(model.path)
+    found = graph.activations(cleaned, sample=sample)
+    columns = Columns.of(found.observed)
+    histograms = Histograms(columns, len(groups))
+    order = np.argsort(codes, kind="stable")  # a batch of one group is folded in one go
+    keeper = _Keeper(scratch, _identity(model, calibration, sample), keep_every)
+    done = keeper.restore(histograms)
+    session = _Session(graph.augment(cleaned, found.observed), threads, bool(len(columns.signed)))
+    with (reporter or Silent()).track(f"observing {model.name}", len(order), "images") as advance:
+        advance(done)
+        for rows, images in _batches(calibration, order[done:], batch_size):
+            seen = session.run(images)
+            if not seen.finite:
+                raise _not_finite(cleaned, images, [calibration.sample_id(int(row)) for row in rows])
+            histograms.fold(seen.maxima, seen.minima, seen.sample, codes[rows])
+            done += len(rows)
+            advance(len(rows))
+            keeper.keep(histograms, done)
+    return CalibrationRecord(
+        model_digest=model.digest,
+        images_digest=calibration.digest,
+        groups=groups,
+        population=dict(calibration.population) or calibration.group_counts,
+        observed=found.observed,
+        aliases=found.aliases,
+        arrays={**histograms.state(), "channel_start": columns.channel_start},
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one run of the augmented graph gives; a row an image."""
+
+    maxima: NDArray[np.float32]
+    minima: NDArray[np.float32]
+    sample: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+    @property
+    def finite(self) -> bool:
+        """Whether nothing was NaN or infinite; a NaN that a pooling lost is met again in the logits."""
+        sums = (float(values.sum(dtype=np.float64)) for values in (self.maxima, self.minima, self.sample, self.logits))
+        return all(math.isfinite(value) for value in sums)
+
+
+class _Session:
+    def __init__(self, model: bytes, threads: int | None, signed: bool) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+        self._outputs = [self._session.get_outputs()[0].name, graph.MAXIMA_OUTPUT, graph.SAMPLE_OUTPUT]
+        self._outputs += [graph.MINIMA_OUTPUT] if signed else []
+
+    def run(self, images: NDArray[np.float32]) -> _Seen:
+        """Return what the augmented graph says of these images."""
+        logits, maxima, sample, *minima = self._session.run(self._outputs, {self._input: images})
+        return _Seen(maxima, minima[0] if minima else np.zeros((len(images), 0), np.float32), sample, logits)
+
+
+class _Keeper:
+    """Keeps progress in a folder from time to time; what another observation left there is not taken up."""
+
+    def __init__(self, folder: Path | None, identity: str, every: float) -> None:
+        self.file = None if folder is None else folder / STATE
+        self.identity, self.every = identity, every
+        self.last = time.monotonic()
+
+    def restore(self, histograms: Histograms) -> int:
+        """Bring kept histograms back, and return how many images they hold."""
+        if self.file is None or not self.file.is_file():
+            return 0
+        try:
+            kept = read_arrays(self.file)
+        except (OSError, ValueError):
+            return 0
+        if str(kept.pop("identity")) != self.identity:
+            return 0
+        done = int(kept.pop("done"))
+        histograms.restore(kept)
+        return done
+
+    def keep(self, histograms: Histograms, done: int) -> None:
+        """Write the histograms if it is time."""
+        if self.file is None or time.monotonic() - self.last < self.every:
+            return
+        state = {**histograms.state(), "identity": np.array(self.identity), "done": np.array(done)}
+        write_arrays(self.file, state)
+        self.last = time.monotonic()
+
+
+def _groups(calibration: CalibrationSet) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the groups by name, and the group of each image."""
+    counts = dict.fromkeys(sorted(calibration.population), 0) | calibration.group_counts
+    missing = [group for group, count in counts.items() if not count]
+    if missing:
+        listed = ", ".join(f"{group}: {count}" for group, count in sorted(counts.items()))
+        raise DataError(
+            f"no calibration image for group(s) {', '.join(missing)} (chosen by {calibration.sampler!r}: {listed}); "
+            "raise --calib-n, use --calib balanced, or group by fewer features with --calib-by."
+        )
+    groups = tuple(sorted(counts))
+    code = {group: number for number, group in enumerate(groups)}
+    return groups, np.array([code[str(group)] for group in calibration.frame["group"]], dtype=np.int64)
+
+
+def _batches(
+    calibration: CalibrationSet, order: NDArray[np.int64], size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield positions in the calibration set and their pictures; the next batch is read meanwhile."""
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+    with ThreadPoolExecutor(1, thread_name_prefix="observe-batch") as ahead:
+        upcoming = [ahead.submit(calibration.images.batch, calibration.rows[part]) for part in parts[:1]]
+        for number, part in enumerate(parts):
+            current = upcoming.pop()
+            if number + 1 < len(parts):
+                upcoming.append(ahead.submit(calibration.images.batch, calibration.rows[parts[number + 1]]))
+            yield part, current.result()
+
+
+def _identity(model: ExportedModel, calibration: CalibrationSet, sample: int) -> str:
+    parts: list[Any] = [STAGE_VERSION, BINS, model.digest, calibration.digest, sample]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _not_finite(cleaned: ModelProto, images: NDArray[np.float32], names: list[str]) -> DataError:
+    """Run the images one by one with every activation in sight, and name the first that is not finite."""
+    import onnx
+    import onnxruntime as ort
+
+    laid_open = onnx.ModelProto()
+    laid_open.CopyFrom(cleaned)
+    given = laid_open.graph.input[0].name
+    known = {output.name for output in laid_open.graph.output} | {given}
+    produced = [name for node in laid_open.graph.node for name in node.output if name and name not in known]
+    laid_open.graph.output.extend([onnx.ValueInfoProto(name=name) for name in produced])
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = ort.InferenceSession(laid_open.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    order = {name: number for number, name in enumerate(name for node in cleaned.graph.node for name in node.output)}
+    outputs = sorted((output.name for output in session.get_outputs()), key=lambda name: order[name])
+    for name, image in zip(names, images, strict=True):
+        values = dict(zip(outputs, session.run(outputs, {given: image[None]}), strict=True))
+        for tensor, value in ({given: image} | values).items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                what = "NaN" if np.isnan(value).any() else "infinite"
+                return DataError(
+                    f"the activation {tensor!r} is {what} for the image {name!r}; mend the model or its "
+                    "preprocessing, or take this image out of the table."
+                )
+    return DataError(f"an activation is NaN or infinite for one of the images {', '.join(names)}; mend the model.")

@@ -1,0 +1,205 @@
+"""Squared quantization error from histograms, and the range that has the least of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ONE_SIDED = 128  # candidates of the first pass for ranges with one free end
+TWO_SIDED = 24  # along each end, for ranges with two
+FINER = 5  # candidates along each end of a later pass
+PASSES = 6
+CHUNK = 1 << 22  # values of the error matrix at a time
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """Uniform quantization of activations, one scale a tensor.
+
+    Attributes
+    ----------
+    bits : int
+        8, 4 or 2.
+    symmetric : bool
+        Signed with the zero point 0 and as many levels above as below; else unsigned with a zero point.
+    """
+
+    bits: int = 8
+    symmetric: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Number of steps from the lowest to the highest level."""
+        return 2**self.bits - 2 if self.symmetric else 2**self.bits - 1
+
+    @property
+    def signed_levels(self) -> int:
+        """Levels for magnitudes of a tensor with both signs."""
+        return int(1 << (self.bits - 1))
+
+    @property
+    def levels_of_one_side(self) -> int:
+        """Levels for magnitudes of a tensor without negative values."""
+        return self.signed_levels if self.symmetric else 2 * self.signed_levels
+
+    def grid(
+        self, low: NDArray[np.float64], high: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return scale, lowest and highest level of ranges, all in float; zero always is a level."""
+        low, high = np.minimum(low, 0), np.maximum(high, 0)
+        if self.symmetric:
+            largest = np.maximum(-low, high)
+            scale = 2 * largest / self.steps
+            lowest = np.full_like(scale, -(self.steps // 2))
+        else:
+            scale = (high - low) / self.steps
+            zero = np.divide(-low, scale, out=np.zeros_like(scale), where=scale > 0)
+            lowest = -np.rint(zero)
+        return np.where(scale > 0, scale, 1.0), lowest, lowest + self.steps
+
+
+@dataclass(frozen=True)
+class GroupCounts:
+    """Histograms of some groups of some tensors.
+
+    Attributes
+    ----------
+    edges : ndarray, shape (tensors, bins + 1)
+        Edges of the bins; a value is taken to lie at the middle of its bin.
+    counts : ndarray, shape (tensors, groups, bins)
+        Without exact zeros, which have no error.
+    totals : ndarray, shape (tensors, groups)
+        With exact zeros.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    totals: NDArray[np.float64]
+
+    def of(self, tensors: NDArray[np.bool_]) -> GroupCounts:
+        """Return those of some tensors."""
+        return GroupCounts(self.edges[tensors], self.counts[tensors], self.totals[tensors])
+
+    def errors(self, ranges: NDArray[np.float64], quantizer: Quantizer) -> NDArray[np.float64]:
+        """Return the mean squared quantization error of each group of each tensor, for several ranges.
+
+        Parameters
+        ----------
+        ranges : ndarray, shape (tensors, candidates, 2)
+            Ranges to try.
+        quantizer : Quantizer
+            Bits and symmetry.
+
+        Returns
+        -------
+        ndarray, shape (tensors, candidates, groups)
+        """
+        scale, lowest, highest = quantizer.grid(ranges[..., 0], ranges[..., 1])
+        tensors, candidates = scale.shape
+        groups, bins = self.counts.shape[1:]
+        errors = np.empty((tensors, candidates, groups))
+        at_once = max(1, CHUNK // (candidates * bins))
+        for start in range(0, tensors, at_once):
+            part = slice(start, start + at_once)
+            middle = ((self.edges[part, :-1] + self.edges[part, 1:]) / 2)[:, None, :]
+            step = scale[part, :, None]
+            level = middle / step
+            np.rint(level, out=level)
+            np.clip(level, lowest[part, :, None], highest[part, :, None], out=level)
+            level *= step
+            level -= middle
+            level *= level
+            errors[part] = level @ np.swapaxes(self.counts[part], 1, 2)
+        totals = self.totals[:, None, :]
+        return np.divide(errors, totals, out=np.zeros_like(errors), where=totals > 0)
+
+
+def least_error(
+    seen: GroupCounts,
+    extremes: NDArray[np.float64],
+    quantizer: Quantizer,
+    others: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return, per tensor, the range with the least error of the group that has the most of it.
+
+    A grid of ranges inside the extremes first, then finer ones around the best; with one group this is the least mean
+    squared error, with several it is minimax.
+
+    Parameters
+    ----------
+    seen : GroupCounts
+        What was observed.
+    extremes : ndarray, shape (tensors, 2)
+        The lowest and the highest value.
+    quantizer : Quantizer
+        Bits and symmetry.
+    others : ndarray, shape (tensors, n, 2), optional
+        More ranges to consider: the result is not worse than any of them.
+
+    Returns
+    -------
+    ndarray, shape (tensors, 2)
+    """
+    one_ended = np.full(len(extremes), quantizer.symmetric) | (extremes[:, 0] >= 0) | (extremes[:, 1] <= 0)
+    found = np.empty_like(extremes)
+    for mask, shares in ((one_ended, _line()), (~one_ended, _square())):
+        if mask.any():
+            more = None if others is None else others[mask]
+            found[mask] = _Search(seen.of(mask), extremes[mask], quantizer, more).run(shares)
+    if quantizer.symmetric:
+        largest = np.abs(found).max(axis=1)
+        found = np.stack([-largest, largest], axis=1)
+    return found
+
+
+def _line() -> NDArray[np.float64]:
+    share = np.arange(1, ONE_SIDED + 1) / ONE_SIDED
+    return np.stack([share, share], axis=1)
+
+
+def _square() -> NDArray[np.float64]:
+    share = np.arange(1, TWO_SIDED + 1) / TWO_SIDED
+    return np.stack(np.meshgrid(share, share, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class _Search:
+    seen: GroupCounts
+    extremes: NDArray[np.float64]
+    quantizer: Quantizer
+    others: NDArray[np.float64] | None
+
+    def run(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Search from these shares of the extremes, (candidates, 2)."""
+        candidates = self.extremes[:, None, :] * shares
+        if self.others is not None:
+            candidates = np.concatenate([candidates, self.others], axis=1)
+        best, error = self._best(candidates)
+        line = bool((shares[:, 0] == shares[:, 1]).all())
+        reach = 1 / (ONE_SIDED if line else TWO_SIDED)
+        offsets = np.linspace(-1, 1, FINER)
+        around = np.stack(
+            [offsets, offsets] if line else np.meshgrid(offsets, offsets, indexing="ij"), axis=-1
+        ).reshape(-1, 2)
+        for _ in range(PASSES):
+            moved = best[:, None, :] + reach * around * self.extremes[:, None, :]
+            now, now_error = self._best(self._inside(moved))
+            better = now_error < error
+            best[better], error[better] = now[better], now_error[better]
+            reach /= 2
+        return best
+
+    def _inside(self, candidates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Keep the ends between zero and the extremes."""
+        ends = self.extremes[:, None, :]
+        return np.clip(candidates, np.minimum(ends, 0), np.maximum(ends, 0))
+
+    def _best(self, candidates: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        worst = self.seen.errors(candidates, self.quantizer).max(axis=2)
+        index, rows = worst.argmin(axis=1), np.arange(len(worst))
+        return candidates[rows, index].copy(), worst[rows, index].copy()

@@ -1,0 +1,64 @@
+"""Observe: one pass over the calibration images, which every range rule, policy and backend then shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fqbench.artifacts import ExportedModel
+from fqbench.machine import usable_cores
+from fqbench.quant import observe as observing
+from fqbench.quant.calibration import CalibrationSet
+from fqbench.quant.record import open_record
+from fqbench.stages.run import Run
+from fqbench.stages.sample import sample
+from fqbench.workspace import Entry, Recipe
+
+
+def observe(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:
+    """Return the configured calibration set with its record, observing its images where that was not done.
+
+    Raises
+    ------
+    PluginError
+        No such sampler.
+    DataError
+        Too few images, a group without any, or an activation that is not finite.
+    """
+    chosen, source = sample(run, model)
+    batch_size = run.config.quantize.calib_batch
+    recipe = Recipe(
+        kind="records",
+        slug=f"{model.name}-{chosen.sampler}-{len(chosen)}",
+        version=observing.STAGE_VERSION,
+        determined_by={
+            "model": model.digest,
+            "calibration": source.digest,
+            "prepared": source.manifest.determined_by["prepared"],
+            "preprocessing": model.preprocessing.model_dump(mode="json"),
+        },
+        inputs={"model": model.id, "calibration": source.id},
+    )
+
+    def build(out: Path) -> Mapping[str, object]:
+        record = observing.observe(
+            model,
+            chosen,
+            batch_size=batch_size,
+            threads=usable_cores(),
+            scratch=run.workspace.scratch(recipe),
+            reporter=run.reporter,
+        )
+        record.save(out)
+        return {
+            "images": int(record.images.sum()),
+            "groups": record.group_counts,
+            "tensors": len(record.names),
+            "sampler": chosen.sampler,
+            "batch_size": batch_size,
+        }
+
+    entry = run.produce(recipe, build, f"observing {model.name} on {len(chosen)} images ({chosen.sampler})")
+    record = open_record(entry.path).require(model, chosen)
+    return replace(chosen, record=record), entry
