@@ -153,7 +153,19 @@ class EvalOptions(Section):
     by: tuple[str, ...] | None = Field(
         None, description="Sensitive features whose intersections are the groups (default: all), comma-separated."
     )
+    intersect: bool = Field(
+        True, description="Groups are intersections of the features' values; otherwise each feature on its own."
+    )
+    control: str | None = Field(None, description="Control feature: report within each of its values.")
     positive: str | None = Field(None, description="The class that counts as positive (default: the last one).")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="Predict positive from this probability on (default: the largest logit)."
+    )
+    accuracy_margin: float = Field(0.01, gt=0, lt=1, description="Change of a group's accuracy that is harmless.")
+    gap_margin: float = Field(0.01, gt=0, lt=1, description="Change of a gap between groups that is harmless.")
+    correction: Literal["holm", "benjamini-hochberg", "none"] = Field(
+        "holm", description="Correction of p-values over groups: holm, benjamini-hochberg or none."
+    )
     replicates: int = Field(10_000, ge=100, description="Bootstrap replicates.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the intervals.")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
@@ -236,7 +248,13 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "bias_correction": ("quantize", "bias_correction"),
     "split": ("eval", "split"),
     "by": ("eval", "by"),
+    "intersect": ("eval", "intersect"),
+    "control": ("eval", "control"),
     "positive": ("eval", "positive"),
+    "threshold": ("eval", "threshold"),
+    "accuracy_margin": ("eval", "accuracy_margin"),
+    "gap_margin": ("eval", "gap_margin"),
+    "correction": ("eval", "correction"),
     "replicates": ("eval", "replicates"),
     "confidence": ("eval", "confidence"),
     "batch": ("bench", "batch"),

@@ -71,9 +71,11 @@ def _flag(name: str) -> inspect.Parameter:
     text = info.description or ""
     if info.default is not None and "(default" not in text:
         text += f" [default: {info.default}]"
-    option = typer.Option(
-        "--" + name.replace("_", "-"), help=text, show_default=False, metavar=_metavar(name, info.annotation)
-    )
+    spelled = "--" + name.replace("_", "-")
+    metavar: str | None = _metavar(name, info.annotation)
+    if _plain(name, info.annotation) is bool:
+        spelled, metavar = f"{spelled}/{spelled.replace('--', '--no-', 1)}", None
+    option = typer.Option(spelled, help=text, show_default=False, metavar=metavar)
     return _parameter(name, Annotated[_plain(name, info.annotation) | None, option])
 
 

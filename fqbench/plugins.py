@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from fqbench.errors import PluginError, did_you_mean
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fqbench.artifacts import Artifact, ExportedModel
+    from fqbench.config import BuildOptions
     from fqbench.quant.calibration import CalibrationSet
     from fqbench.quant.scheme import Scheme
 
@@ -111,6 +112,59 @@ class Backend(Protocol):
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> Session:
         """Load an artifact that this backend wrote."""
+        ...
+
+
+@runtime_checkable
+class Emulator(Protocol):
+    """A backend whose artifacts another runtime can execute where its own is not: the numbers in the graph, no more."""
+
+    def emulation(self) -> str:
+        """Return what executes them, with its version: ``onnxruntime 1.32.0``."""
+        ...
+
+    def emulate(self, artifact: Artifact, *, threads: int) -> Session:
+        """Load an artifact for that runtime, on the CPU."""
+        ...
+
+
+@runtime_checkable
+class Builder(Protocol):
+    """A backend whose artifacts have to be compiled on the machine that runs them."""
+
+    def built_here(self, artifact: Artifact, device: str) -> bool:
+        """Whether the artifact can be loaded on this device as it is."""
+        ...
+
+    def build_identity(self, device: str) -> Mapping[str, Any]:
+        """Return what a build depends on beside the artifact: version of the runtime, device (JSON values)."""
+        ...
+
+    def build(
+        self,
+        artifact: Artifact,
+        out: Path,
+        *,
+        options: BuildOptions,
+        device: str,
+        model: ExportedModel | None = None,
+        calibration: CalibrationSet | None = None,
+        timing_cache: Path | None = None,
+    ) -> Artifact:
+        """Write the compiled artifact's files into ``out``."""
+        ...
+
+    def next_step(self, artifact: Artifact) -> str:
+        """Say in one sentence how to build an artifact elsewhere."""
+        ...
+
+
+@runtime_checkable
+class Phased(Protocol):
+    """A session that times the parts of a call apart."""
+
+    def phases(self, last: int | None = None) -> Mapping[str, float]:
+        """Return the median milliseconds of each part, of the last calls or of all."""
         ...
 
 

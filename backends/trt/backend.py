@@ -1,0 +1,258 @@
+"""TensorRT: Q/DQ models and calibration caches anywhere, engines where there is a GPU, emulation elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fqbench.artifacts import Artifact
+from fqbench.errors import DataError, InputError, PluginError, SchemeNotSupported, UnavailableError
+from fqbench.optional import require
+from fqbench.plugins import Availability, Level, Support
+from fqbench.quant.graph import cleaned
+from fqbench.quant.ranges import tensor_ranges
+from fqbench.quant.scheme import Method, Scheme
+from fqbench.quant.weights import correct_biases, scales, weights_of
+
+from .builder import Implicit, build_engine
+from .cache import CACHE, write_cache
+from .commands import ENGINE, LINES, lines
+from .cuda import DEVICE, gpu, ordinal
+from .emulation import EmulatedSession, emulator
+from .int4 import write_int4
+from .placement import scale_of, write_qdq
+from .rules import RULES
+from .session import TensorRtSession
+from .versions import Version
+
+if TYPE_CHECKING:
+    from fqbench.artifacts import ExportedModel
+    from fqbench.config import BuildOptions
+    from fqbench.quant.calibration import CalibrationSet
+
+MODEL = "model.onnx"
+PORTABLE = "portable"  # what is written without TensorRT; raised with the stage versions where its result changes
+NOT_BUILT = "not built here"
+LARGEST = 32
+
+
+class TensorRtBackend:
+    """Q/DQ models that obey TensorRT's rules, built into engines where TensorRT and a GPU are."""
+
+    name = "trt"
+
+    def availability(self) -> Availability:
+        """Return version and GPUs; without TensorRT artifacts can be written all the same, and not be run."""
+        try:
+            trt = require("tensorrt", extra="trt")
+            version = Version.parse(trt.__version__)
+            gpu()
+        except UnavailableError as error:
+            remedy = (
+                "Install TensorRT 10 or 11 and pycuda on a machine with an NVIDIA GPU (pip install 'fqbench[trt]'), or "
+                "carry the artifact there with `fqbench pack ID`."
+            )
+            return Availability(PORTABLE, reason=str(error), remedy=remedy)
+        return Availability(str(version), (DEVICE,))
+
+    def supports(self, scheme: Scheme) -> Support:
+        """Say how a scheme runs: natively where TensorRT is, emulated elsewhere."""
+        nearest = "--method ptq_static --bits 8"
+        if scheme.method is Method.NONE:
+            return self._level()
+        if scheme.method is not Method.PTQ_STATIC:
+            reason = f"method {scheme.method.value} is not built for it"
+            if scheme.method is Method.PTQ_DYNAMIC:
+                reason = "it takes activation scales from constants of the graph, so none can be dynamic"
+            return Support(Level.NO, reason, nearest)
+        if scheme.bits == 2:
+            return Support(Level.NO, "TensorRT has no 2-bit integers (INT8 and INT4 alone)", nearest)
+        if scheme.bits == 4 and scheme.act_bits != 32:
+            return Support(Level.NO, "its INT4 is weight-only, with float activations", "--bits 4 --act-bits 32")
+        if scheme.bits == 8 and scheme.act_bits != 8:
+            reason = f"it multiplies INT8 weights with INT8 activations, not with {scheme.act_bits}-bit ones"
+            return Support(Level.NO, reason, nearest)
+        return self._level()
+
+    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+        """Write ``model.onnx``, for INT8 ``calibration.cache``, and the lines that build an engine.
+
+        Raises
+        ------
+        SchemeNotSupported
+            ``supports`` said no, and why.
+        DataError
+            The result breaks a rule of TensorRT; nothing is left behind.
+        """
+        support = self.supports(scheme)
+        if support.level is Level.NO:
+            raise SchemeNotSupported(f"{self.name} cannot run {scheme.label}: {support.reason}; try {support.nearest}.")
+        details: dict[str, Any] = {"input_shape": list(model.input_shape), "engine": NOT_BUILT}
+        files = [MODEL]
+        if scheme.method is Method.NONE:
+            shutil.copyfile(model.path, out / MODEL)
+        elif scheme.bits == 4:
+            details |= {"left_in_float": write_int4(cleaned(model.path), out / MODEL), "rules_checked": len(RULES)}
+        else:
+            if calibration is None:
+                raise PluginError(f"{self.name} needs a calibration set for {scheme.label}; give one.")
+            details |= _quantize_int8(model, scheme, calibration, out)
+            files.append(CACHE)
+        text = lines(_input_name(out / MODEL), model.input_shape, largest=LARGEST, quantized=CACHE in files)
+        (out / LINES).write_text(text, encoding="utf-8")
+        return Artifact(backend=self.name, scheme=scheme, root=out, files=(*files, LINES), details=details)
+
+    def load(self, artifact: Artifact, *, threads: int, device: str) -> TensorRtSession:  # noqa: ARG002 - a GPU has none
+        """Load the engine that was built for this GPU by this TensorRT.
+
+        Raises
+        ------
+        UnavailableError
+            There is no engine, or it is another GPU's or version's.
+        InputError
+            It names no GPU.
+        """
+        number = ordinal(device)
+        trt = require("tensorrt", extra="trt")
+        self._require_engine(artifact, device)
+        return TensorRtSession(trt, artifact.main_file.read_bytes(), number=number)
+
+    def emulation(self) -> str:
+        """Return what executes the Q/DQ graph where TensorRT is not."""
+        return emulator()
+
+    def emulate(self, artifact: Artifact, *, threads: int) -> EmulatedSession:
+        """Load the Q/DQ graph on onnxruntime's CPU provider."""
+        return EmulatedSession(artifact.root / MODEL, threads=threads)
+
+    def built_here(self, artifact: Artifact, device: str) -> bool:
+        """Whether the artifact holds an engine for this GPU and this TensorRT."""
+        engine = artifact.details.get("engine")
+        if not isinstance(engine, Mapping):
+            return False
+        here = self.build_identity(device)
+        return all(engine.get(key) == value for key, value in here.items())
+
+    def build_identity(self, device: str) -> dict[str, Any]:
+        """Return the version of TensorRT and the GPU that an engine is built for."""
+        trt = require("tensorrt", extra="trt")
+        here = gpu(ordinal(device))
+        return {
+            "tensorrt": str(Version.parse(trt.__version__)),
+            "compute_capability": here.compute_capability,
+            "gpu": here.name,
+        }
+
+    def build(
+        self,
+        artifact: Artifact,
+        out: Path,
+        *,
+        options: BuildOptions,
+        device: str,
+        model: ExportedModel | None = None,
+        calibration: CalibrationSet | None = None,
+        timing_cache: Path | None = None,
+    ) -> Artifact:
+        """Write ``engine.plan`` beside the portable files into ``out``.
+
+        Raises
+        ------
+        UnavailableError, InputError, DataError
+            As `build_engine` says.
+        """
+        trt = require("tensorrt", extra="trt")
+        number = ordinal(device)
+        portable = [name for name in artifact.files if name != ENGINE]
+        implicit, source = None, artifact.root / MODEL
+        if options.implicit != "none":
+            source = self._float_model(artifact, model)
+            cache = (artifact.root / CACHE).read_text(encoding="utf-8")
+            implicit = Implicit(options.implicit, cache, calibration)
+        engine = build_engine(trt, source, options, number=number, implicit=implicit, timing_cache=timing_cache)
+        (out / ENGINE).write_bytes(engine.plan)
+        for name in portable:
+            shutil.copyfile(artifact.root / name, out / name)
+        if engine.written_cache is not None:
+            (out / CACHE).write_bytes(engine.written_cache)
+        here = gpu(number)
+        facts = {
+            **self.build_identity(device),
+            "driver": here.driver,
+            "sha256": hashlib.sha256(engine.plan).hexdigest(),
+            "batches": list(engine.batches),
+            "quantization": "Q/DQ" if implicit is None else f"implicit, {options.implicit}",
+            "tf32": options.tf32,
+        }
+        details = {**artifact.details, "engine": facts}
+        return Artifact(backend=self.name, scheme=artifact.scheme, root=out, files=(ENGINE, *portable), details=details)
+
+    def next_step(self, artifact: Artifact) -> str:
+        """Say how to get an engine."""
+        return (
+            f"engine: {NOT_BUILT}; on a machine with TensorRT and a GPU run `fqbench build {artifact.id}`, or carry it "
+            f"there: `fqbench pack {artifact.id}`, `fqbench run-pack FILE` on that machine, `fqbench import FILE` here."
+        )
+
+    def _level(self) -> Support:
+        if self.availability().usable:
+            return Support(Level.NATIVE)
+        return Support(Level.EMULATED, "TensorRT is not here: onnxruntime executes its Q/DQ graph")
+
+    def _float_model(self, artifact: Artifact, model: ExportedModel | None) -> Path:
+        if CACHE not in artifact.files:
+            raise InputError(f"{artifact.id or artifact.label} has no calibration cache; --implicit is for INT8.")
+        if model is None:
+            raise InputError("--implicit needs the FP32 model, which is in the workspace that made the artifact.")
+        return model.path
+
+    def _require_engine(self, artifact: Artifact, device: str) -> None:
+        engine = artifact.details.get("engine")
+        name = artifact.id or artifact.label
+        if not isinstance(engine, Mapping):
+            raise UnavailableError(
+                f"{name} holds no engine ({NOT_BUILT}); run `fqbench build {artifact.id or 'ID'}` here."
+            )
+        here = self.build_identity(device)
+        other = [key for key, value in here.items() if engine.get(key) != value]
+        if other:
+            theirs, ours = (
+                f"TensorRT {facts.get('tensorrt')} and {facts.get('gpu')} (compute {facts.get('compute_capability')})"
+                for facts in (engine, here)
+            )
+            raise UnavailableError(
+                f"{name} was built with {theirs}; here are {ours}: engines do not travel, run `fqbench build` here."
+            )
+        found = hashlib.sha256(artifact.main_file.read_bytes()).hexdigest()
+        if engine.get("sha256") != found:
+            raise DataError(f"the engine of {name} is damaged: its hash is another one; build it again.")
+
+
+def _quantize_int8(model: ExportedModel, scheme: Scheme, calibration: CalibrationSet, out: Path) -> dict[str, Any]:
+    ranges = tensor_ranges(model, scheme, calibration, symmetric=True)
+    graph = cleaned(model.path)
+    own = {weight.name: scales(weight.rows, 8, scheme.weight_rule) for weight in weights_of(graph)}
+    corrected = correct_biases(graph, ranges, own, 8) if scheme.bias_correction else 0
+    weights = {weight.name: (weight.axis, own[weight.name]) for weight in weights_of(graph)}
+    placement = write_qdq(graph, ranges.by_name, out / MODEL, weights=weights)
+    activation_scales = {name: float(scale_of(low, high)) for name, (low, high) in ranges.by_name.items()}
+    (out / CACHE).write_text(write_cache(activation_scales), encoding="utf-8")
+    return {
+        "calibration": ranges.details(),
+        "corrected_biases": corrected,
+        "integer_operators": len(placement.operators),
+        "residuals": len(placement.residuals),
+        "left_in_float": placement.left_out,
+        "rules_checked": len(RULES),
+    }
+
+
+def _input_name(model: Path) -> str:
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    return str(next(value.name for value in graph.input if value.name not in constants))

@@ -1,0 +1,136 @@
+"""What the rules and the placement look at: a quantized ONNX graph as pairs, origins and readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnx import GraphProto, NodeProto
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+# They neither compute nor choose: what TensorRT folds away between a weighted operator and what it is fused with.
+TRANSPARENT = frozenset({"Identity", "Cast", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
+
+
+@dataclass(frozen=True)
+class QdqGraph:
+    """An ONNX graph with the look-ups that quantization rules need.
+
+    Attributes
+    ----------
+    graph : GraphProto
+        As loaded; not changed.
+    """
+
+    graph: GraphProto
+    _values: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def producers(self) -> dict[str, NodeProto]:
+        """The node that writes each tensor."""
+        return {name: node for node in self.graph.node for name in node.output if name}
+
+    @cached_property
+    def readers(self) -> dict[str, list[NodeProto]]:
+        """The nodes that read each tensor, once for each input that they read it through."""
+        found: dict[str, list[NodeProto]] = {}
+        for node in self.graph.node:
+            for name in node.input:
+                found.setdefault(name, []).append(node)
+        return found
+
+    @cached_property
+    def outputs(self) -> frozenset[str]:
+        """Names of the graph's outputs."""
+        return frozenset(value.name for value in self.graph.output)
+
+    @cached_property
+    def _initializers(self) -> dict[str, Any]:
+        found = {tensor.name: tensor for tensor in self.graph.initializer}
+        for node in self.graph.node:
+            if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+                found[node.output[0]] = node.attribute[0].t
+        return found
+
+    def nodes(self, *kinds: str) -> Iterator[NodeProto]:
+        """Yield the nodes of these operator types, in the order of the graph."""
+        return (node for node in self.graph.node if node.op_type in kinds)
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor is the same for every input, through operators that only rearrange it."""
+        if name in self._initializers:
+            return True
+        node = self.producers.get(name)
+        return node is not None and node.op_type in TRANSPARENT and self.is_constant(node.input[0])
+
+    def value(self, name: str) -> NDArray[Any] | None:
+        """Return the values of an initializer or Constant; None for anything computed."""
+        tensor = self._initializers.get(name)
+        if tensor is None:
+            return None
+        if name not in self._values:
+            from onnx import numpy_helper
+
+            self._values[name] = numpy_helper.to_array(tensor)
+        return self._values[name]
+
+    def element_type(self, name: str) -> int | None:
+        """Return the ONNX element type of an initializer or Constant."""
+        tensor = self._initializers.get(name)
+        return None if tensor is None else int(tensor.data_type)
+
+    def dequantized_from(self, name: str) -> NodeProto | None:
+        """Return the DequantizeLinear that gives a tensor, through operators that only rearrange it."""
+        node = self.producers.get(name)
+        while node is not None and node.op_type in TRANSPARENT:
+            node = self.producers.get(node.input[0])
+        return node if node is not None and node.op_type == DEQUANTIZE else None
+
+    def quantizer_of(self, dequantizer: NodeProto) -> NodeProto | None:
+        """Return the QuantizeLinear before a DequantizeLinear; None where integers are stored."""
+        node = self.producers.get(dequantizer.input[0])
+        return node if node is not None and node.op_type == QUANTIZE else None
+
+    def is_weight(self, node: NodeProto) -> bool:
+        """Whether a Q or DQ node belongs to a constant: a stored weight, or one that is quantized at build time."""
+        if node.op_type == DEQUANTIZE:
+            quantizer = self.quantizer_of(node)
+            return self.is_constant((quantizer or node).input[0])
+        return self.is_constant(node.input[0])
+
+    def source(self, name: str) -> str:
+        """Return the float tensor behind a Q/DQ pair: the tensor itself where there is none."""
+        dequantizer = self.producers.get(name)
+        if dequantizer is None or dequantizer.op_type != DEQUANTIZE:
+            return name
+        quantizer = self.quantizer_of(dequantizer)
+        return str((quantizer or dequantizer).input[0])
+
+    def weighted_before(self, name: str) -> NodeProto | None:
+        """Return the weighted operator that a tensor is the only result of, so that what follows can be fused into it.
+
+        The way back may lead through operators that only rearrange, a BatchNormalization, the addition of a
+        constant bias and a Q/DQ pair; every tensor on it has one reader.
+        """
+        node = self.producers.get(name)
+        while node is not None and name not in self.outputs and len(self.readers.get(name, ())) == 1:
+            if node.op_type in WEIGHTED:
+                return node
+            if node.op_type not in TRANSPARENT | {"BatchNormalization", QUANTIZE, DEQUANTIZE, "Add"}:
+                return None
+            dynamic = [given for given in node.input[:2] if not self.is_constant(given)]
+            if node.op_type == "Add" and len(dynamic) != 1:
+                return None
+            name = dynamic[0] if node.op_type == "Add" and dynamic else node.input[0]
+            node = self.producers.get(name)
+        return None
+
+
+def attribute(node: NodeProto, name: str, default: int) -> int:
+    """Return an integer attribute of a node."""
+    return next((int(given.i) for given in node.attribute if given.name == name), default)
