@@ -65,6 +65,11 @@ class Artifact:
         Which sampler chose the calibration images; empty where none was needed.
     model_id, model_digest : str
         The FP32 model that it was made of.
+    where : str
+        Said after its name where its answers were not given by its own runtime on this machine: ``emulated``, or the
+        machine that they were measured on.
+    answers : str
+        Id of the predictions that were measured elsewhere; empty where it is to be run.
     """
 
     backend: str
@@ -77,11 +82,15 @@ class Artifact:
     sampler: str = ""
     model_id: str = ""
     model_digest: str = ""
+    where: str = ""
+    answers: str = ""
 
     @property
     def label(self) -> str:
-        """Name in tables: backend, scheme and sampler, as in ``ort int8/balanced``."""
-        return f"{self.backend} {self.scheme.label}" + (f"/{self.sampler}" if self.sampler else "")
+        """Name in tables: backend, scheme, sampler, and where it was run, as in ``trt int8/balanced (emulated)``."""
+        decision = " +threshold" if self.details.get("decision") else ""
+        name = f"{self.backend} {self.scheme.label}" + (f"/{self.sampler}" if self.sampler else "") + decision
+        return f"{name} ({self.where})" if self.where else name
 
     @property
     def main_file(self) -> Path:

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from fqbench.errors import FqbenchError
-from fqbench.options import asks
+from fqbench.errors import FqbenchError, GateFailed
+from fqbench.options import TRACEBACK, asks, whole_numbers
 from fqbench.stages.run import Run
-from fqbench.terminal import TerminalReporter, fail, print_json
+from fqbench.terminal import Format, TerminalReporter, fail, print_json, stdout
 
 # Click's base of "no such option", "not an integer" ...; typer carries its own copy of click in some versions.
 ClickException: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
@@ -29,7 +29,12 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
+models_app = typer.Typer(help="Look at classifiers.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models_app, name="models")
 
+Reference = Annotated[
+    str | None, typer.Option("--reference", help="Artifact that the others are compared with (default: FP32).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Artifacts (default: all of the configured model).")
@@ -53,27 +58,38 @@ def demo(
     and prints what that does to each group and to the speed. Example: fqbench demo
     """
     from fqbench.demo import run_demo
-    from fqbench.result_tables import print_evaluation, print_latency
+    from fqbench.report.evaluation import evaluation_sheets
+    from fqbench.report.latency import latency_sheet
+    from fqbench.report.sheets import print_sheets
 
     result = run_demo(run, debug=debug)
     if as_json:
         print_json({"evaluation": result.evaluation.to_dict(), "latency": result.latency.to_dict()})
         return
-    print_evaluation(result.evaluation)
-    print_latency(result.latency)
+    print_sheets([*evaluation_sheets(result.evaluation, bars=True), latency_sheet(result.latency)], stdout())
 
 
 @app.command()
 @asks("data", "model", "preprocessing", "train", **reporting)
-def train(run: Run, as_json: Json = False) -> None:
+def train(
+    run: Run,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="A,B,...", help="Several seeds, one checkpoint each: 0,1,2.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Train a classifier on a data set.
 
     Example: fqbench train --model resnet10t --data folder --root photos
     """
     from fqbench.stages.train import train as train_stage
-    from fqbench.tables import print_entry
+    from fqbench.stages.train import train_seeds
+    from fqbench.tables import print_entries, print_entry
 
-    print_entry(train_stage(run), as_json=as_json)
+    if seeds is None:
+        print_entry(train_stage(run), as_json=as_json)
+    else:
+        print_entries(train_seeds(run, whole_numbers("--seeds", seeds)), as_json=as_json)
 
 
 @app.command()
@@ -104,18 +120,31 @@ def quantize(run: Run, as_json: Json = False) -> None:
 
 @app.command(name="eval")
 @asks("data", "model", "preprocessing", "train", "quantize", "eval", **reporting)
-def evaluate(run: Run, ids: Ids = None, as_json: Json = False) -> None:
-    """Report, group by group, what each artifact gets right, beside FP32.
+def evaluate(
+    run: Run,
+    ids: Ids = None,
+    reference: Reference = None,
+    predictions: Annotated[
+        list[Path] | None, typer.Option("--predictions", help="Table of predictions made elsewhere (CSV, Parquet).")
+    ] = None,
+    style: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TEXT,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Short for --format csv.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Short for --format markdown.")] = False,
+    as_latex: Annotated[bool, typer.Option("--latex", help="Short for --format latex.")] = False,
+) -> None:
+    """Report, group by group, what each artifact gets right, beside FP32, with what changed and a verdict.
 
     Without IDs: all artifacts of the configured model, the configured one among them.
-    Example: fqbench eval --by skin_tone
+    Example: fqbench eval --by skin_tone --markdown
     """
-    from fqbench.result_tables import print_evaluation
-    from fqbench.stages.evaluate import evaluate as evaluate_stage
+    from fqbench.report.evaluation import show_evaluations
+    from fqbench.stages.evaluate import evaluate_views
     from fqbench.stages.select import subjects
 
-    evaluation = evaluate_stage(run, subjects(run, ids))
-    print_json(evaluation.to_dict()) if as_json else print_evaluation(evaluation)
+    short = {Format.JSON: as_json, Format.CSV: as_csv, Format.MARKDOWN: as_markdown, Format.LATEX: as_latex}
+    chosen = next((form for form, given in short.items() if given), style)
+    show_evaluations(evaluate_views(run, subjects(run, ids, reference), files=predictions or ()), chosen)
 
 
 @app.command()
@@ -123,6 +152,7 @@ def evaluate(run: Run, ids: Ids = None, as_json: Json = False) -> None:
 def bench(
     run: Run,
     ids: Ids = None,
+    reference: Reference = None,
     again: Annotated[bool, typer.Option("--again", help="Measure anew, though these were measured before.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -130,12 +160,59 @@ def bench(
 
     Without IDs: all artifacts of the configured model, the configured one among them. Example: fqbench bench --batch 1
     """
-    from fqbench.result_tables import print_latency
+    from fqbench.report.latency import latency_sheet
+    from fqbench.report.sheets import print_sheets
     from fqbench.stages.bench import bench as bench_stage
     from fqbench.stages.select import subjects
 
-    report = bench_stage(run, subjects(run, ids), again=again)
-    print_json(report.to_dict()) if as_json else print_latency(report)
+    report = bench_stage(run, subjects(run, ids, reference), again=again)
+    print_json(report.to_dict()) if as_json else print_sheets([latency_sheet(report)], stdout())
+
+
+@app.command()
+@asks("data", "model", "preprocessing", "train", "quantize", "eval", "bench", **reporting)
+def gate(
+    run: Run,
+    limits: Annotated[Path, typer.Option("--limits", help="YAML file with the limits.")],
+    ids: Ids = None,
+    reference: Reference = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML here, for a CI system.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check artifacts against limits, on intervals: exit code 0 where they keep to them, 1 where not.
+
+    Example: fqbench gate --limits limits.yaml --junit gate.xml
+    """
+    from fqbench.report.gate import show_gate
+    from fqbench.stages.gate import gate as gate_stage
+
+    report = gate_stage(run, limits, ids, reference)
+    show_gate(report, junit=junit, as_json=as_json)
+    raise typer.Exit(0 if report.passed else GateFailed.exit_code)
+
+
+@app.command(name="calibrate-threshold")
+@asks("data", "model", "preprocessing", "train", "quantize", "eval", **reporting)
+def calibrate_threshold(
+    run: Run,
+    artifact_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Artifact (default: the configured one).")
+    ] = None,
+    constraint: Annotated[
+        str | None,
+        typer.Option(help="Thresholds per group that make this equal: demographic_parity, equalized_odds ..."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit the decision threshold of an artifact anew on the validation split, and show the effect on the test split.
+
+    Without --constraint one threshold for all is fitted. The result is an artifact of its own.
+    Example: fqbench calibrate-threshold --constraint equalized_odds --by skin_tone
+    """
+    from fqbench.report.evaluation import show_evaluations
+    from fqbench.stages.threshold import calibrate_threshold as stage
+
+    show_evaluations([stage(run, artifact_id, constraint)], Format.JSON if as_json else Format.TEXT)
 
 
 @app.command(name="list")
@@ -159,15 +236,20 @@ def list_entries(
 def show(
     run: Run,
     entry_id: Annotated[str, typer.Argument(metavar="ID", help="Id of an entry, or its beginning.")],
+    calibration: Annotated[
+        bool, typer.Option("--calibration", help="Of an artifact: which ranges clip which group.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show one entry of the workspace: its inputs, seeds, versions and facts.
 
-    Example: fqbench show resnet10t-ort-int8-balanced
+    Example: fqbench show resnet10t-ort-int8-balanced --calibration
     """
+    from fqbench.report.calibration import print_calibration
     from fqbench.tables import print_manifest
 
-    print_manifest(run.workspace.get(entry_id), as_json=as_json)
+    entry = run.workspace.get(entry_id, "artifacts" if calibration else None)
+    print_calibration(entry, as_json=as_json) if calibration else print_manifest(entry, as_json=as_json)
 
 
 @app.command()
@@ -224,6 +306,39 @@ def inspect_data(
 
     samples = read(run.with_options("data", name=name) if name else run)
     print_inspection(inspect(samples, [part.strip() for part in by.split(",")] if by else None), as_json=as_json)
+
+
+@models_app.command(name="list")
+def list_models(
+    pattern: Annotated[str | None, typer.Argument(help="Part of a name (default: the study's models).")] = None,
+    as_json: Json = False,
+    traceback: TRACEBACK = False,  # noqa: ARG001 - read by `fail`
+) -> None:
+    """List the classifiers that --model takes.
+
+    Example: fqbench models list mobilenet
+    """
+    from fqbench.models.profile import list_models as listed
+    from fqbench.tables import print_models
+
+    print_models(listed(pattern), as_json=as_json)
+
+
+@models_app.command()
+def profile(
+    name: Annotated[str, typer.Argument(help="Classifier: any name of timm or torchvision.")],
+    size: Annotated[int | None, typer.Option("--size", min=8, max=4096, help="Input size (default: its own).")] = None,
+    as_json: Json = False,
+    traceback: TRACEBACK = False,  # noqa: ARG001 - read by `fail`
+) -> None:
+    """Show what a classifier costs: parameters, FLOPs, memory, and the operators of its ONNX graph.
+
+    Example: fqbench models profile mobilenet_v2
+    """
+    from fqbench.models.profile import profile as profiled
+    from fqbench.tables import print_profile
+
+    print_profile(profiled(name, size=size), as_json=as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

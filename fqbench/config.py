@@ -107,6 +107,22 @@ class TrainOptions(Section):
     weight_decay: float = Field(0.05, ge=0, description="Weight decay of AdamW.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
+    objective: str = Field("erm", description="What training aims at: erm, or group-balanced sampling.")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="Weights of the classes in the loss: none, or balanced (rare classes count more)."
+    )
+    augment: tuple[Literal["flip", "crop", "colour"], ...] = Field(
+        ("flip", "crop"), description="Augmentation: flip, crop, colour, comma-separated (default: flip,crop)."
+    )
+    best_by: Literal["accuracy", "worst_group_accuracy", "loss", "last"] = Field(
+        "accuracy",
+        description="Validation figure that chooses the epoch to keep: accuracy, worst_group_accuracy, loss, or last.",
+    )
+    by: tuple[str, ...] | None = Field(
+        None, description="Sensitive features whose groups training looks at (default: all), comma-separated."
+    )
+    patience: int = Field(0, ge=0, description="Stop after so many epochs without a better one (0: never).")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of training: fp32 or bf16.")
     seed: int = Field(0, ge=0, description="Seed of the weights, the order and the augmentation.")
 
 
@@ -233,6 +249,16 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "epochs": ("train", "epochs"),
     "batch_size": ("train", "batch_size"),
     "learning_rate": ("train", "learning_rate"),
+    "weight_decay": ("train", "weight_decay"),
+    "warmup": ("train", "warmup"),
+    "label_smoothing": ("train", "label_smoothing"),
+    "objective": ("train", "objective"),
+    "class_weights": ("train", "class_weights"),
+    "augment": ("train", "augment"),
+    "best_by": ("train", "best_by"),
+    "train_by": ("train", "by"),
+    "patience": ("train", "patience"),
+    "precision": ("train", "precision"),
     "train_seed": ("train", "seed"),
     "backend": ("quantize", "backend"),
     "method": ("quantize", "method"),
@@ -270,7 +296,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
 }
 
 # Flags that take several values, comma-separated.
-LISTS = frozenset({"sensitive", "age_groups", "mean", "std", "calib_by", "by"})
+LISTS = frozenset({"sensitive", "age_groups", "mean", "std", "augment", "train_by", "calib_by", "by"})
 
 
 def configure(file: Path | None = None, **flags: Any) -> Config:

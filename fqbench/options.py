@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from fqbench.config import FLAGS, LISTS, Config, configure
+from fqbench.errors import InputError
 from fqbench.reporter import Reporter
 from fqbench.stages.run import Run
 from fqbench.workspace import Workspace
@@ -58,6 +59,20 @@ def asks(*sections: str, reporter: Callable[[], Reporter]) -> Callable[[Callable
         return call
 
     return decorate
+
+
+def whole_numbers(flag: str, text: str) -> list[int]:
+    """Return the numbers of ``"0,1,2"``.
+
+    Raises
+    ------
+    InputError
+        It holds something else.
+    """
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise InputError(f"{flag} takes whole numbers with commas between them, not {text!r}.") from error
 
 
 def _parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:

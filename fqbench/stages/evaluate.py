@@ -1,4 +1,4 @@
-"""Evaluate: predictions, and those of the FP32 reference, become figures per group with error bars."""
+"""Evaluate: predictions, and those of the reference, become figures per group with error bars."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 
 from fqbench.artifacts import Artifact
 from fqbench.data.samples import group_labels
-from fqbench.errors import DataError, InputError, did_you_mean
-from fqbench.fairness import change_report, count, count_paired, report
-from fqbench.stages.predict import Answered, predict_split
+from fqbench.errors import InputError, did_you_mean
+from fqbench.fairness import GAPS, change_report, count, count_paired, report
+from fqbench.stages.decide import Decisions, decide
+from fqbench.stages.predict import predict_split
 from fqbench.stages.read import read
 from fqbench.stages.run import Run
 from fqbench.workspace import Recipe
@@ -68,6 +69,8 @@ class Evaluation:
         The class that counts as positive.
     notice : str
         What has to be said of these data.
+    subset : str
+        Which part of the split, as in ``gender=feminine``; empty for all of it.
     """
 
     artifacts: tuple[EvaluatedArtifact, ...]
@@ -76,6 +79,7 @@ class Evaluation:
     by: tuple[str, ...]
     positive: str | None
     notice: str
+    subset: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -83,6 +87,7 @@ class Evaluation:
             "data": self.data,
             "notice": self.notice,
             "split": self.split,
+            "subset": self.subset,
             "by": list(self.by),
             "positive": self.positive,
             "artifacts": [
@@ -116,78 +121,110 @@ def evaluate(run: Run, artifacts: Sequence[Artifact]) -> Evaluation:
     InputError
         No artifacts, or an unknown feature or class.
     """
+    return evaluate_views(run.with_options("eval", intersect=True, control=None), artifacts)[0]
+
+
+def evaluate_views(
+    run: Run, artifacts: Sequence[Artifact], *, files: Sequence[Path] = (), confidence: float | None = None
+) -> list[Evaluation]:
+    """Evaluate as `evaluate`, once for each view that was asked for.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment; ``intersect`` off gives a view a feature, ``control`` one for each value of that feature.
+    artifacts : sequence of Artifact
+        The first is the reference.
+    files : sequence of Path
+        Predictions made elsewhere, as CSV or Parquet with ``sample_id`` and ``prediction`` or ``logits``.
+    confidence : float, optional
+        In place of the configured one.
+    """
     if not artifacts:
         raise InputError("there is nothing to evaluate; make an artifact with `fqbench quantize` first.")
     asked, samples = run.config.eval, read(run)
-    by = samples.features(asked.by)
-    samples.require_groups(asked.split, by)
+    features = tuple(feature for feature in samples.features(asked.by) if feature != asked.control)
+    groupings = [features] if asked.intersect else [(feature,) for feature in features]
     if asked.positive is not None and asked.positive not in samples.classes:
         hint = did_you_mean(asked.positive, samples.classes)
         raise InputError(f"{samples.name} has no class {asked.positive!r} for --positive: {hint}")
-    answered = [predict_split(run, artifact) for artifact in artifacts]
-    _same_images(answered)
     positive = asked.positive if asked.positive or len(samples.classes) > 2 else samples.classes[-1]
-    figures = [_figures(run, answer, answered[0], by, positive) for answer in answered]
-    evaluation = Evaluation(tuple(figures), samples.name, asked.split, by, positive, samples.notice)
-    _keep(run, evaluation, answered)
-    return evaluation
+    for by in groupings:
+        samples.require_groups(asked.split, by)
+    answered = [predict_split(run, artifact) for artifact in artifacts]
+    decided = decide(run, answered, files, positive)
+    options = {
+        "positive": positive,
+        "replicates": asked.replicates,
+        "confidence": confidence or asked.confidence,
+        "seed": asked.seed,
+    }
+    evaluations = [
+        Evaluation(
+            tuple(_figures(run, one, part[0], by, options) for one in part),
+            samples.name,
+            asked.split,
+            by,
+            positive,
+            samples.notice,
+            subset,
+        )
+        for by in groupings
+        for subset, part in _parts(run, decided)
+    ]
+    _keep(run, evaluations, decided, options)
+    return evaluations
+
+
+def _parts(run: Run, decided: list[Decisions]) -> list[tuple[str, list[Decisions]]]:
+    control = run.config.eval.control
+    if control is None:
+        return [("", decided)]
+    read(run).features([control])
+    values = sorted(decided[0].frame[control].astype(str).unique())
+    return [(f"{control}={value}", [one.where(control, value) for one in decided]) for value in values]
 
 
 def _figures(
-    run: Run, answer: Answered, reference: Answered, by: Sequence[str], positive: str | None
+    run: Run, one: Decisions, reference: Decisions, by: Sequence[str], options: Mapping[str, Any]
 ) -> EvaluatedArtifact:
     asked, classes = run.config.eval, read(run).classes
-    options: dict[str, Any] = {
-        "positive": positive,
-        "replicates": asked.replicates,
-        "confidence": asked.confidence,
-        "seed": asked.seed,
-    }
-    labels = answer.frame["label"].to_numpy(dtype=np.int64)
-    groups = group_labels(answer.frame, by)
-    counts = count(labels, answer.predictions.labels, groups, classes=classes)
+    labels = one.frame["label"].to_numpy(dtype=np.int64)
+    groups = group_labels(one.frame, by)
+    counts = count(labels, one.labels, groups, classes=classes)
     change = None
-    if answer is not reference:
-        paired = count_paired(labels, reference.predictions.labels, answer.predictions.labels, groups, classes=classes)
-        change = change_report(paired, **options)
-    facts = answer.entry.manifest.determined_by
+    if one is not reference:
+        paired = count_paired(labels, reference.labels, one.labels, groups, classes=classes)
+        margins = {"accuracy": asked.accuracy_margin} | dict.fromkeys(GAPS, asked.gap_margin)
+        change = change_report(paired, margins=margins, correction=asked.correction, **options)
     return EvaluatedArtifact(
-        id=answer.artifact.id,
-        label=answer.artifact.label,
-        predictions_id=answer.entry.id,
-        runtime=f"{facts['backend']} {facts['runtime']} on {facts['device']}",
+        id=one.id,
+        label=one.label,
+        predictions_id=one.predictions_id,
+        runtime=one.runtime,
         report=report(counts, **options),
         change=change,
     )
 
 
-def _same_images(answered: Sequence[Answered]) -> None:
-    first = answered[0].predictions.sample_ids
-    for answer in answered[1:]:
-        if not np.array_equal(answer.predictions.sample_ids, first):
-            raise DataError(
-                f"{answer.artifact.label} was run on other images than {answered[0].artifact.label}; "
-                "evaluate artifacts of one data set together."
-            )
-
-
-def _keep(run: Run, evaluation: Evaluation, answered: Sequence[Answered]) -> None:
+def _keep(run: Run, evaluations: list[Evaluation], decided: list[Decisions], options: Mapping[str, Any]) -> None:
+    first = evaluations[0]
     recipe = Recipe(
         kind="evaluations",
-        slug=f"{len(answered)}-artifacts-{evaluation.split}",
+        slug=f"{len(decided)}-artifacts-{first.split}",
         version=STAGE_VERSION,
         determined_by={
-            "predictions": [answer.entry.digest for answer in answered],
-            "by": list(evaluation.by),
-            "positive": evaluation.positive,
-            "options": run.config.eval.model_dump(mode="json", include={"replicates", "confidence", "seed", "split"}),
+            "predictions": [one.digest for one in decided],
+            "views": [[evaluation.subset, list(evaluation.by)] for evaluation in evaluations],
+            "options": run.config.eval.model_dump(mode="json") | dict(options),
         },
-        inputs={f"predictions{index}": answer.entry.id for index, answer in enumerate(answered)},
+        inputs={f"predictions{index}": one.predictions_id for index, one in enumerate(decided)},
     )
 
     def build(out: Path) -> Mapping[str, object]:
-        text = json.dumps(evaluation.to_dict(), indent=1, allow_nan=False)
+        values = [evaluation.to_dict() for evaluation in evaluations]
+        text = json.dumps(values[0] if len(values) == 1 else values, indent=1, allow_nan=False)
         (out / REPORT).write_text(text + "\n", encoding="utf-8")
-        return {"artifacts": [artifact.id for artifact in evaluation.artifacts], "notice": evaluation.notice}
+        return {"artifacts": [artifact.id for artifact in first.artifacts], "notice": first.notice}
 
-    run.produce(recipe, build, f"evaluating {len(answered)} artifact(s) by {', '.join(evaluation.by) or 'nothing'}")
+    run.produce(recipe, build, f"evaluating {len(decided)} artifact(s) by {', '.join(first.by) or 'nothing'}")

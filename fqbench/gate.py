@@ -1,0 +1,316 @@
+"""A gate for CI: limits in, each decided on an interval and not on a point estimate; passes, fails, or lacks data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from xml.etree import ElementTree
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fqbench.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from fqbench.fairness import ChangeReport, GroupReport
+    from fqbench.latency.report import LatencyReport
+    from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
+
+
+class Outcome(StrEnum):
+    """What the data say of one limit."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNDECIDED = "undecided"
+
+
+class Limits(BaseModel):
+    """What a release must keep to; a limit that is not given is not checked. Shares, not points."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_accuracy_drop: float | None = Field(None, ge=0, le=1)
+    max_group_drop: float | None = Field(None, ge=0, le=1)
+    max_dp_increase: float | None = Field(None, ge=0, le=1)
+    max_eo_increase: float | None = Field(None, ge=0, le=1)
+    max_dp_difference: float | None = Field(None, ge=0, le=1)
+    max_eo_difference: float | None = Field(None, ge=0, le=1)
+    min_disparate_impact: float | None = Field(None, ge=0, le=1)
+    min_accuracy: float | None = Field(None, ge=0, le=1)
+    min_worst_group_accuracy: float | None = Field(None, ge=0, le=1)
+    min_speedup: float | None = Field(None, gt=0)
+    max_p50_ms: float | None = Field(None, gt=0)
+    max_p99_ms: float | None = Field(None, gt=0)
+    max_mb: float | None = Field(None, gt=0)
+
+    @property
+    def needs_latency(self) -> bool:
+        """Whether a measurement of latency is needed."""
+        return any(value is not None for value in (self.min_speedup, self.max_p50_ms, self.max_p99_ms, self.max_mb))
+
+
+class GateOptions(BaseModel):
+    """The gate's YAML file.
+
+    Attributes
+    ----------
+    limits : Limits
+        What is checked.
+    undecided : {"fail", "pass", "warn"}
+        What becomes of a limit that the data do not decide.
+    confidence : float
+        Of the intervals; over groups it is raised by Bonferroni's rule, so that all groups together keep it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limits: Limits
+    undecided: Literal["fail", "pass", "warn"] = "fail"
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One limit on one artifact.
+
+    Attributes
+    ----------
+    artifact_id, label : str
+        Which artifact.
+    limit : str
+        Name of the limit, and the group where it is about one.
+    bound : float
+        What must be kept to.
+    value, low, high : float
+        The figure and its interval; NaN where it is undefined.
+    outcome : Outcome
+        Passed where the whole interval keeps to the bound, failed where none of it does.
+    images_needed : float
+        Where undecided: about how many images would decide, if the figure is as seen; else NaN.
+    """
+
+    artifact_id: str
+    label: str
+    limit: str
+    bound: float
+    value: float
+    low: float
+    high: float
+    outcome: Outcome
+    images_needed: float = math.nan
+
+    @property
+    def evidence(self) -> str:
+        """The figure with its interval against the bound, in words."""
+        if math.isnan(self.value):
+            return "undefined: there are no images to compute it from"
+        low, high = (f"{end:.4g}" if math.isfinite(end) else "unbounded" for end in (self.low, self.high))
+        need = f"; about {self.images_needed:,.0f} images would decide" if math.isfinite(self.images_needed) else ""
+        return f"{self.value:.4g} [{low}, {high}] against {self.bound:g}{need}"
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """All checks, and whether the release may go."""
+
+    checks: tuple[Check, ...]
+    undecided: Literal["fail", "pass", "warn"]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed, and nothing undecided counts as failed."""
+        outcomes = {check.outcome for check in self.checks}
+        return Outcome.FAILED not in outcomes and not (Outcome.UNDECIDED in outcomes and self.undecided == "fail")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        checks = []
+        for check in self.checks:
+            values = {key: _json(value) for key, value in asdict(check).items()}
+            checks.append(values | {"evidence": check.evidence})
+        return {"passed": self.passed, "undecided": self.undecided, "checks": checks}
+
+
+def read_gate(path: Path) -> GateOptions:
+    """Read a gate's YAML file.
+
+    Raises
+    ------
+    InputError
+        It is missing, no YAML, or has an unknown limit.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"the limits {path} cannot be read ({error.strerror}); check --limits.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"the limits {path} are not YAML ({str(error).splitlines()[0]}); mend the file.") from error
+    try:
+        options = GateOptions.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(map(str, problem["loc"])) or "the file"
+        hint = (
+            did_you_mean(name.rpartition(".")[2], Limits.model_fields) if problem["type"] == "extra_forbidden" else ""
+        )
+        raise InputError(f"the limits {path}: {name}: {problem['msg']}. {hint}".strip()) from error
+    if not options.limits.model_dump(exclude_none=True):
+        raise InputError(f"the limits {path} set no limit; a gate that checks nothing passes everything.")
+    return options
+
+
+def decide(options: GateOptions, evaluation: Evaluation, latency: LatencyReport | None) -> GateReport:
+    """Check every artifact but the reference against the limits.
+
+    Parameters
+    ----------
+    options : GateOptions
+        Limits.
+    evaluation : Evaluation
+        Its first artifact is the reference; its intervals must have been made with `group_confidence`.
+    latency : LatencyReport or None
+        Needed where `Limits.needs_latency`.
+
+    Raises
+    ------
+    InputError
+        There is nothing beside the reference to check.
+    """
+    candidates = evaluation.artifacts[1:]
+    if not candidates:
+        raise InputError("the gate has nothing to check beside the reference; name an artifact.")
+    checks: list[Check] = []
+    for artifact in candidates:
+        checks += _fairness(options.limits, artifact)
+        if latency is not None:
+            checks += _latency(options.limits, artifact, latency)
+    return GateReport(tuple(checks), options.undecided)
+
+
+def group_confidence(confidence: float, groups: int) -> float:
+    """Return the confidence of each of several intervals that together keep ``confidence`` (Bonferroni)."""
+    return 1 - (1 - confidence) / max(groups, 1)
+
+
+def to_junit(report: GateReport) -> str:
+    """Return JUnit XML, as CI systems read it: one test case a check; undecided is an error, a skip or a pass."""
+    failures = sum(check.outcome is Outcome.FAILED for check in report.checks)
+    undecided = sum(check.outcome is Outcome.UNDECIDED for check in report.checks)
+    suite = ElementTree.Element(
+        "testsuite",
+        name="fqbench gate",
+        tests=str(len(report.checks)),
+        failures=str(failures),
+        errors=str(undecided if report.undecided == "fail" else 0),
+        skipped=str(undecided if report.undecided == "warn" else 0),
+    )
+    kinds = {"fail": "error", "warn": "skipped", "pass": "system-out"}
+    for check in report.checks:
+        case = ElementTree.SubElement(suite, "testcase", classname=check.label, name=check.limit)
+        if check.outcome is Outcome.FAILED:
+            ElementTree.SubElement(case, "failure", message=check.evidence)
+        elif check.outcome is Outcome.UNDECIDED:
+            node = ElementTree.SubElement(case, kinds[report.undecided])
+            if report.undecided == "pass":
+                node.text = f"undecided: {check.evidence}"
+            else:
+                node.set("message", f"undecided: {check.evidence}")
+        else:
+            ElementTree.SubElement(case, "system-out").text = check.evidence
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _fairness(limits: Limits, artifact: EvaluatedArtifact) -> Iterator[Check]:
+    report, change = artifact.report, artifact.change
+    assert change is not None  # noqa: S101  # only the reference has none
+    yield from _changes(limits, artifact, change)
+    yield from _levels(limits, artifact, report)
+
+
+def _changes(limits: Limits, artifact: EvaluatedArtifact, change: ChangeReport) -> Iterator[Check]:
+    n = change.overall.n
+    if limits.max_accuracy_drop is not None:
+        one = change.overall.accuracy
+        figures = (-one.value, -one.high, -one.low)
+        yield _at_most(artifact, "max_accuracy_drop", limits.max_accuracy_drop, figures, n)
+    if limits.max_group_drop is not None:
+        for row in change.groups:
+            figures = (-row.accuracy.value, -row.accuracy.high, -row.accuracy.low)
+            yield _at_most(artifact, f"max_group_drop {row.group}", limits.max_group_drop, figures, row.n)
+    increases = {
+        "max_dp_increase": "demographic_parity_difference",
+        "max_eo_increase": "equalized_odds_difference",
+    }
+    for limit, name in increases.items():
+        bound = getattr(limits, limit)
+        if bound is not None:
+            gap = change.gaps[name]
+            yield _at_most(artifact, limit, bound, (gap.value, gap.low, gap.high), n)
+
+
+def _levels(limits: Limits, artifact: EvaluatedArtifact, report: GroupReport) -> Iterator[Check]:
+    n, accuracy = report.overall.n, report.overall.accuracy
+    largest = {"max_dp_difference": "demographic_parity_difference", "max_eo_difference": "equalized_odds_difference"}
+    for limit, name in largest.items():
+        bound = getattr(limits, limit)
+        if bound is not None:
+            gap = report.gaps[name]
+            yield _at_most(artifact, limit, bound, (gap.value, gap.low, gap.high), n)
+    smallest = {"min_disparate_impact": "demographic_parity_ratio", "min_worst_group_accuracy": "worst_group_accuracy"}
+    for limit, name in smallest.items():
+        bound = getattr(limits, limit)
+        if bound is not None:
+            gap = report.gaps[name]
+            yield _at_least(artifact, limit, bound, (gap.value, gap.low, gap.high), n)
+    if limits.min_accuracy is not None:
+        figures = (accuracy.value, accuracy.low, accuracy.high)
+        yield _at_least(artifact, "min_accuracy", limits.min_accuracy, figures, n)
+
+
+def _latency(limits: Limits, artifact: EvaluatedArtifact, latency: LatencyReport) -> Iterator[Check]:
+    subject = latency[artifact.id]
+    if limits.min_speedup is not None:
+        speedup = subject.speedup
+        figures = (math.nan,) * 3 if speedup is None else (speedup.value, speedup.low, speedup.high)
+        yield _at_least(artifact, "min_speedup", limits.min_speedup, figures, 0)
+    for limit, bound, estimate in (
+        ("max_p50_ms", limits.max_p50_ms, subject.p50_ms),
+        ("max_p99_ms", limits.max_p99_ms, subject.p99_ms),
+    ):
+        if bound is not None:
+            yield _at_most(artifact, limit, bound, (estimate.value, estimate.low, estimate.high), 0)
+    if limits.max_mb is not None:
+        size = subject.facts["bytes"] / 1e6
+        yield _at_most(artifact, "max_mb", limits.max_mb, (size, size, size), 0)
+
+
+def _at_most(artifact: EvaluatedArtifact, limit: str, bound: float, figures: Sequence[float], n: int) -> Check:
+    value, low, high = figures
+    outcome = Outcome.PASSED if high <= bound else (Outcome.FAILED if low > bound else Outcome.UNDECIDED)
+    needed = _images_needed(bound, value, high - low, n) if outcome is Outcome.UNDECIDED else math.nan
+    return Check(artifact.id, artifact.label, limit, bound, value, low, high, outcome, needed)
+
+
+def _at_least(artifact: EvaluatedArtifact, limit: str, bound: float, figures: Sequence[float], n: int) -> Check:
+    value, low, high = figures
+    outcome = Outcome.PASSED if low >= bound else (Outcome.FAILED if high < bound else Outcome.UNDECIDED)
+    needed = _images_needed(bound, value, high - low, n) if outcome is Outcome.UNDECIDED else math.nan
+    return Check(artifact.id, artifact.label, limit, bound, value, low, high, outcome, needed)
+
+
+def _images_needed(bound: float, value: float, width: float, n: int) -> float:
+    """Width shrinks with the root of n: so many images bring half of it down to the distance from the bound."""
+    distance = abs(bound - value)
+    if not n or not math.isfinite(width) or math.isnan(distance) or distance == 0:
+        return math.nan
+    return math.ceil(n * max(1.0, (width / 2 / distance)) ** 2)
+
+
+def _json(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""How results are shown to people: sheets, and the formats they are written in."""

@@ -1,0 +1,178 @@
+"""Decide: from logits, or a table made elsewhere, to one predicted class an image."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fqbench.data.samples import Samples
+from fqbench.errors import DataError, InputError, did_you_mean
+from fqbench.fairness.decisions import DecisionRule, probabilities
+from fqbench.stages.predict import Answered
+from fqbench.stages.read import read
+from fqbench.stages.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Predicted classes of one artifact, or of a table made elsewhere.
+
+    Attributes
+    ----------
+    id, label, predictions_id, runtime : str
+        What they came from.
+    digest : str
+        SHA-256 of the predictions and of the rule that decided.
+    frame : DataFrame
+        The rows of the table of samples, one an image.
+    labels : ndarray of int64, shape (images,)
+        Index of the predicted class of each.
+    logits : ndarray of float32, shape (images, classes), or None
+        None where the table held classes only.
+    """
+
+    id: str
+    label: str
+    predictions_id: str
+    runtime: str
+    digest: str
+    frame: pd.DataFrame
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float32] | None
+
+    def where(self, feature: str, value: str) -> Decisions:
+        """Return the part with one value of a feature."""
+        mask = (self.frame[feature].astype(str) == value).to_numpy()
+        logits = None if self.logits is None else self.logits[mask]
+        return replace(self, frame=self.frame[mask], labels=self.labels[mask], logits=logits)
+
+
+def decide(run: Run, answered: Sequence[Answered], files: Sequence[Path], positive: str | None) -> list[Decisions]:
+    """Return the decisions of artifacts and of tables made elsewhere, all on the same images.
+
+    Raises
+    ------
+    InputError
+        A threshold with more than two classes, or a table without the columns.
+    DataError
+        A table of other images than those of the split.
+    """
+    samples, threshold = read(run), run.config.eval.threshold
+    if threshold is not None and len(samples.classes) != 2:
+        raise InputError(f"--threshold needs two classes, and {samples.name} has {len(samples.classes)}.")
+    rule = None if threshold is None else DecisionRule.single(samples.classes.index(str(positive)), threshold)
+    decided = [_of_artifact(answer, rule or _stored_rule(answer)) for answer in answered]
+    decided += [_of_file(file, samples, decided[0].frame, rule) for file in files]
+    _same_images(decided)
+    return decided
+
+
+def _stored_rule(answer: Answered) -> DecisionRule | None:
+    stored = answer.artifact.details.get("decision")
+    return None if stored is None else DecisionRule.from_dict(stored)
+
+
+def _of_artifact(answer: Answered, rule: DecisionRule | None) -> Decisions:
+    facts, logits = answer.entry.manifest.determined_by, answer.predictions.logits
+    return Decisions(
+        id=answer.artifact.id,
+        label=answer.artifact.label,
+        predictions_id=answer.entry.id,
+        runtime=f"{facts['backend']} {facts['runtime']} on {facts['device']}",
+        digest=_digest(answer.entry.digest, rule),
+        frame=answer.frame,
+        labels=answer.predictions.labels if rule is None else rule.decide(probabilities(logits), answer.frame),
+        logits=logits,
+    )
+
+
+def _of_file(file: Path, samples: Samples, expected: pd.DataFrame, rule: DecisionRule | None) -> Decisions:
+    table = _read(file)
+    if table["sample_id"].duplicated().any():
+        twice = table["sample_id"][table["sample_id"].duplicated()].iloc[0]
+        raise DataError(f"{file} answers {twice} twice; give one row an image.")
+    known, given = set(expected["sample_id"]), set(table["sample_id"])
+    for what, names in (("lacks", known - given), ("holds images that are not in this split:", given - known)):
+        if names:
+            first = ", ".join(sorted(names)[:SHOWN])
+            raise DataError(
+                f"{file} {what} {len(names)} image(s), {first} first; predict exactly the images of the split."
+            )
+    table = table.set_index("sample_id").loc[expected["sample_id"]]
+    logits = None
+    if "logits" in table:
+        logits = np.stack([np.asarray(row, dtype=np.float32) for row in table["logits"]])
+        if logits.shape[1] != len(samples.classes) or not np.isfinite(logits).all():
+            raise DataError(f"{file} needs {len(samples.classes)} finite logits an image, one a class.")
+    if logits is not None and ("prediction" not in table or rule is not None):
+        labels = logits.argmax(axis=1) if rule is None else rule.decide(probabilities(logits), expected)
+    elif rule is not None:
+        raise InputError(f"{file} holds no logits, so --threshold cannot be applied to it; add a column logits.")
+    else:
+        labels = _class_indices(file, table["prediction"].tolist(), samples.classes)
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    name = f"file:{digest[:10]}"
+    return Decisions(
+        id=name,
+        label=file.stem,
+        predictions_id=name,
+        runtime=f"made elsewhere ({file.name})",
+        digest=_digest(digest, rule),
+        frame=expected,
+        labels=np.asarray(labels, dtype=np.int64),
+        logits=logits,
+    )
+
+
+def _read(file: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    if not file.is_file():
+        raise InputError(f"no predictions file {file}; check --predictions.")
+    try:
+        table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype={"sample_id": str})
+    except Exception as error:
+        raise DataError(f"{file} is neither Parquet nor CSV ({str(error).splitlines()[0][:100]}).") from error
+    if "sample_id" not in table or not {"prediction", "logits"} & set(table.columns):
+        columns = ", ".join(map(str, table.columns))
+        raise InputError(f"{file} needs the columns sample_id and prediction (or logits), and has: {columns}.")
+    return table
+
+
+def _class_indices(file: Path, values: list[object], classes: tuple[str, ...]) -> list[int]:
+    places = {name: index for index, name in enumerate(classes)}
+    found = []
+    for value in values:
+        if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 0 <= value < len(classes):
+            found.append(int(value))
+        elif str(value) in places:
+            found.append(places[str(value)])
+        else:
+            raise DataError(f"{file} predicts {value!r}, which is no class: {did_you_mean(str(value), classes)}")
+    return found
+
+
+def _digest(predictions: str, rule: DecisionRule | None) -> str:
+    return hashlib.sha256(f"{predictions} {rule.to_dict() if rule else None}".encode()).hexdigest()
+
+
+def _same_images(decided: Sequence[Decisions]) -> None:
+    first = decided[0].frame["sample_id"].to_numpy()
+    for one in decided[1:]:
+        if not np.array_equal(one.frame["sample_id"].to_numpy(), first):
+            raise DataError(
+                f"{one.label} was run on other images than {decided[0].label}; "
+                "evaluate artifacts of one data set together."
+            )

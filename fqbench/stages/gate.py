@@ -1,0 +1,42 @@
+"""Gate: artifacts against limits, with the evaluation and, where a limit asks for it, the measurement that decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fqbench.data.samples import group_labels
+from fqbench.gate import GateReport, decide, group_confidence, read_gate
+from fqbench.stages.bench import bench
+from fqbench.stages.evaluate import evaluate_views
+from fqbench.stages.read import read
+from fqbench.stages.run import Run
+from fqbench.stages.select import subjects
+
+
+def gate(run: Run, limits: Path, ids: Sequence[str] | None = None, reference_id: str | None = None) -> GateReport:
+    """Check artifacts against the limits of a YAML file.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment.
+    limits : Path
+        The YAML file.
+    ids, reference_id
+        As `fqbench.stages.select.subjects` takes them.
+
+    Raises
+    ------
+    InputError
+        The limits cannot be read, or there is nothing to check.
+    """
+    options = read_gate(limits)
+    run = run.with_options("eval", intersect=True, control=None)
+    artifacts = subjects(run, ids, reference_id)
+    samples, asked = read(run), run.config.eval
+    groups = len(set(group_labels(samples.split(asked.split), samples.features(asked.by))))
+    confidence = group_confidence(options.confidence, groups if options.limits.max_group_drop is not None else 1)
+    (evaluation,) = evaluate_views(run, artifacts, confidence=confidence)
+    latency = bench(run, artifacts) if options.limits.needs_latency else None
+    return decide(options, evaluation, latency)

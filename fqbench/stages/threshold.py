@@ -1,0 +1,107 @@
+"""Threshold: an artifact's decision fitted anew on the validation split, as an artifact of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+import numpy as np
+
+from fqbench.artifacts import Artifact
+from fqbench.errors import InputError, did_you_mean
+from fqbench.fairness import decisions
+from fqbench.fairness.decisions import Constraint, DecisionRule, probabilities
+from fqbench.stages.evaluate import Evaluation, evaluate
+from fqbench.stages.predict import predict_split
+from fqbench.stages.quantize import open_artifact, quantize, reference
+from fqbench.stages.read import read
+from fqbench.stages.run import Run
+from fqbench.workspace import Recipe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STAGE_VERSION = 1
+FITTED_ON = "val"
+
+
+def calibrate_threshold(run: Run, artifact_id: str | None, constraint: str | None) -> Evaluation:
+    """Fit a threshold on the validation split and evaluate artifact and result on the configured split.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment; ``by`` says which groups a constraint is about.
+    artifact_id : str, optional
+        The artifact; the configured one by default.
+    constraint : str, optional
+        None fits one threshold with the best balanced accuracy; else fairlearn's ``ThresholdOptimizer`` fits thresholds
+        per group under this constraint.
+
+    Returns
+    -------
+    Evaluation
+        FP32, the artifact as it was, and with the fitted decision.
+
+    Raises
+    ------
+    InputError
+        More than two classes, or an unknown constraint.
+    """
+    known = get_args(Constraint)
+    if constraint is not None and constraint not in known:
+        raise InputError(f"unknown constraint {constraint!r}: {did_you_mean(constraint, known)}")
+    samples = read(run)
+    if len(samples.classes) != 2:
+        raise InputError(f"a threshold needs two classes, and {samples.name} has {len(samples.classes)}.")
+    artifact = open_artifact(run.workspace.get(artifact_id, "artifacts")) if artifact_id else quantize(run)
+    fitted = with_threshold(run, artifact, cast("Constraint | None", constraint))
+    baseline = reference(run, artifact.backend)
+    return evaluate(run, list({one.id: one for one in (baseline, artifact, fitted)}.values()))
+
+
+def with_threshold(run: Run, artifact: Artifact, constraint: Constraint | None) -> Artifact:
+    """Return a copy of the artifact that decides by a rule fitted on its own validation predictions."""
+    samples = read(run)
+    answered = predict_split(run.with_options("eval", split=FITTED_ON), artifact)
+    positive = samples.classes.index(run.config.eval.positive or samples.classes[-1])
+    features = samples.features(run.config.eval.by) if constraint else ()
+    recipe = Recipe(
+        kind="artifacts",
+        slug=f"{artifact.id.rpartition('-')[0]}-{'thresholds' if constraint else 'threshold'}",
+        version=STAGE_VERSION,
+        determined_by={
+            "artifact": artifact.digest,
+            "predictions": answered.entry.digest,
+            "positive": positive,
+            "features": list(features),
+            "constraint": constraint,
+        },
+        inputs={
+            "model": artifact.model_id,
+            "artifact": artifact.id,
+            "predictions": answered.entry.id,
+        },
+    )
+
+    def build(out: Path) -> Mapping[str, object]:
+        scores = probabilities(answered.predictions.logits)
+        labels = answered.frame["label"].to_numpy(dtype=np.int64)
+        rule = _fit(scores, labels)
+        for name in artifact.files:
+            shutil.copyfile(artifact.root / name, out / name)
+        facts = dict(run.workspace.get(artifact.id, "artifacts").details)
+        decision = rule.to_dict() | {"constraint": constraint, "fitted_on": answered.entry.id}
+        return facts | {"backend_details": {**facts["backend_details"], "decision": decision}}
+
+    def _fit(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> DecisionRule:
+        if constraint is None:
+            return decisions.fit_single_threshold(scores, labels, positive)
+        return decisions.fit_group_thresholds(
+            scores, labels, answered.frame, positive=positive, features=features, constraint=constraint
+        )
+
+    what = f"thresholds per group for {constraint}" if constraint else "a threshold"
+    return open_artifact(run.produce(recipe, build, f"fitting {what} of {artifact.label} on the validation split"))
