@@ -112,10 +112,14 @@ def quantize(run: Run, as_json: Json = False) -> None:
 
     Example: fqbench quantize --backend ort --bits 8 --calib balanced
     """
+    from fqbench.stages.build import next_step
     from fqbench.stages.quantize import quantize as quantize_stage
     from fqbench.tables import print_entry
 
-    print_entry(run.workspace.get(quantize_stage(run).id, "artifacts"), as_json=as_json)
+    artifact = quantize_stage(run)
+    print_entry(run.workspace.get(artifact.id, "artifacts"), as_json=as_json)
+    if todo := next_step(artifact):
+        run.reporter.say(todo)
 
 
 @app.command(name="eval")
@@ -165,7 +169,7 @@ def bench(
     from fqbench.stages.bench import bench as bench_stage
     from fqbench.stages.select import subjects
 
-    report = bench_stage(run, subjects(run, ids, reference), again=again)
+    report = bench_stage(run, subjects(run, ids, reference, runnable=True), again=again)
     print_json(report.to_dict()) if as_json else print_sheets([latency_sheet(report)], stdout())
 
 
@@ -213,6 +217,82 @@ def calibrate_threshold(
     from fqbench.stages.threshold import calibrate_threshold as stage
 
     show_evaluations([stage(run, artifact_id, constraint)], Format.JSON if as_json else Format.TEXT)
+
+
+@app.command()
+@asks("data", "model", "preprocessing", "train", "bench", "build", **reporting)
+def build(
+    run: Run,
+    artifact_id: Annotated[str, typer.Argument(metavar="ID", help="Artifact, or its beginning.")],
+    as_json: Json = False,
+) -> None:
+    """Compile an artifact for the GPU at hand, for runtimes that need it.
+
+    Example: fqbench build resnet10t-trt-int8-balanced --max-batch 8
+    """
+    from fqbench.stages.build import build as build_stage
+    from fqbench.stages.quantize import open_artifact
+    from fqbench.tables import print_entry
+
+    made = build_stage(run, open_artifact(run.workspace.get(artifact_id, "artifacts")))
+    print_entry(run.workspace.get(made.id, "artifacts"), as_json=as_json)
+
+
+@app.command()
+@asks("data", "model", "preprocessing", "train", "quantize", "eval", **reporting)
+def pack(
+    run: Run,
+    ids: Ids = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The archive (default: ID.fqpack.zip here).")] = None,
+) -> None:
+    """Write artifacts and prepared test images into one archive, to run on another machine.
+
+    Example: fqbench pack resnet10t-trt-int8-balanced
+    """
+    from fqbench.stages.pack import pack as pack_stage
+    from fqbench.stages.select import subjects
+
+    stdout().print(str(pack_stage(run, subjects(run, ids), out)), soft_wrap=True, highlight=False)
+
+
+@app.command(name="run-pack")
+@asks("bench", "build", **reporting)
+def run_pack(
+    run: Run,
+    file: Annotated[Path, typer.Argument(help="What `fqbench pack` wrote.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The result (default: beside FILE).")] = None,
+) -> None:
+    """Build, predict and time an archive's artifacts on this machine; needs no data set and no workspace.
+
+    Example: fqbench run-pack resnet10t-trt-int8-balanced.fqpack.zip
+    """
+    from fqbench.stages.pack import run_pack as run_stage
+
+    stdout().print(str(run_stage(run, file, out)), soft_wrap=True, highlight=False)
+
+
+@app.command(name="import")
+@asks(**reporting)
+def import_(
+    run: Run,
+    file: Annotated[Path, typer.Argument(help="What `fqbench run-pack` wrote on the other machine.")],
+    as_json: Json = False,
+) -> None:
+    """Bring the result of `fqbench run-pack` into the workspace, as runs measured on the other machine.
+
+    Example: fqbench import resnet10t-trt-int8-balanced.fqresult.zip
+    """
+    from fqbench.report.latency import latency_sheet
+    from fqbench.report.sheets import print_sheets
+    from fqbench.stages.pack import import_results
+
+    imported = import_results(run, file)
+    ids = [entry.id for entry in imported.predictions]
+    if as_json:
+        print_json({"predictions": ids, "bench": imported.bench.id, "latency": imported.latency.to_dict()})
+        return
+    print_sheets([latency_sheet(imported.latency)], stdout())
+    run.reporter.say(f"per group: fqbench eval {' '.join(ids)}")
 
 
 @app.command(name="list")

@@ -142,7 +142,7 @@ def group_labels(frame: pd.DataFrame, by: Sequence[str]) -> NDArray[np.str_]:
     import numpy as np
 
     if not by:
-        return np.full(len(frame), "all", dtype=np.str_)
+        return np.full(len(frame), "all")
     columns = [frame[feature].astype(str) for feature in by]
     joined = columns[0]
     for column in columns[1:]:

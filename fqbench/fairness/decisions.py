@@ -105,8 +105,10 @@ class DecisionRule:
         for group, mixture in self.mixtures.items():
             rows = np.flatnonzero(groups == group)
             chance = mixture.chance(scores[rows, self.positive])
-            dice = np.array([_dice(sample_id) for sample_id in frame["sample_id"].iloc[rows]])
-            positive[rows] = dice < chance
+            positive[rows] = chance >= 1
+            mixed = rows[(chance > 0) & (chance < 1)]
+            dice = np.array([_dice(sample_id) for sample_id in frame["sample_id"].iloc[mixed]])
+            positive[mixed] = dice < chance[(chance > 0) & (chance < 1)]
         return np.where(positive, self.positive, 1 - self.positive).astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
@@ -209,8 +211,22 @@ def fit_group_thresholds(
         A group lacks images of one class.
     """
     from fairlearn.postprocessing import ThresholdOptimizer
+    from sklearn.base import BaseEstimator
 
     from fqbench.data.samples import group_labels
+
+    class Known(BaseEstimator):  # type: ignore[misc]
+        """An estimator that answers with its input: the probabilities are known already."""
+
+        def fit(self, *_arguments: object) -> None:
+            """Learn nothing."""
+
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+        def predict(self, known: NDArray[np.float64]) -> NDArray[np.float64]:
+            """Return the scores."""
+            return np.asarray(known)[:, 0]
 
     groups, truth = group_labels(frame, features), (labels == positive).astype(int)
     for group in np.unique(groups):
@@ -219,7 +235,7 @@ def fit_group_thresholds(
                 f"group {group} has validation images of one class only; group by fewer features with --by."
             )
     optimizer = ThresholdOptimizer(
-        estimator=_Scores(),
+        estimator=Known(),
         constraints=constraint,
         objective="balanced_accuracy_score",
         prefit=True,
@@ -228,16 +244,6 @@ def fit_group_thresholds(
     optimizer.fit(scores[:, [positive]], truth, sensitive_features=groups)
     fitted = optimizer.interpolated_thresholder_.interpolation_dict
     return DecisionRule(positive, tuple(features), {str(group): _mixture(one) for group, one in fitted.items()})
-
-
-class _Scores:
-    """An estimator that answers with its input: the probabilities are known already."""
-
-    def fit(self, *_arguments: object) -> _Scores:
-        return self
-
-    def predict(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(scores)[:, 0]
 
 
 def _mixture(fitted: Any) -> Mixture:
