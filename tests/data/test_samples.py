@@ -1,0 +1,47 @@
+"""The table of samples: names of groups, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fqbench.data.samples import Samples, group_labels
+from fqbench.errors import DataError, InputError
+
+FRAME = pd.DataFrame(
+    {
+        "sample_id": list("abcd"),
+        "path": list("abcd"),
+        "split": ["train", "train", "test", "val"],
+        "label": [0, 1, 0, 1],
+        "tone": ["dark", "light", "light", "dark"],
+        "age": [1, 22, 333, 1],
+    }
+)
+SAMPLES = Samples("faces", Path(), FRAME, ("no", "yes"), ("tone", "age"))
+
+
+def test_a_group_is_an_intersection_and_no_name_is_cut() -> None:
+    assert group_labels(FRAME, ("tone",)).tolist() == ["dark", "light", "light", "dark"]
+    assert group_labels(FRAME, ("tone", "age")).tolist() == ["dark×1", "light×22", "light×333", "dark×1"]
+    assert group_labels(FRAME, ()).tolist() == ["all"] * 4
+
+
+def test_the_digest_depends_on_rows_and_classes() -> None:
+    other = FRAME.assign(label=[1, 1, 0, 1])
+    assert SAMPLES.digest == Samples("faces", Path("/elsewhere"), FRAME.copy(), ("no", "yes"), ("tone", "age")).digest
+    assert SAMPLES.digest != Samples("faces", Path(), other, ("no", "yes"), ("tone", "age")).digest
+    assert SAMPLES.digest != Samples("faces", Path(), FRAME, ("n", "y"), ("tone", "age")).digest
+
+
+def test_what_is_not_there_is_named() -> None:
+    with pytest.raises(InputError, match="no sensitive feature 'tonne': did you mean 'tone'"):
+        SAMPLES.features(["tonne"])
+    with pytest.raises(DataError, match=r"no image in split 'test' for group\(s\) dark"):
+        SAMPLES.require_groups("test", ["tone"])
+    SAMPLES.require_groups("train", ["tone"])
+    without = Samples("faces", Path(), FRAME[FRAME["split"] != "val"], ("no", "yes"), ("tone",))
+    with pytest.raises(InputError, match="no images in split 'val'"):
+        without.split("val")

@@ -1,0 +1,143 @@
+"""The gate decides on intervals: passed, failed, or too few data, and what each becomes for a CI system."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from fqbench.errors import InputError
+from fqbench.fairness import change_report, count, count_paired, report
+from fqbench.gate import GateOptions, Limits, Outcome, decide, group_confidence, read_gate, to_junit
+from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
+
+
+def evaluation(n: int, *, lost: dict[str, float], confidence: float = 0.95) -> Evaluation:
+    """Two groups of n images; the reference is right for 90 %, the candidate loses the given share of a group."""
+    groups = np.repeat(["dark", "light"], n)
+    truth = np.tile([0, 1], n)
+    reference = truth.copy()
+    candidate = truth.copy()
+    for start in (0, n):
+        reference[start : start + n // 10] ^= 1
+        candidate[start : start + n // 10] ^= 1
+    for group, share in lost.items():
+        start = {"dark": 0, "light": n}[group] + n // 2
+        candidate[start : start + round(share * n)] ^= 1
+    options = {"replicates": 500, "confidence": confidence}
+    paired = count_paired(truth, reference, candidate, groups)
+
+    def artifact(name: str, answers: np.ndarray, change: object) -> EvaluatedArtifact:
+        made = report(count(truth, answers, groups), **options)
+        return EvaluatedArtifact(name, name, f"p-{name}", "here", made, change)  # type: ignore[arg-type]
+
+    artifacts = (artifact("fp32", reference, None), artifact("int8", candidate, change_report(paired, **options)))
+    return Evaluation(artifacts, "faces", "test", ("tone",), "1", "")
+
+
+def outcomes(limits: Limits, found: Evaluation, undecided: str = "fail") -> dict[str, Outcome]:
+    made = decide(GateOptions(limits=limits, undecided=undecided), found, None)  # type: ignore[arg-type]
+    return {check.limit: check.outcome for check in made.checks}
+
+
+def test_a_large_drop_of_one_group_fails_and_names_it() -> None:
+    found = evaluation(2000, lost={"dark": 0.1})
+    assert outcomes(Limits(max_group_drop=0.02), found) == {
+        "max_group_drop dark": Outcome.FAILED,
+        "max_group_drop light": Outcome.PASSED,
+    }
+
+
+def test_few_images_do_not_decide_and_say_how_many_would() -> None:
+    found = evaluation(60, lost={"dark": 0.0})
+    made = decide(GateOptions(limits=Limits(max_group_drop=0.01)), found, None)
+    assert {check.outcome for check in made.checks} == {Outcome.UNDECIDED}
+    assert all(check.images_needed > 60 for check in made.checks)
+    assert not made.passed
+    assert replace(made, undecided="warn").passed
+    assert replace(made, undecided="pass").passed
+
+
+def test_a_point_estimate_inside_the_limit_is_not_enough() -> None:
+    found = evaluation(100, lost={"dark": 0.01})
+    assert outcomes(Limits(max_accuracy_drop=0.02), found) == {"max_accuracy_drop": Outcome.UNDECIDED}
+
+
+@pytest.mark.parametrize(
+    ("limits", "outcome"),
+    [
+        (Limits(min_accuracy=0.8), Outcome.PASSED),
+        (Limits(min_accuracy=0.99), Outcome.FAILED),
+        (Limits(min_worst_group_accuracy=0.99), Outcome.FAILED),
+        (Limits(min_disparate_impact=0.5), Outcome.PASSED),
+        (Limits(max_dp_difference=0.5), Outcome.PASSED),
+        (Limits(max_eo_difference=0.9), Outcome.PASSED),
+        (Limits(max_dp_increase=0.5), Outcome.PASSED),
+        (Limits(max_eo_increase=0.9), Outcome.PASSED),
+    ],
+)
+def test_every_limit(limits: Limits, outcome: Outcome) -> None:
+    assert set(outcomes(limits, evaluation(3000, lost={"dark": 0.02})).values()) == {outcome}
+
+
+def test_an_undefined_figure_is_undecided_never_passed() -> None:
+    groups, truth = np.array(["a"] * 50 + ["b"] * 50), np.array([0] * 50 + [0, 1] * 25)
+    options = {"replicates": 200}
+    made = report(count(truth, truth, groups, classes=["0", "1"]), **options)
+    change = change_report(count_paired(truth, truth, truth, groups, classes=["0", "1"]), **options)
+    first = EvaluatedArtifact("fp32", "fp32", "p", "here", made, None)
+    found = Evaluation((first, replace(first, id="int8", change=change)), "f", "test", ("g",), "1", "")
+    check = decide(GateOptions(limits=Limits(max_eo_difference=0.5)), found, None).checks[0]
+    if math.isnan(check.value):
+        assert check.outcome is Outcome.UNDECIDED
+        assert "undefined" in check.evidence
+    else:
+        assert check.value == 0
+
+
+def test_junit_counts_what_failed() -> None:
+    made = decide(GateOptions(limits=Limits(max_group_drop=0.02)), evaluation(2000, lost={"dark": 0.1}), None)
+    suite = ElementTree.fromstring(to_junit(made))
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    (failure,) = suite.iter("failure")
+    assert "against 0.02" in str(failure.get("message"))
+    undecided = decide(GateOptions(limits=Limits(max_group_drop=0.01)), evaluation(60, lost={}), None)
+    assert ElementTree.fromstring(to_junit(undecided)).get("errors") == "2"
+    assert ElementTree.fromstring(to_junit(replace(undecided, undecided="warn"))).get("skipped") == "2"
+
+
+def test_bonferroni() -> None:
+    assert group_confidence(0.95, 5) == pytest.approx(0.99)
+    assert group_confidence(0.95, 1) == 0.95
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("limits: {max_acuracy_drop: 0.01}", "did you mean 'max_accuracy_drop'"),
+        ("limits: {max_accuracy_drop: 2}", "max_accuracy_drop"),
+        ("limits: {}", "set no limit"),
+        ("- 1", "the file"),
+        ("a: [", "are not YAML"),
+    ],
+)
+def test_limits_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "limits.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_gate(path)
+
+
+def test_no_limits_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be read .*; check --limits"):
+        read_gate(tmp_path / "missing.yaml")
+
+
+def test_nothing_but_the_reference() -> None:
+    found = evaluation(60, lost={})
+    with pytest.raises(InputError, match="nothing to check beside the reference"):
+        decide(GateOptions(limits=Limits(min_accuracy=0.5)), replace(found, artifacts=found.artifacts[:1]), None)
