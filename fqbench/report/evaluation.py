@@ -29,6 +29,16 @@ SHOWN_GAPS = {
     "accuracy_gap": "accuracy gap",
     "worst_group_accuracy": "worst-group accuracy",
 }
+MEASURES = {
+    "excess_loss_gap": "excess loss, largest difference (Tran 2022)",
+    "std_of_drops": "standard deviation of accuracy drops (FairGRAPE 2022)",
+    "combined_error_variance": "CEV of relative FPR and FNR changes (Blakeney 2021)",
+    "symmetric_distance_error": "SDE of relative FPR and FNR changes (Blakeney 2021)",
+    "eopp0": "EOpp0, sum over pairs (FairPrune 2022)",
+    "eopp1": "EOpp1, sum over pairs (FairPrune 2022)",
+    "eodd": "EOdd, sum over pairs (FairPrune 2022)",
+    "bias_amplification": "bias amplification (Iofinova 2023)",
+}
 RATES = ("accuracy", "selection_rate", "tpr", "fpr", "fnr", "precision", "balanced_accuracy")
 CHANGES = ("accuracy", "selection_rate", "tpr", "fpr")
 
@@ -66,9 +76,13 @@ def evaluation_sheets(evaluation: Evaluation, *, bars: bool = False) -> list[She
     sheets = [Sheet(title, (), notes=(evaluation.notice,) if evaluation.notice else ())]
     sheets += [_groups(artifact, bars=bars) for artifact in evaluation.artifacts]
     sheets.append(_gaps(evaluation))
+    if all(artifact.scores for artifact in evaluation.artifacts):
+        sheets.append(_scores(evaluation))
     for artifact in evaluation.artifacts[1:]:
         if artifact.change is not None:
             sheets.append(_change(evaluation.artifacts[0], artifact, artifact.change))
+    if any(artifact.measures is not None for artifact in evaluation.artifacts):
+        sheets.append(_measures(evaluation))
     return sheets
 
 
@@ -149,6 +163,34 @@ def _gaps(evaluation: Evaluation) -> Sheet:
         "by chance: what groups of these sizes show on average when there is no difference."
     )
     return Sheet("gaps between groups", columns, tuple(rows), (note,))
+
+
+def _scores(evaluation: Evaluation) -> Sheet:
+    rows = []
+    for index, row in enumerate(evaluation.artifacts[0].scores):
+        cells = [row.group]
+        for artifact in evaluation.artifacts:
+            other = artifact.scores[index]
+            cells += [
+                UNDEFINED if math.isnan(other.auc.value) else f"{other.auc.value:.3f}",
+                f"{other.calibration_error:.3f}",
+            ]
+        rows.append(tuple(cells))
+    names = [f">{what} {artifact.label}" for artifact in evaluation.artifacts for what in ("AUC", "ECE")]
+    note = "AUC: area under the ROC curve; ECE: expected calibration error. Intervals and logit shifts: --json."
+    return Sheet("without a threshold", ("group", *names), tuple(rows), (note,), total=True)
+
+
+def _measures(evaluation: Evaluation) -> Sheet:
+    compared = [(one.label, one.measures) for one in evaluation.artifacts if one.measures is not None]
+    rows = []
+    for name, title in MEASURES.items():
+        values = [getattr(measures, name) for _label, measures in compared]
+        rows.append((title, *(UNDEFINED if math.isnan(value) else f"{value:.4f}" for value in values)))
+    note = f"Against {evaluation.artifacts[0].label}; sources in fqbench/fairness/literature.py, values by group in --json."
+    return Sheet(
+        "measures of the literature", ("measure", *(f">{label}" for label, _measures in compared)), tuple(rows), (note,)
+    )
 
 
 def _change(reference: EvaluatedArtifact, artifact: EvaluatedArtifact, change: ChangeReport) -> Sheet:

@@ -14,6 +14,9 @@ from fqbench.artifacts import Artifact
 from fqbench.data.samples import group_labels
 from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness import GAPS, change_report, count, count_paired, report
+from fqbench.fairness.measures import Measures, measures
+from fqbench.fairness.results import as_json
+from fqbench.fairness.scores import ScoreRow, score_rows
 from fqbench.stages.decide import Decisions, decide
 from fqbench.stages.predict import predict_split
 from fqbench.stages.read import read
@@ -21,9 +24,11 @@ from fqbench.stages.run import Run
 from fqbench.workspace import Recipe
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fqbench.fairness import ChangeReport, GroupReport
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 REPORT = "fairness.json"
 
 
@@ -43,6 +48,10 @@ class EvaluatedArtifact:
         Rates and gaps.
     change : ChangeReport or None
         What changed from the reference; None for the reference itself.
+    scores : tuple of ScoreRow
+        AUC, calibration error and shift of the logits by group; empty where there are no logits.
+    measures : Measures or None
+        The literature's measures of the change.
     """
 
     id: str
@@ -51,6 +60,21 @@ class EvaluatedArtifact:
     runtime: str
     report: GroupReport
     change: ChangeReport | None
+    scores: tuple[ScoreRow, ...] = ()
+    measures: Measures | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "id": self.id,
+            "label": self.label,
+            "predictions_id": self.predictions_id,
+            "runtime": self.runtime,
+            "report": self.report.to_dict(),
+            "scores": [as_json(row) for row in self.scores],
+            "change": self.change.to_dict() if self.change is not None else None,
+            "measures": self.measures.to_dict() if self.measures is not None else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -90,17 +114,7 @@ class Evaluation:
             "subset": self.subset,
             "by": list(self.by),
             "positive": self.positive,
-            "artifacts": [
-                {
-                    "id": artifact.id,
-                    "label": artifact.label,
-                    "predictions_id": artifact.predictions_id,
-                    "runtime": artifact.runtime,
-                    "report": artifact.report.to_dict(),
-                    "change": artifact.change.to_dict() if artifact.change is not None else None,
-                }
-                for artifact in self.artifacts
-            ],
+            "artifacts": [artifact.to_dict() for artifact in self.artifacts],
         }
 
 
@@ -192,11 +206,14 @@ def _figures(
     labels = one.frame["label"].to_numpy(dtype=np.int64)
     groups = group_labels(one.frame, by)
     counts = count(labels, one.labels, groups, classes=classes)
-    change = None
+    positive = options["positive"]
+    change = found = None
     if one is not reference:
         paired = count_paired(labels, reference.labels, one.labels, groups, classes=classes)
         margins = {"accuracy": asked.accuracy_margin} | dict.fromkeys(GAPS, asked.gap_margin)
         change = change_report(paired, margins=margins, correction=asked.correction, **options)
+        logits = {"logits_reference": reference.logits, "logits": one.logits}
+        found = measures(paired, labels, groups, positive=positive, **logits)
     return EvaluatedArtifact(
         id=one.id,
         label=one.label,
@@ -204,7 +221,19 @@ def _figures(
         runtime=one.runtime,
         report=report(counts, **options),
         change=change,
+        scores=_scores(one, reference, groups, classes.index(positive) if positive else None, options["confidence"]),
+        measures=found,
     )
+
+
+def _scores(
+    one: Decisions, reference: Decisions, groups: NDArray[np.str_], positive: int | None, confidence: float
+) -> tuple[ScoreRow, ...]:
+    if one.logits is None:
+        return ()
+    labels = one.frame["label"].to_numpy(dtype=np.int64)
+    compared = None if one is reference else reference.logits
+    return score_rows(labels, one.logits, groups, positive=positive, reference=compared, confidence=confidence)
 
 
 def _keep(run: Run, evaluations: list[Evaluation], decided: list[Decisions], options: Mapping[str, Any]) -> None:
