@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from fqbench.cli import main
@@ -202,3 +204,91 @@ def test_no_color_is_honoured(own: tuple[str, ...], tmp_path: Path) -> None:
     environment = os.environ | {"NO_COLOR": "1", "FORCE_COLOR": "1", "FQBENCH_WORKSPACE": str(tmp_path)}
     done = subprocess.run([script, "doctor"], capture_output=True, text=True, env=environment, check=True)
     assert "\x1b[3" not in done.stdout
+
+
+def test_eval_writes_every_format(invoke: Invoke, own: tuple[str, ...]) -> None:
+    common = ("eval", *own, "--replicates", 200, "--by", "tone")
+    _code, text, err = invoke(*common)
+    assert "is equivalent to ort fp32 for" in " ".join(text.split()), err
+    assert "█" in text
+    _code, text, _err = invoke(*common, "--markdown")
+    assert "| group | n |" in text
+    assert text.count("|---") >= 3
+    _code, text, _err = invoke(*common, "--latex")
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") >= 3
+    assert "×" not in text
+    _code, text, _err = invoke(*common, "--csv")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert {row["figure"] for row in rows} >= {"accuracy", "demographic_parity_difference", "change_of_accuracy", "flips"}
+    assert all(row["artifact_id"] and row["predictions_id"] for row in rows)
+
+
+def test_eval_by_feature_and_within_a_control_feature(invoke: Invoke, own: tuple[str, ...]) -> None:
+    _code, out, _err = invoke("eval", *own, "--replicates", 200, "--no-intersect", "--json")
+    assert [view["by"] for view in json.loads(out)] == [["tone"], ["age"]]
+    _code, out, _err = invoke("eval", *own, "--replicates", 200, "--control", "age", "--json")
+    views = json.loads(out)
+    assert [(view["by"], view["subset"]) for view in views] == [(["tone"], "age=old"), (["tone"], "age=young")]
+    assert sum(view["artifacts"][0]["report"]["overall"]["n"] for view in views) == 30
+
+
+def test_predictions_made_elsewhere(invoke: Invoke, own: tuple[str, ...], tmp_path: Path) -> None:
+    common = ("eval", *own, "--replicates", 200, "--by", "tone")
+    invoke(*common)
+    (parquet, *_others) = (tmp_path / "workspace" / "predictions").glob("*fp32*/predictions.parquet")
+    table = pd.read_parquet(parquet)
+    phone = tmp_path / "phone.csv"
+    table.assign(prediction=["yes" if p else "no" for p in table["prediction"]])[["sample_id", "prediction"]].to_csv(
+        phone, index=False
+    )
+    code, out, err = invoke(*common, "--predictions", phone, "--json")
+    assert code == 0, err
+    artifacts = {one["label"]: one for one in json.loads(out)["artifacts"]}
+    assert artifacts["phone"]["change"]["overall"]["flips"] == 0
+    assert artifacts["phone"]["report"]["groups"] == artifacts["ort fp32"]["report"]["groups"]
+    for spoilt, message in (
+        (table.iloc[1:], "lacks 1 image(s)"),
+        (pd.concat([table, table.iloc[:1]]), "twice"),
+        (table.assign(sample_id=table["sample_id"] + "x"), "lacks 30 image(s)"),
+        (table.assign(prediction="maybe").drop(columns="logits"), "predicts 'maybe', which is no class"),
+    ):
+        path = tmp_path / "spoilt.parquet"
+        spoilt.to_parquet(path)
+        code, _out, err = invoke(*common, "--predictions", path)
+        assert (code, message in err) == (4, True), err
+    table.drop(columns=["prediction", "logits"]).to_parquet(path)
+    code, _out, err = invoke(*common, "--predictions", path)
+    assert (code, "needs the columns sample_id and prediction (or logits)" in err) == (2, True), err
+
+
+def test_the_gate_passes_fails_and_writes_junit(invoke: Invoke, own: tuple[str, ...], tmp_path: Path) -> None:
+    limits = tmp_path / "limits.yaml"
+    common = ("gate", "--limits", limits, *own, "--replicates", 200, "--by", "tone", "--rounds", 20, "--seconds", 0)
+    limits.write_text("limits: {max_mb: 100, min_accuracy: 0.5}")
+    code, out, err = invoke(*common, "--junit", tmp_path / "gate.xml")
+    assert (code, "the gate is passed" in out) == (0, True), out + err
+    assert "<testsuite" in (tmp_path / "gate.xml").read_text()
+    limits.write_text("limits: {max_mb: 0.0001}")
+    code, out, err = invoke(*common)
+    assert (code, "FAILED" in out) == (1, True), out + err
+    limits.write_text("limits: {max_group_drop: 0.001}\nundecided: warn")
+    code, out, err = invoke(*common)
+    assert (code, "undecided" in out) == (0, True), out + err
+    limits.write_text("limits: {max_group_drop: 0.001}")
+    code, out, err = invoke(*common, "--json")
+    assert (code, json.loads(out)["passed"]) == (1, False), out + err
+
+
+def test_a_threshold_is_fitted_and_kept(invoke: Invoke, own: tuple[str, ...]) -> None:
+    code, out, err = invoke("calibrate-threshold", *own, "--replicates", 200, "--by", "tone", "--json")
+    assert code == 0, err
+    labels = [one["label"] for one in json.loads(out)["artifacts"]]
+    assert labels == ["ort fp32", "ort int8/balanced", "ort int8/balanced +threshold"]
+    code, out, err = invoke(
+        "calibrate-threshold", *own, "--replicates", 200, "--by", "tone", "--constraint", "demographic_parity"
+    )
+    assert code == 0, err
+    code, _out, err = invoke("calibrate-threshold", *own, "--constraint", "parity")
+    assert (code, "unknown constraint 'parity'" in err) == (2, True), err
+    code, out, err = invoke("eval", *own, "--replicates", 200, "--by", "tone", "--threshold", 0.9, "--json")
+    assert code == 0, err

@@ -187,7 +187,8 @@ def _measures(evaluation: Evaluation) -> Sheet:
     for name, title in MEASURES.items():
         values = [getattr(measures, name) for _label, measures in compared]
         rows.append((title, *(UNDEFINED if math.isnan(value) else f"{value:.4f}" for value in values)))
-    note = f"Against {evaluation.artifacts[0].label}; sources in fqbench/fairness/literature.py, values by group in --json."
+    reference = evaluation.artifacts[0].label
+    note = f"Against {reference}; sources in fqbench/fairness/literature.py, values by group in --json."
     return Sheet(
         "measures of the literature", ("measure", *(f">{label}" for label, _measures in compared)), tuple(rows), (note,)
     )
