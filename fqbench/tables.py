@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from fqbench.data.inspect import Inspection
     from fqbench.data.samples import Samples
     from fqbench.doctor import Health
+    from fqbench.models.profile import ListedModel, Profile
     from fqbench.workspace import Entry
 
 
@@ -148,6 +150,40 @@ def print_inspection(inspection: Inspection, *, as_json: bool) -> None:
         out.print(f"problem: {problem.count} {problem.what}: {names}", highlight=False, markup=False, soft_wrap=True)
     if not inspection.problems:
         out.print("no problems found", highlight=False)
+
+
+def print_models(models: Sequence[ListedModel], *, as_json: bool) -> None:
+    """Print names of classifiers and where they come from."""
+    if as_json:
+        print_json([asdict(model) for model in models])
+        return
+    table = make_table("name", "library", "its name there", ">input")
+    for model in models:
+        table.add_row(model.name, model.library, model.entry, str(model.size or ""))
+    stdout().print(table)
+    if all(model.study for model in models):
+        stdout().print("Any other classifier of timm or torchvision works, too: fqbench models list PATTERN")
+
+
+def print_profile(profile: Profile, *, as_json: bool) -> None:
+    """Print what a classifier costs."""
+    if as_json:
+        print_json(profile.to_dict())
+        return
+    out = stdout()
+    out.print(
+        f"{profile.name} ({profile.library}/{profile.entry}), one {profile.size}x{profile.size} image", style="bold"
+    )
+    table = make_table("what", ">figure")
+    table.add_row("parameters", f"{profile.parameters:,}")
+    table.add_row("weights, FP32", f"{profile.weight_bytes / 1e6:.1f} MB")
+    table.add_row("FLOPs (2 a multiply-accumulate)", f"{profile.flops / 1e9:.3f} G")
+    table.add_row("activations, all layers", f"{profile.activation_bytes / 1e6:.1f} MB")
+    table.add_row("activations, largest layer", f"{profile.largest_layer_bytes / 1e6:.1f} MB")
+    table.add_row("classifier head", profile.head)
+    out.print(table)
+    operators = ", ".join(f"{name} {count}" for name, count in profile.operators.items())
+    out.print(f"ONNX operators: {operators}", highlight=False, soft_wrap=True)
 
 
 def _short(value: Any) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from fqbench.config import Preprocessing, PreprocessingOptions
 from fqbench.errors import DataError, InputError
+from fqbench.models.graph_names import head_of, name_by_module, name_missing
 from fqbench.optional import require
 
 if TYPE_CHECKING:
@@ -22,17 +23,26 @@ if TYPE_CHECKING:
     from onnx import ModelProto
     from torch import nn
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2  # 2: nodes are named after modules
 MODEL = "model.onnx"
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
 OPSET = 21
 TOLERANCE = 1e-4
+EXTERNAL_DATA = MODEL + ".data"
+EXTERNAL_ABOVE = (1 << 31) - (1 << 24)  # a protobuf message ends at 2 GiB; the graph around the weights needs some
 METADATA_PREPROCESSING = "fqbench.preprocessing"
 METADATA_CLASSES = "fqbench.classes"
+METADATA_HEAD = "fqbench.head"
 
 
 def export(
-    model: nn.Module, images: NDArray[np.float32], preprocessing: Preprocessing, classes: Sequence[str], out: Path
+    model: nn.Module,
+    images: NDArray[np.float32],
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    out: Path,
+    *,
+    external_above: int = EXTERNAL_ABOVE,
 ) -> dict[str, Any]:
     """Export a torch model to ``model.onnx`` and compare the two on real images.
 
@@ -48,11 +58,14 @@ def export(
         Likewise.
     out : Path
         Existing directory.
+    external_above : int
+        Bytes of weights above which they lie beside the graph, in ``model.onnx.data``.
 
     Returns
     -------
     dict
-        ``parity_max_abs`` (largest absolute difference of a logit), ``parity_images``, ``opset``.
+        ``parity_max_abs`` (largest absolute difference of a logit), ``parity_images``, ``opset``, ``head`` (name of the
+        node that computes the classes), ``files``.
 
     Raises
     ------
@@ -60,23 +73,10 @@ def export(
         The logits differ by more than 1e-4 of the largest one (or 1e-4, if that is less than 1).
     """
     torch = require("torch", extra="train")
-    example = torch.from_numpy(images)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
-        warnings.simplefilter("ignore")  # the exporter's own deprecations; what matters is checked below
-        program = torch.onnx.export(
-            model,
-            (example,),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim(BATCH, min=1)},),
-            verbose=False,
-        )
     path = out / MODEL
-    _write(program.model_proto, path, preprocessing, classes)
+    files = _write(trace(model, images), path, preprocessing, classes, external_above)
     with torch.inference_mode():
-        expected = model(example).numpy()
+        expected = model(torch.from_numpy(images)).numpy()
     difference = _parity(path, images, expected)
     scale = max(1.0, float(np.abs(expected).max()))
     if not difference <= TOLERANCE * scale:
@@ -84,7 +84,36 @@ def export(
             f"the exported model's logits differ from torch's by up to {difference:.2g}, over {TOLERANCE * scale:.2g}; "
             "its graph is not this model; report it with the model's name."
         )
-    return {"parity_max_abs": difference, "parity_images": len(images), "opset": OPSET}
+    facts = {"parity_max_abs": difference, "parity_images": len(images), "opset": OPSET}
+    return {**facts, "head": head_name(path), "files": files}
+
+
+def trace(model: nn.Module, images: NDArray[np.float32]) -> ModelProto:
+    """Return the graph of a torch model with a dynamic batch; nodes are named after the modules they came from.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        In evaluation mode.
+    images : ndarray of float32, shape (n, 3, size, size)
+        At least two, since the batch is dynamic.
+    """
+    torch = require("torch", extra="train")
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
+        warnings.simplefilter("ignore")  # the exporter's own deprecations; what matters is checked by `export`
+        program = torch.onnx.export(
+            model,
+            (torch.from_numpy(images),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim(BATCH, min=1)},),
+            verbose=False,
+        )
+    proto: ModelProto = program.model_proto
+    name_by_module(proto.graph)
+    return proto
 
 
 def adopt(
@@ -111,8 +140,8 @@ def adopt(
     model = _load(path)
     height = _check_input(model, path)
     preprocessing = adopted_preprocessing(model, path, asked, height)
-    _name_nodes(model)
-    _write(model, out / MODEL, preprocessing, classes)
+    name_missing(model.graph.node)
+    files = _write(model, out / MODEL, preprocessing, classes)
     size = preprocessing.size
     probe = np.random.default_rng(0).standard_normal((2, 3, size, size)).astype(np.float32)
     try:
@@ -126,7 +155,8 @@ def adopt(
             f"{path} answers with shape {logits.shape} for 2 images, and the data have {len(classes)} classes "
             f"({', '.join(classes)}): one logit a class is needed."
         )
-    return preprocessing, {"adopted_from": str(path), "opset": model.opset_import[0].version}
+    facts = {"adopted_from": str(path), "opset": model.opset_import[0].version}
+    return preprocessing, {**facts, "head": head_name(out / MODEL), "files": files}
 
 
 def adopted_preprocessing(
@@ -166,14 +196,22 @@ def read_preprocessing(path: Path) -> tuple[Preprocessing, tuple[str, ...]]:
     return Preprocessing.model_validate_json(metadata[METADATA_PREPROCESSING]), classes
 
 
+def head_name(path: Path) -> str:
+    """Return the name of the node that computes the classes, or "" where there is none."""
+    import onnx
+
+    metadata = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
+    return str(metadata.get(METADATA_HEAD, ""))
+
+
 def _load(path: Path) -> ModelProto:
     import onnx
 
     if not path.is_file():
         raise InputError(f"no ONNX file {path}; check --onnx.")
     try:
+        onnx.checker.check_model(str(path))  # by its path: a model with external data may be larger than a message
         model = onnx.load(path)
-        onnx.checker.check_model(model)
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:160]
         raise InputError(f"{path} is not a valid ONNX model ({reason}); export it again.") from error
@@ -200,17 +238,20 @@ def _check_input(model: ModelProto, path: Path) -> int | None:
     return sides[0] if sides else None
 
 
-def _name_nodes(model: ModelProto) -> None:
-    """Runtimes report by node name: unnamed nodes get one."""
-    taken = {node.name for node in model.graph.node}
-    for index, node in enumerate(model.graph.node):
-        if not node.name:
-            name = f"{node.op_type}_{index}"
-            node.name = name if name not in taken else f"{name}_fqbench"
+def _write(
+    model: ModelProto,
+    path: Path,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    external_above: int = EXTERNAL_ABOVE,
+) -> list[str]:
+    """Write a model without the exporter's traces (they hold local paths), with what fqbench needs to feed it.
 
-
-def _write(model: ModelProto, path: Path, preprocessing: Preprocessing, classes: Sequence[str]) -> None:
-    """Write a model without the exporter's traces (they hold local paths), with what fqbench needs to feed it."""
+    Returns
+    -------
+    list of str
+        The files written, the graph first.
+    """
     import onnx
 
     for node in model.graph.node:
@@ -222,12 +263,21 @@ def _write(model: ModelProto, path: Path, preprocessing: Preprocessing, classes:
         for node in function.node:
             del node.metadata_props[:]
     del model.graph.metadata_props[:]
-    values = {METADATA_PREPROCESSING: preprocessing.model_dump_json(), METADATA_CLASSES: json.dumps(list(classes))}
+    values = {
+        METADATA_PREPROCESSING: preprocessing.model_dump_json(),
+        METADATA_CLASSES: json.dumps(list(classes)),
+        METADATA_HEAD: head_of(model.graph),
+    }
     del model.metadata_props[:]
     for key, value in values.items():
         model.metadata_props.add(key=key, value=value)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
+    external = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > external_above
+    if external:
+        onnx.save(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=EXTERNAL_DATA)
+    else:
+        onnx.save(model, path)
+    onnx.checker.check_model(str(path))
+    return [MODEL, EXTERNAL_DATA] if external else [MODEL]
 
 
 def _parity(path: Path, images: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

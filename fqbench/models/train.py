@@ -1,75 +1,74 @@
-"""Training: a classifier, prepared images and options in, a checkpoint and a log out."""
+"""Training: a classifier, prepared images and options in, the best epoch's weights and a log out."""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fqbench.errors import DataError
+from fqbench.errors import DataError, InputError
 from fqbench.models import zoo
+from fqbench.models.batches import EpochPlan, LabelledImages, Share, batches
+from fqbench.models.objectives import Objective, objective
+from fqbench.models.resume import load_state, save_state
+from fqbench.models.train_log import LOG, Board, Epoch, write_log
 from fqbench.optional import require
 from fqbench.reporter import Reporter, Silent
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
     from torch import nn
 
     from fqbench.config import TrainOptions
-    from fqbench.data.images import PreparedImages
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2  # 2: the best epoch is kept, not the last
 CHECKPOINT = "checkpoint.safetensors"
-LOG = "log.csv"
-CROP_MARGIN = 0.0625  # random crops shift by up to 1/16 of the side, as is usual for small pictures
+VALIDATION_BATCH = 128
 
 
 @dataclass(frozen=True)
-class LabelledImages:
-    """Rows of the prepared store with their labels.
+class Hooks:
+    """What a caller may add to the loop: quantization-aware training freezes its observers here.
 
     Attributes
     ----------
-    images : PreparedImages
-        The store.
-    rows : ndarray of int64, shape (n,)
-        Rows in the store.
-    labels : ndarray of int64, shape (n,)
-        Index of the class of each.
+    before_epoch, after_epoch : callable
+        Called with the number of the epoch, from 0, and the model. What they change in the model has to be part of its
+        ``state_dict``, or be a function of the epoch, so that a resumed run ends as an uninterrupted one.
     """
 
-    images: PreparedImages
-    rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of the training log."""
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
+    before_epoch: Callable[[int, nn.Module], None] = lambda _epoch, _model: None
+    after_epoch: Callable[[int, nn.Module], None] = lambda _epoch, _model: None
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a training run gave: the log, and where the checkpoint lies."""
+    """What a training run gave: the log, the epoch whose weights were kept, and where they lie."""
 
     checkpoint: Path
     epochs: tuple[Epoch, ...]
+    best: Epoch
+    stopped_early: bool
+    device: str
+    processes: int
 
     def details(self) -> dict[str, Any]:
         """Return JSON values for the manifest."""
-        return {"epochs": [asdict(epoch) for epoch in self.epochs], "val_accuracy": self.epochs[-1].val_accuracy}
+        return {
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "best_epoch": self.best.epoch,
+            "val_accuracy": self.best.val_accuracy,
+            "worst_group_accuracy": self.best.worst_group_accuracy,
+            "worst_group": self.best.worst_group,
+            "stopped_early": self.stopped_early,
+            "device": self.device,
+            "processes": self.processes,
+        }
 
 
 def train(
@@ -79,20 +78,32 @@ def train(
     options: TrainOptions,
     out: Path,
     *,
+    aim: Objective | None = None,
+    hooks: Hooks | None = None,
+    scratch: Path | None = None,
+    board: Path | None = None,
     reporter: Reporter | None = None,
 ) -> Training:
-    """Train with AdamW, a cosine schedule with warm-up, flips and small shifts; same seed, same weights.
+    """Train with AdamW, a cosine schedule with warm-up and augmentation; same seed, same weights on a CPU.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The classifier, changed in place.
+        Any classifier, changed in place; it ends with the best epoch's weights, in evaluation mode, on the CPU.
     training, validation : LabelledImages
-        Images and labels.
+        Images, labels and groups.
     options : TrainOptions
-        Epochs, batch size, learning rate, seed.
+        Everything else.
     out : Path
         Existing directory for the checkpoint and the log.
+    aim : Objective, optional
+        In place of the one that the options name.
+    hooks : Hooks, optional
+        Called around each epoch.
+    scratch : Path, optional
+        A directory that outlives a killed run; the state of each epoch is kept there, and the next run goes on from it.
+    board : Path, optional
+        Where TensorBoard events are written.
     reporter : Reporter, optional
         Shown progress.
 
@@ -100,56 +111,220 @@ def train(
     ------
     DataError
         The loss is no longer finite, or there is less than one batch of images.
+    InputError
+        An unknown objective, or a batch that cannot be shared among the processes.
     """
-    torch = require("torch", extra="train")
-    accelerate = require("accelerate", extra="train")
-    reporter = reporter or Silent()
-    steps = len(training.rows) // options.batch_size
-    if steps == 0:
-        raise DataError(f"{len(training.rows)} training images are less than one batch; lower --batch-size.")
-    accelerator = accelerate.Accelerator()
-    torch.manual_seed(options.seed)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, options.weight_decay), lr=options.learning_rate)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, _cosine_with_warmup(steps * options.epochs, options.warmup)
-    )
-    model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
-    model.to(memory_format=torch.channels_last)
-    criterion = torch.nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
-    log: list[Epoch] = []
-    for epoch in range(options.epochs):
-        model.train()
-        rate, total = scheduler.get_last_lr()[0], 0.0
-        with reporter.track(f"training, epoch {epoch + 1}/{options.epochs}", steps, "batches") as advance:
-            for images, labels in _batches(training, options, epoch):
-                loss = criterion(model(images.to(accelerator.device)), labels.to(accelerator.device))
-                accelerator.backward(loss)
-                optimizer.step()
-                scheduler.step()
-                optimizer.zero_grad(set_to_none=True)
+    loop = _Loop.begin(model, training, validation, options, aim or objective(options.objective))
+    hooks, reporter = hooks or Hooks(), reporter or Silent()
+    if scratch is not None:
+        loop.resume(scratch, reporter)
+    events = Board(board if loop.leads else None, len(loop.log))
+    try:
+        while len(loop.log) < options.epochs and not loop.exhausted:
+            number = len(loop.log)
+            hooks.before_epoch(number, loop.bare)
+            start = time.perf_counter()
+            rate, loss = loop.run_epoch(number, reporter)
+            speed = loop.steps * options.batch_size / (time.perf_counter() - start)
+            hooks.after_epoch(number, loop.bare)
+            epoch = loop.judge(number, rate, loss)
+            events.add(epoch, speed)
+            reporter.say(_line(epoch, speed))
+            if scratch is not None and loop.leads:
+                save_state(scratch, loop.bare, loop.optimizer, loop.best, loop.facts())
+    finally:
+        events.close()
+    return loop.finish(out)
+
+
+@dataclass
+class _Loop:
+    """The run as it goes: everything that changes from epoch to epoch."""
+
+    accelerator: Any
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    criterion: nn.Module
+    aim: Objective
+    training: LabelledImages
+    validation: LabelledImages
+    options: TrainOptions
+    steps: int
+    log: list[Epoch] = field(default_factory=list)
+    best: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    best_epoch: int = -1
+
+    @classmethod
+    def begin(
+        cls,
+        model: nn.Module,
+        training: LabelledImages,
+        validation: LabelledImages,
+        options: TrainOptions,
+        aim: Objective,
+    ) -> _Loop:
+        torch = require("torch", extra="train")
+        steps = len(training.rows) // options.batch_size
+        if steps == 0:
+            raise DataError(f"{len(training.rows)} training images are less than one batch; lower --batch-size.")
+        accelerator = _accelerator(options.precision)
+        if options.batch_size % accelerator.num_processes:
+            raise InputError(
+                f"--batch-size {options.batch_size} cannot be shared by {accelerator.num_processes} processes; "
+                "give a multiple of them."
+            )
+        torch.manual_seed(options.seed)
+        model.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(_parameter_groups(model, options.weight_decay), lr=options.learning_rate)
+        weight = _class_weight(training.labels, options.class_weights)
+        criterion = torch.nn.CrossEntropyLoss(weight, reduction="none", label_smoothing=options.label_smoothing)
+        prepared, wrapped = accelerator.prepare(model, optimizer)
+        return cls(
+            accelerator=accelerator,
+            model=prepared,
+            optimizer=wrapped,
+            criterion=criterion.to(accelerator.device),
+            aim=aim,
+            training=training,
+            validation=validation,
+            options=options,
+            steps=steps,
+        )
+
+    @property
+    def bare(self) -> nn.Module:
+        """The model itself, without what distributes it."""
+        bare: nn.Module = self.accelerator.unwrap_model(self.model)
+        return bare
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files; the others compute the same."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last epochs brought nothing, so that stopping is due."""
+        patience = self.options.patience
+        return bool(patience) and len(self.log) - 1 - self.best_epoch >= patience
+
+    def resume(self, scratch: Path, reporter: Reporter) -> None:
+        state = load_state(scratch, self.bare, self.optimizer)
+        if state is None:
+            return
+        self.log = [Epoch(**values) for values in state.facts["log"]]
+        self.best, self.best_epoch = state.best, state.facts["best_epoch"]
+        reporter.say(f"{len(self.log)} epoch(s) were trained before; going on")
+
+    def facts(self) -> dict[str, Any]:
+        return {"log": [asdict(epoch) for epoch in self.log], "best_epoch": self.best_epoch}
+
+    def run_epoch(self, number: int, reporter: Reporter) -> tuple[float, float]:
+        """Train for one epoch; return the learning rate at its start and the mean loss."""
+        self.model.train()
+        plan = EpochPlan(self.options.batch_size, self.options.augment, self.options.seed, number)
+        share = Share(self.accelerator.process_index, self.accelerator.num_processes)
+        device, first, total = self.accelerator.device, number * self.steps, 0.0
+        title = f"training, epoch {number + 1}/{self.options.epochs}"
+        with reporter.track(title, self.steps, "batches") as advance:
+            for step, batch in enumerate(batches(self.training, self.aim, plan, share)):
+                self._set_rate(first + step)
+                images, labels, groups = (tensor.to(device) for tensor in batch)
+                logits = self.model(images)
+                loss = self.aim.loss(self.criterion(logits, labels), logits, labels, groups)
+                self.accelerator.backward(loss)
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
                 total += float(loss.detach())
                 advance(1)
         if not math.isfinite(total):
-            raise DataError(f"the training loss is not finite in epoch {epoch + 1}; lower --learning-rate.")
-        val_loss, accuracy = _validate(model, validation, accelerator.device)
-        log.append(Epoch(epoch + 1, rate, total / steps, val_loss, accuracy))
-        reporter.say(f"epoch {epoch + 1}: loss {total / steps:.4f}, validation accuracy {accuracy:.2%}")
-    checkpoint = save_checkpoint(accelerator.unwrap_model(model), out)
-    _write_log(log, out / LOG)
-    return Training(checkpoint, tuple(log))
+            raise DataError(f"the training loss is not finite in epoch {number + 1}; lower --learning-rate.")
+        return self._rate(first), total / self.steps
+
+    def judge(self, number: int, rate: float, loss: float) -> Epoch:
+        """Validate, log the epoch, and keep its weights if they are the best so far."""
+        val_loss, right = _validate(self.model, self.validation, self.accelerator.device)
+        worst, group = _worst_group(right, self.validation)
+        epoch = Epoch(number + 1, rate, loss, val_loss, float(right.mean()), worst, group)
+        self.log.append(epoch)
+        if self.best_epoch < 0 or self._value(epoch) > self._value(self.log[self.best_epoch]):
+            self.best_epoch = number
+            self.best = {name: value.detach().cpu().clone() for name, value in self.bare.state_dict().items()}
+        return epoch
+
+    def finish(self, out: Path) -> Training:
+        """Write the best weights and the log, and leave the model with these weights."""
+        bare = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False).to("cpu")
+        bare.load_state_dict(self.best)
+        bare.eval()
+        path = out / CHECKPOINT
+        save_checkpoint(bare, path)
+        write_log(self.log, out / LOG)
+        return Training(
+            checkpoint=path,
+            epochs=tuple(self.log),
+            best=self.log[self.best_epoch],
+            stopped_early=self.exhausted and len(self.log) < self.options.epochs,
+            device=str(self.accelerator.device),
+            processes=self.accelerator.num_processes,
+        )
+
+    def _value(self, epoch: Epoch) -> float:
+        values = {
+            "accuracy": epoch.val_accuracy,
+            "worst_group_accuracy": epoch.worst_group_accuracy,
+            "loss": -epoch.val_loss,
+            "last": float(epoch.epoch),
+        }
+        return values[self.options.best_by]
+
+    def _rate(self, step: int) -> float:
+        return self.options.learning_rate * cosine_with_warmup(
+            step, self.steps * self.options.epochs, self.options.warmup
+        )
+
+    def _set_rate(self, step: int) -> None:
+        """The rate is a function of the step alone: a resumed run needs no scheduler's state."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(step)
 
 
-def save_checkpoint(model: nn.Module, out: Path) -> Path:
-    """Write the weights as safetensors into ``out``."""
-    path = out / CHECKPOINT
-    require("safetensors.torch", extra="train").save_model(model, str(path))
-    return path
+def save_checkpoint(model: nn.Module, path: Path) -> None:
+    """Write the weights as safetensors, in plain memory order so that equal weights are equal bytes."""
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    require("safetensors.torch", extra="train").save_file(state, path)
 
 
 def load_checkpoint(model: nn.Module, path: Path) -> nn.Module:
     """Load weights that `save_checkpoint` wrote, and return the model in evaluation mode."""
     zoo.load_weights(model, path)
     return model.eval()
+
+
+def cosine_with_warmup(step: int, steps: int, warmup: float) -> float:
+    """Return the share of the highest learning rate: rising in the first steps, then half a cosine."""
+    rising = max(1, round(steps * warmup))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
+
+
+def _accelerator(precision: str) -> Any:
+    accelerate = require("accelerate", extra="train")
+    # Accelerate keeps the first precision of a process for good; a study trains with several.
+    accelerate.state.AcceleratorState._reset_state()
+    return accelerate.Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def _class_weight(labels: np.ndarray[Any, Any], kind: str) -> torch.Tensor | None:
+    """Weights that make the classes count alike: images over (classes x images of the class)."""
+    import torch
+
+    if kind == "none":
+        return None
+    counts = np.bincount(labels)
+    weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return torch.from_numpy(weights.astype(np.float32))
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -159,61 +334,35 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
-def _cosine_with_warmup(steps: int, warmup: float) -> Any:
-    rising = max(1, round(steps * warmup))
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
-
-    return factor
-
-
-def _batches(data: LabelledImages, options: TrainOptions, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Shuffled, augmented batches; a function of seed and epoch alone, so that a resumed run sees the same."""
-    import torch
-
-    rng = np.random.default_rng([options.seed, epoch])
-    order = rng.permutation(len(data.rows))
-    size = options.batch_size
-    order = order[: len(order) // size * size]
-    for start, images in zip(range(0, len(order), size), data.images.batches(data.rows[order], size), strict=True):
-        labels = data.labels[order[start : start + size]]
-        augmented = torch.from_numpy(_augment(images, rng)).to(memory_format=torch.channels_last)
-        yield augmented, torch.from_numpy(labels)
-
-
-def _augment(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Mirror half of the pictures, and shift each by a few pixels, repeating its edge."""
-    count, _, height, width = images.shape
-    margin = max(1, round(height * CROP_MARGIN))
-    padded = np.pad(images, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge")
-    out = np.empty_like(images)
-    offsets = rng.integers(0, 2 * margin + 1, size=(count, 2))
-    mirrored = np.asarray(rng.random(count) < 0.5)
-    for index, (top, left) in enumerate(offsets):
-        picture = padded[index, :, top : top + height, left : left + width]
-        out[index] = picture[..., ::-1] if mirrored[index] else picture
-    return out
-
-
-def _validate(model: nn.Module, data: LabelledImages, device: torch.device) -> tuple[float, float]:
+def _validate(
+    model: nn.Module, data: LabelledImages, device: torch.device
+) -> tuple[float, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Return the mean loss, and for each image whether the answer is right."""
     import torch
 
     model.eval()
-    size, loss, right = 128, 0.0, 0
+    loss, right = 0.0, np.zeros(len(data.rows), dtype=bool)
     with torch.inference_mode():
-        for index, images in enumerate(data.images.batches(data.rows, size)):
-            labels = torch.from_numpy(data.labels[index * size : (index + 1) * size].copy()).to(device)
-            logits = model(torch.from_numpy(images).to(device))
+        for index, images in enumerate(data.images.batches(data.rows, VALIDATION_BATCH)):
+            part = slice(index * VALIDATION_BATCH, index * VALIDATION_BATCH + len(images))
+            labels = torch.from_numpy(data.labels[part].copy()).to(device)
+            logits = model(torch.from_numpy(images).to(device)).float()
             loss += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
-            right += int((logits.argmax(1) == labels).sum())
-    return loss / len(data.rows), right / len(data.rows)
+            right[part] = (logits.argmax(1) == labels).cpu().numpy()
+    return loss / len(data.rows), right
 
 
-def _write_log(log: list[Epoch], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(Epoch.__dataclass_fields__), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(epoch) for epoch in log)
+def _worst_group(right: np.ndarray[Any, np.dtype[np.bool_]], data: LabelledImages) -> tuple[float, str]:
+    """Return the lowest accuracy of a group, and whose it is; groups without images have none."""
+    totals = np.bincount(data.groups, minlength=len(data.group_names))
+    hits = np.bincount(data.groups, weights=right, minlength=len(data.group_names))
+    present = np.flatnonzero(totals)
+    worst = present[np.argmin(hits[present] / totals[present])]
+    return float(hits[worst] / totals[worst]), data.group_names[worst]
+
+
+def _line(epoch: Epoch, speed: float) -> str:
+    return (
+        f"epoch {epoch.epoch}: loss {epoch.train_loss:.4f}, validation accuracy {epoch.val_accuracy:.2%}, "
+        f"worst group {epoch.worst_group} {epoch.worst_group_accuracy:.2%}, {speed:,.0f} images/s"
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fqbench.config import Preprocessing, PreprocessingOptions
 from fqbench.errors import DataError, InputError, UnavailableError, did_you_mean
+from fqbench.models import hub
 from fqbench.optional import require
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ ALIASES: Mapping[str, str] = {
     "vit_small": "timm/vit_small_patch16_224",
     "squeezenet1_1": "torchvision/squeezenet1_1",
 }
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # of Inception and GoogLeNet, in files made for training
 STUDY = ("resnet50", "mobilenet_v2", "efficientnet_b0", "vit_small", "squeezenet1_1")
 
 
@@ -62,6 +64,16 @@ def find(name: str) -> Architecture:
         return Architecture(name, "torchvision", entry)
     hint = did_you_mean(name, [*timm.list_models(), *known, *ALIASES])
     raise InputError(f"unknown model {name!r}: {hint} Any timm or torchvision classifier works.")
+
+
+def known_names() -> list[tuple[str, str]]:
+    """Return library and name of every classifier, timm's first; torchvision's that timm has, too, are left out."""
+    timm = require("timm", extra="train")
+    torchvision_models = require("torchvision.models", extra="train")
+    names = [("timm", entry) for entry in timm.list_models()]
+    taken = {entry for _, entry in names}
+    others = torchvision_models.list_models(module=torchvision_models)
+    return names + [("torchvision", entry) for entry in others if entry not in taken]
 
 
 def preprocessing_of(
@@ -109,43 +121,71 @@ def build(architecture: Architecture, *, classes: int, size: int, weights: str =
     DataError
         The file's tensors do not fit the model; the message lists the first that differ.
     """
-    model = _create(architecture, classes=classes, size=size, pretrained=weights == "imagenet")
-    if weights not in {"none", "imagenet"}:
-        load_weights(model, Path(weights))
+    if weights != "imagenet":
+        model = _create(architecture, classes=classes, size=size)
+        if weights != "none":
+            load_weights(model, Path(weights), head=head_parameters(architecture, classes=classes, size=size))
+        return model
+    file = hub.pretrained_file(architecture.library, architecture.entry, architecture.name)
+    if architecture.library == "timm":
+        # timm's own loading knows how to resize position embeddings and first convolutions, and which part is the head.
+        return _create(architecture, classes=classes, size=size, pretrained=True, overlay={"file": str(file)})
+    model = _create(architecture, classes=classes, size=size)
+    load_weights(model, file, head=head_parameters(architecture, classes=classes, size=size))
     return model
 
 
-def load_weights(model: nn.Module, file: Path) -> None:
-    """Load a local file of weights into a model; the classifier head may differ in size and then stays as it is.
+def head_parameters(architecture: Architecture, *, classes: int, size: int) -> frozenset[str]:
+    """Return the names of the parameters whose shape depends on the number of classes."""
+    torch = require("torch", extra="train")
+    with torch.device("meta"):  # two models that take no memory
+        shapes = [
+            {name: value.shape for name, value in _create(architecture, classes=n, size=size).state_dict().items()}
+            for n in (classes, classes + 1)
+        ]
+    return frozenset(name for name, shape in shapes[0].items() if shapes[1][name] != shape)
+
+
+def load_weights(model: nn.Module, file: Path, *, head: Collection[str] = ()) -> None:
+    """Load a local file of weights into a model.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    file : Path
+        See `read_weights`.
+    head : collection of str
+        Parameters of the classifier: these may be of another number of classes, or missing, and then stay as they are.
 
     Raises
     ------
     InputError
         No such file, or not one of the known endings.
     DataError
-        It is damaged, holds more than tensors, or its tensors do not fit.
+        It is damaged, holds more than tensors, or its tensors do not fit; the message lists the first that differ.
     """
-    state = read_weights(file)
+    state = {key: value for key, value in read_weights(file).items() if not key.startswith(AUXILIARY)}
     own = model.state_dict()
-    head = {key for key in own if key in state and _is_head(key, own) and state[key].shape != own[key].shape}
+    kept = {key for key in head if key not in state or state[key].shape != own[key].shape}
     wrong = [
         f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own
-        if key in state and key not in head and state[key].shape != own[key].shape
+        if key in state and key not in kept and state[key].shape != own[key].shape
     ]
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    missing = [key for key in own if key not in state and key not in kept and not key.endswith("num_batches_tracked")]
     foreign = [key for key in state if key not in own]
     problems = [
         *(f"shape of {text}" for text in wrong),
-        *(f"no {k}" for k in missing),
-        *(f"unexpected {k}" for k in foreign),
+        *(f"no {key}" for key in missing),
+        *(f"unexpected {key}" for key in foreign),
     ]
     if problems:
         raise DataError(
             f"the weights {file} do not fit the model: {'; '.join(problems[:5])}"
             f"{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}; give the file of this architecture."
         )
-    model.load_state_dict({key: value for key, value in state.items() if key not in head}, strict=False)
+    model.load_state_dict({key: value for key, value in state.items() if key not in kept}, strict=False)
 
 
 def read_weights(file: Path) -> dict[str, Any]:
@@ -183,45 +223,28 @@ def read_weights(file: Path) -> dict[str, Any]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def _is_head(key: str, own: Mapping[str, Any]) -> bool:
-    last = list(own)[-1].rpartition(".")[0]
-    return key.rpartition(".")[0] == last
-
-
-def _create(architecture: Architecture, *, classes: int, size: int, pretrained: bool) -> nn.Module:
-    try:
-        if architecture.library == "timm":
-            return _create_timm(architecture.entry, classes=classes, size=size, pretrained=pretrained)
-        return _create_torchvision(architecture.entry, classes=classes, size=size, pretrained=pretrained)
-    except (OSError, RuntimeError) as error:
-        if not pretrained:
-            raise
-        reason = (str(error).splitlines() or [""])[0][:120]
-        raise UnavailableError(
-            f"the imagenet weights of {architecture.name} cannot be fetched here ({type(error).__name__}: {reason}); "
-            f"download them elsewhere and give the file with --weights FILE.safetensors."
-        ) from error
-
-
-def _create_timm(entry: str, *, classes: int, size: int, pretrained: bool) -> nn.Module:
-    timm = require("timm", extra="train")
-    fixed = timm.get_pretrained_cfg(entry).fixed_input_size
-    extra = {"img_size": size} if fixed else {}
-    model: nn.Module = timm.create_model(entry, pretrained=pretrained, num_classes=classes, **extra)
-    return model
-
-
-def _create_torchvision(entry: str, *, classes: int, size: int, pretrained: bool) -> nn.Module:
+def _create(
+    architecture: Architecture,
+    *,
+    classes: int,
+    size: int,
+    pretrained: bool = False,
+    overlay: Mapping[str, str] | None = None,
+) -> nn.Module:
+    entry = architecture.entry
+    model: nn.Module
+    if architecture.library == "timm":
+        timm = require("timm", extra="train")
+        extra: dict[str, Any] = {"img_size": size} if timm.get_pretrained_cfg(entry).fixed_input_size else {}
+        model = timm.create_model(
+            entry, pretrained=pretrained, num_classes=classes, pretrained_cfg_overlay=dict(overlay or {}), **extra
+        )
+        return model
     models = require("torchvision.models", extra="train")
     extra = {"image_size": size} if entry.startswith("vit_") else {}
-    if "inception" in entry or entry == "googlenet":
-        extra |= {"init_weights": True}
-    model: nn.Module = models.get_model(entry, weights=None, num_classes=classes, **extra)
-    if pretrained:
-        full = models.get_model_weights(entry).DEFAULT.get_state_dict(progress=False, check_hash=True)
-        own = model.state_dict()
-        fitting = {key: value for key, value in full.items() if key in own and own[key].shape == value.shape}
-        model.load_state_dict(fitting, strict=False)
+    if "inception" in entry or entry == "googlenet":  # their second classifier is for training from nothing alone
+        extra |= {"init_weights": True, "aux_logits": False}
+    model = models.get_model(entry, weights=None, num_classes=classes, **extra)
     return model
 
 

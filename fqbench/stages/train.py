@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fqbench.config import Preprocessing
-from fqbench.errors import DataError
+from fqbench.data.samples import group_labels
+from fqbench.errors import DataError, InputError
 from fqbench.models import train as training
 from fqbench.models import zoo
-from fqbench.models.train import LabelledImages
+from fqbench.models.batches import LabelledImages
+from fqbench.models.objectives import objective
 from fqbench.optional import require
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read, read_entry
 from fqbench.stages.run import Run
 from fqbench.workspace import Entry, Recipe
+
+BOARDS = "tensorboard"  # beside the entries: events hold the time of day, which has no place in a result
 
 
 def train(run: Run) -> Entry:
@@ -32,6 +39,19 @@ def train(run: Run) -> Entry:
     return run.once("checkpoint", lambda: _train(run))
 
 
+def train_seeds(run: Run, seeds: Sequence[int]) -> list[Entry]:
+    """Return one checkpoint a seed, with everything else alike.
+
+    Raises
+    ------
+    InputError
+        No seeds, a negative one, or the same twice.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds {','.join(map(str, seeds))}: give whole numbers from 0, each once, as in 0,1,2.")
+    return [train(run.with_options("train", seed=seed)) for seed in seeds]
+
+
 def preprocessing_for(run: Run, architecture: zoo.Architecture) -> Preprocessing:
     """Return the preprocessing of the configured classifier on the configured data."""
     drawn = run.config.data.size if run.config.data.name == "synthfaces" else None
@@ -41,12 +61,15 @@ def preprocessing_for(run: Run, architecture: zoo.Architecture) -> Preprocessing
 def _train(run: Run) -> Entry:
     torch = require("torch", extra="train")
     options, model = run.config.train, run.config.model
+    objective(options.objective)  # a misspelt name is told before anything is drawn or decoded
     architecture = zoo.find(model.name)
     preprocessing = preprocessing_for(run, architecture)
-    samples, store = read(run), prepare(run, preprocessing)
+    samples = read(run)
+    by = samples.features(options.by)
+    store = prepare(run, preprocessing)
     recipe = Recipe(
         kind="checkpoints",
-        slug=f"{model.name}-{samples.name}",
+        slug=f"{model.name}-{samples.name}-seed{options.seed}",
         version=training.STAGE_VERSION,
         determined_by={
             "samples": read_entry(run).digest,
@@ -54,33 +77,66 @@ def _train(run: Run) -> Entry:
             "model": f"{architecture.library}/{architecture.entry}",
             "weights": _weights_identity(model.weights),
             "preprocessing": preprocessing.model_dump(mode="json"),
-            "options": options.model_dump(mode="json"),
+            "options": {**options.model_dump(mode="json"), "by": list(by)},
         },
         inputs={"samples": read_entry(run).id, "prepared": store.entry.id},
     )
 
-    def build(out: Path) -> Mapping[str, object]:
+    def build(out: Path) -> Mapping[str, Any]:
         torch.manual_seed(options.seed)
         network = zoo.build(architecture, classes=len(samples.classes), size=preprocessing.size, weights=model.weights)
         result = training.train(
-            network, _labelled(run, store, "train"), _labelled(run, store, "val"), options, out, reporter=run.reporter
+            network,
+            _labelled(run, store, "train", by),
+            _labelled(run, store, "val", by),
+            options,
+            out,
+            scratch=run.workspace.scratch(recipe),
+            board=run.workspace.root / BOARDS / recipe.id,
+            reporter=run.reporter,
         )
         return {
             **result.details(),
             "model": model.name,
+            "seed": options.seed,
             "classes": list(samples.classes),
             "preprocessing": preprocessing.model_dump(mode="json"),
             "threads": torch.get_num_threads(),
         }
 
+    if _helps():
+        return _together(run, recipe, build)
     return run.produce(recipe, build, f"training {model.name} on {samples.name} for {options.epochs} epochs")
 
 
-def _labelled(run: Run, store: Prepared, split: str) -> LabelledImages:
-    frame, rows = store.readable(read(run).split(split))
+def _helps() -> bool:
+    """Whether `accelerate launch` started this process beside the one that writes the entry."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
+def _together(run: Run, recipe: Recipe, build: Any) -> Entry:
+    """Take part in the training of the first process, which holds the lock, and return the entry that it publishes."""
+    found = run.workspace.find(recipe)
+    if found is not None:
+        return found
+    with tempfile.TemporaryDirectory() as nowhere:
+        build(Path(nowhere))
+    return run.produce(recipe, _never_built, "waiting for the first process")
+
+
+def _never_built(_out: Path) -> Mapping[str, Any]:
+    raise DataError("the first process did not finish its training; its own message says why. Start all of them again.")
+
+
+def _labelled(run: Run, store: Prepared, split: str, by: Sequence[str]) -> LabelledImages:
+    samples = read(run)
+    frame, rows = store.readable(samples.split(split))
     if frame["label"].nunique() < 2 and split == "train":
         raise DataError("the training split holds one class only; a classifier needs images of at least two.")
-    return LabelledImages(store.images, rows, frame["label"].to_numpy(dtype=np.int64))
+    names = tuple(sorted(set(group_labels(samples.frame, by).tolist())))
+    index = {name: number for number, name in enumerate(names)}
+    groups = np.array([index[name] for name in group_labels(frame, by).tolist()], dtype=np.int64)
+    return LabelledImages(store.images, rows, frame["label"].to_numpy(dtype=np.int64), groups, names)
 
 
 def _weights_identity(weights: str) -> str:

@@ -1,0 +1,83 @@
+"""Pretrained weights of the hubs: from their cache, else downloaded, else a quick word on how to bring them."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from fqbench.errors import InputError, UnavailableError
+from fqbench.optional import require
+
+SECONDS = 5.0  # to hear from a hub at all; its own clients try for a minute and more
+FILE = "model.safetensors"
+
+
+def pretrained_file(library: str, entry: str, name: str) -> Path:
+    """Return the local file of a classifier's ImageNet weights, downloading it where it is not cached.
+
+    Parameters
+    ----------
+    library, entry : str
+        "timm" or "torchvision", and its name there.
+    name : str
+        What the user calls it, for messages.
+
+    Raises
+    ------
+    InputError
+        The library has no such weights.
+    UnavailableError
+        They are not cached, and the hub cannot be reached within a few seconds.
+    """
+    return _timm_file(entry, name) if library == "timm" else _torchvision_file(entry, name)
+
+
+def _timm_file(entry: str, name: str) -> Path:
+    config = require("timm", extra="train").get_pretrained_cfg(entry)
+    repository = config.hf_hub_id and f"{config.hf_hub_id}"
+    if not repository:
+        raise InputError(f"timm has no imagenet weights for {name}; use --weights none or a file.")
+    hub = require("huggingface_hub", extra="train")
+    cached = hub.try_to_load_from_cache(repository, FILE)
+    if isinstance(cached, str):
+        return Path(cached)
+    url = hub.hf_hub_url(repository, FILE)
+    _reach(url, name)
+    try:
+        return Path(hub.hf_hub_download(repository, FILE))
+    except Exception as error:  # whatever the client raises, the way out is the same
+        raise _unavailable(name, url, error) from error
+
+
+def _torchvision_file(entry: str, name: str) -> Path:
+    torch_hub = require("torch.hub", extra="train")
+    weights = require("torchvision.models", extra="train").get_model_weights(entry).DEFAULT
+    path = Path(torch_hub.get_dir()) / "checkpoints" / str(weights.url).rpartition("/")[2]
+    if path.is_file():
+        return path
+    _reach(weights.url, name)
+    try:
+        weights.get_state_dict(progress=False, check_hash=True)
+    except Exception as error:
+        raise _unavailable(name, weights.url, error) from error
+    return path
+
+
+def _reach(url: str, name: str) -> None:
+    """Ask once, with a short limit, through the proxy that the environment names."""
+    request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - https, of the library's own table
+    try:
+        urllib.request.urlopen(request, timeout=SECONDS).close()  # noqa: S310
+    except urllib.error.HTTPError as error:
+        error.close()  # it answers; what it has against the question, the library's own client will say
+    except OSError as error:
+        raise _unavailable(name, url, error) from error
+
+
+def _unavailable(name: str, url: str, error: Exception) -> UnavailableError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+    return UnavailableError(
+        f"the imagenet weights of {name} are not cached and cannot be fetched here ({reason}); "
+        f"download {url} elsewhere, bring the file and give it with --weights FILE."
+    )

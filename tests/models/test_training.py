@@ -1,0 +1,268 @@
+"""The training loop: exact resume, what is kept, objectives, augmentation, and the log."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fqbench.config import Preprocessing, TrainOptions
+from fqbench.errors import DataError, InputError
+from fqbench.models.batches import EpochPlan, LabelledImages, Share, augment, batches
+from fqbench.models.objectives import EmpiricalRisk, GroupBalanced, objective
+from fqbench.models.resume import STATE
+from fqbench.models.train import CHECKPOINT, Hooks, cosine_with_warmup, train
+from fqbench.models.train_log import LOG
+
+torch = pytest.importorskip("torch")
+
+Bright = Callable[..., LabelledImages]
+SHORT = TrainOptions(epochs=3, batch_size=16, learning_rate=0.01)
+
+
+def network(seed: int = 0) -> torch.nn.Module:
+    """Convolution, BatchNorm and dropout: weights, buffers and random numbers all have to be restored."""
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.ReLU(),
+        torch.nn.Dropout(0.3),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8, 2),
+    )
+
+
+def folders(root: Path, *names: str) -> tuple[Path, ...]:
+    for name in names:
+        (root / name).mkdir()
+    return tuple(root / name for name in names)
+
+
+def test_it_learns_and_keeps_the_best_epoch(bright: Bright, tmp_path: Path) -> None:
+    model = network()
+    result = train(model, bright(), bright(40, seed=1), SHORT.model_copy(update={"epochs": 6}), tmp_path)
+    accuracies = [epoch.val_accuracy for epoch in result.epochs]
+    assert result.best.val_accuracy == max(accuracies) > 0.9
+    assert result.best.epoch == accuracies.index(max(accuracies)) + 1
+    with (tmp_path / LOG).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_accuracy"]) for row in rows] == accuracies
+    assert not model.training
+    json.dumps(result.details(), allow_nan=False)
+
+
+def test_a_stopped_run_ends_with_the_same_bytes(bright: Bright, tmp_path: Path) -> None:
+    whole, resumed, scratch = folders(tmp_path, "whole", "resumed", "scratch")
+    options = SHORT.model_copy(update={"epochs": 4, "augment": ("flip", "crop", "colour"), "best_by": "last"})
+    train(network(), bright(), bright(40, seed=1), options, whole)
+
+    class Stop(Exception):
+        pass
+
+    def stop(epoch: int, _model: torch.nn.Module) -> None:
+        if epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(network(), bright(), bright(40, seed=1), options, resumed, scratch=scratch, hooks=Hooks(stop))
+    assert (scratch / STATE).is_file()
+    torch.manual_seed(99)  # whatever the new process did before
+    started: list[int] = []
+    hooks = Hooks(lambda epoch, _model: started.append(epoch))
+    train(network(7), bright(), bright(40, seed=1), options, resumed, scratch=scratch, hooks=hooks)
+    assert started == [2, 3]
+    for name in (CHECKPOINT, LOG):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from fqbench.config import configure
+from fqbench.models import train as training
+from fqbench.stages.run import Run
+from fqbench.stages.train import train
+from fqbench.workspace import Workspace
+import time
+
+def save_and_wait(*arguments, save=training.save_state):
+    save(*arguments)
+    print("saved", flush=True)
+    time.sleep(60)
+
+if len(sys.argv) > 2:
+    training.save_state = save_and_wait
+flags = dict(images=96, image_size=32, epochs=2, batch_size=16, model="resnet10t")
+print(train(Run(configure(**flags), Workspace(sys.argv[1]))).digest)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_after_an_epoch_ends_with_identical_weights(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED]
+    with subprocess.Popen([*command, tmp_path / "killed", "wait"], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "saved\n"
+        child.send_signal(signal.SIGKILL)
+    (scratch,) = (tmp_path / "killed" / "checkpoints").glob(".*.scratch")
+    assert (scratch / STATE).is_file()
+    digests = [
+        subprocess.run([*command, tmp_path / name], stdout=subprocess.PIPE, text=True, check=True).stdout
+        for name in ("killed", "whole")
+    ]
+    assert digests[0] == digests[1]
+    assert not scratch.exists()
+    (entry,) = [path for path in (tmp_path / "killed" / "checkpoints").iterdir() if not path.name.startswith(".")]
+    assert list((tmp_path / "killed" / "tensorboard" / entry.name).glob("events.*"))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(bright: Bright, tmp_path: Path) -> None:
+    outs = folders(tmp_path, "a", "b", "c")
+    for out, seed in zip(outs, (0, 0, 1), strict=True):
+        train(network(), bright(), bright(40, seed=1), SHORT.model_copy(update={"seed": seed}), out)
+    first, again, other = ((out / CHECKPOINT).read_bytes() for out in outs)
+    assert first == again != other
+
+
+def test_worst_group_accuracy_chooses_and_patience_stops(bright: Bright, tmp_path: Path) -> None:
+    options = SHORT.model_copy(update={"epochs": 9, "best_by": "worst_group_accuracy", "patience": 2})
+    result = train(network(), bright(), bright(40, seed=1, noise=0.0), options, tmp_path)
+    values = [epoch.worst_group_accuracy for epoch in result.epochs]
+    assert result.best.worst_group_accuracy == max(values)
+    assert result.stopped_early
+    assert len(values) == result.best.epoch + 2
+    assert {epoch.worst_group for epoch in result.epochs} <= {"few", "many"}
+
+
+def test_worst_group_accuracy_is_the_lowest_of_a_group(bright: Bright, tmp_path: Path) -> None:
+    data = bright(40, seed=1)
+    labels = data.labels.copy()
+    labels[data.groups == 0] = 1 - labels[data.groups == 0]  # what is learnt is wrong for the group "few"
+    wrong = LabelledImages(data.images, data.rows, labels, data.groups, ("few", "many", "nobody"))
+    result = train(network(), bright(), wrong, SHORT.model_copy(update={"epochs": 6}), tmp_path)
+    last = result.epochs[-1]
+    assert (last.worst_group, last.worst_group_accuracy) == ("few", 0.0)
+    assert last.val_accuracy == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("best_by", ["loss", "last", "accuracy"])
+def test_the_other_ways_to_choose(bright: Bright, tmp_path: Path, best_by: str) -> None:
+    options = SHORT.model_copy(update={"best_by": best_by, "learning_rate": 1e-6})
+    result = train(network(), bright(), bright(40, seed=1), options, tmp_path)
+    losses = [epoch.val_loss for epoch in result.epochs]
+    expected = {"loss": losses.index(min(losses)) + 1, "last": 3, "accuracy": result.best.epoch}
+    assert result.best.epoch == expected[best_by]
+
+
+def test_bf16_smoothing_and_class_weights_train_too(bright: Bright, tmp_path: Path) -> None:
+    options = SHORT.model_copy(update={"precision": "bf16", "label_smoothing": 0.1, "class_weights": "balanced"})
+    model = network()
+    train(model, bright(), bright(40, seed=1), options, tmp_path)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    (again,) = folders(tmp_path, "again")
+    train(network(), bright(), bright(40, seed=1), SHORT, again)  # fp32 after bf16, in one process
+
+
+def test_balanced_class_weights_follow_the_rare_class(bright: Bright, tmp_path: Path) -> None:
+    data = bright(64, noise=120.0)
+    rare = np.flatnonzero((data.labels == 0) | (np.arange(64) % 8 == 1))
+    skewed = LabelledImages(data.images, data.rows[rare], data.labels[rare], data.groups[rare], data.group_names)
+    answers = {}
+    for kind in ("none", "balanced"):
+        model, (out,) = network(), folders(tmp_path, kind)
+        options = TrainOptions(epochs=4, batch_size=8, learning_rate=0.003, class_weights=kind, best_by="last")
+        train(model, skewed, data, options, out)
+        with torch.inference_mode():
+            answers[kind] = float(model(torch.from_numpy(data.images.batch(data.rows))).softmax(1)[:, 1].mean())
+    assert answers["balanced"] > answers["none"]
+
+
+def test_a_loss_that_is_not_finite(bright: Bright, tmp_path: Path) -> None:
+    model = network()
+    with torch.no_grad():
+        model[0].weight.fill_(float("nan"))
+    with pytest.raises(DataError, match="the training loss is not finite in epoch 1; lower --learning-rate"):
+        train(model, bright(), bright(), SHORT, tmp_path)
+
+
+def test_group_balanced_shows_every_group_alike(bright: Bright) -> None:
+    data = bright(1000)
+    order = GroupBalanced().order(data, np.random.default_rng(0))
+    assert len(order) == 1000
+    assert np.bincount(data.groups[order]) == pytest.approx([500, 500], abs=60)
+    plain = EmpiricalRisk().order(data, np.random.default_rng(0))
+    assert sorted(plain.tolist()) == list(range(1000))
+
+
+def test_group_balanced_needs_groups(bright: Bright) -> None:
+    data = bright(20)
+    alone = LabelledImages(data.images, data.rows, data.labels, np.zeros(20, dtype=np.int64))
+    with pytest.raises(DataError, match="--objective group-balanced needs two groups or more"):
+        GroupBalanced().order(alone, np.random.default_rng(0))
+
+
+def test_an_unknown_objective() -> None:
+    with pytest.raises(InputError, match="unknown objective 'group-balance': did you mean 'group-balanced'"):
+        objective("group-balance")
+
+
+def test_an_objective_of_ones_own(bright: Bright, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    class Mine(EmpiricalRisk):
+        name = "mine"
+
+        def loss(self, losses, logits, labels, groups):  # type: ignore[no-untyped-def]
+            seen.append(len(groups))
+            return losses.mean() + 0.1 * logits.square().mean()
+
+    train(network(), bright(), bright(20), SHORT, tmp_path, aim=Mine())
+    assert seen == [16] * 9
+
+
+def test_batches_are_a_function_of_seed_and_epoch(bright: Bright) -> None:
+    data = bright(40)
+
+    def epoch(number: int, share: Share | None = None) -> list[np.ndarray]:
+        plan = EpochPlan(batch_size=8, augment=(), seed=3, epoch=number)
+        return [images.numpy() for images, _labels, _groups in batches(data, EmpiricalRisk(), plan, share)]
+
+    np.testing.assert_array_equal(epoch(0), epoch(0))
+    assert not np.array_equal(epoch(0), epoch(1))
+    halves = [epoch(0, Share(rank, 2)) for rank in range(2)]
+    joined = np.stack(halves, axis=2).reshape(np.shape(epoch(0)))
+    np.testing.assert_array_equal(joined, epoch(0))
+
+
+@pytest.mark.parametrize("kinds", [(), ("flip",), ("crop",), ("colour",), ("flip", "crop", "colour")])
+def test_augmentation_keeps_shape_and_range(kinds: tuple[str, ...]) -> None:
+    preprocessing = Preprocessing(mean=(0.2, 0.3, 0.4), std=(0.3, 0.2, 0.1))
+    raw = np.random.default_rng(0).random((6, 3, 16, 16))
+    mean, deviation = (np.asarray(v)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
+    images = ((raw - mean) / deviation).astype(np.float32)
+    out = augment(images, kinds, preprocessing, np.random.default_rng(1))
+    assert out.shape == images.shape
+    assert out.dtype == np.float32
+    back = out * deviation + mean
+    assert -1e-5 < back.min() <= back.max() < 1 + 1e-5
+    assert np.array_equal(out, images) == (not kinds)
+    if kinds == ("flip",):
+        assert all(np.array_equal(a, b) or np.array_equal(a, b[..., ::-1]) for a, b in zip(out, images, strict=True))
+
+
+def test_the_schedule() -> None:
+    factors = [cosine_with_warmup(step, 100, 0.1) for step in range(100)]
+    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[-1] < 0.001
