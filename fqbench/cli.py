@@ -195,6 +195,28 @@ def gate(
     raise typer.Exit(0 if report.passed else GateFailed.exit_code)
 
 
+@app.command()
+@asks("data", "model", "preprocessing", "train", "quantize", "eval", **reporting)
+def replicate(
+    run: Run,
+    seeds: Annotated[str, typer.Option("--seeds", help="Training seeds, comma-separated.")] = "",
+    draws: Annotated[str, typer.Option("--draws", help="Seeds of the calibration sampler, comma-separated.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Compare the configured artifact with FP32 over several training seeds and calibration draws.
+
+    Shows the change of every group with the variance by source, and the images whose usual prediction changes.
+    Example: fqbench replicate --seeds 0,1,2 --draws 0,1,2 --by skin_tone
+    """
+    from fqbench.config import whole_numbers
+    from fqbench.report.replication import replication_sheets
+    from fqbench.report.sheets import print_sheets
+    from fqbench.stages.replicate import replicate as stage
+
+    result = stage(run, whole_numbers("--seeds", seeds), whole_numbers("--draws", draws))
+    print_json(result.to_dict()) if as_json else print_sheets(replication_sheets(result), stdout())
+
+
 @app.command(name="calibrate-threshold")
 @asks("data", "model", "preprocessing", "train", "quantize", "eval", **reporting)
 def calibrate_threshold(

@@ -330,6 +330,20 @@ def configure(file: Path | None = None, **flags: Any) -> Config:
         raise InputError(_first_problem(error, file, flags)) from error
 
 
+def whole_numbers(flag: str, text: str) -> tuple[int, ...]:
+    """Read ``"0,1,2"``; an empty text is no number.
+
+    Raises
+    ------
+    InputError
+        A part is no whole number from 0 on, or occurs twice.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) != len(parts):
+        raise InputError(f"{flag} takes different whole numbers, comma-separated, as in 0,1,2; not {text!r}.")
+    return tuple(int(part) for part in parts)
+
+
 def _parted(value: Any) -> Any:
     """Split ``"a, b"`` at its commas; anything else is a list already."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else tuple(value)

@@ -219,7 +219,12 @@ def test_eval_writes_every_format(invoke: Invoke, own: tuple[str, ...]) -> None:
     assert "×" not in text
     _code, text, _err = invoke(*common, "--csv")
     rows = list(csv.DictReader(text.splitlines()))
-    assert {row["figure"] for row in rows} >= {"accuracy", "demographic_parity_difference", "change_of_accuracy", "flips"}
+    assert {row["figure"] for row in rows} >= {
+        "accuracy",
+        "demographic_parity_difference",
+        "change_of_accuracy",
+        "flips",
+    }
     assert all(row["artifact_id"] and row["predictions_id"] for row in rows)
 
 
@@ -292,3 +297,20 @@ def test_a_threshold_is_fitted_and_kept(invoke: Invoke, own: tuple[str, ...]) ->
     assert (code, "unknown constraint 'parity'" in err) == (2, True), err
     code, out, err = invoke("eval", *own, "--replicates", 200, "--by", "tone", "--threshold", 0.9, "--json")
     assert code == 0, err
+
+
+def test_replicates_over_calibration_draws(invoke: Invoke, own: tuple[str, ...]) -> None:
+    common = ("replicate", *own, "--draws", "0,1,2", "--calib", "random", "--by", "tone", "--replicates", 100)
+    code, out, err = invoke(*common, "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert len(result["predictions"]) == 4
+    assert [row["group"] for row in result["groups"]] == ["dark", "light", "all"]
+    assert result["groups"][-1]["accuracy"]["draws"] == 3
+    assert result["groups"][-1]["accuracy"]["sd_seeds"] is None
+    code, out, err = invoke(*common)
+    assert "fewer than three training seeds" in out, err
+    code, _out, err = invoke("replicate", *own, "--seeds", "0,1")
+    assert (code, "--onnx brings one that is trained" in err) == (2, True), err
+    code, _out, err = invoke("replicate", *own, "--seeds", "0,0")
+    assert (code, "--seeds takes different whole numbers" in err) == (2, True), err

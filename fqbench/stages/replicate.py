@@ -1,0 +1,190 @@
+"""Replicate: the same comparison over several training seeds and calibration draws, with the variance of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fqbench.data.samples import group_labels
+from fqbench.errors import InputError
+from fqbench.fairness.hierarchy import Design, Patterns, Spread, hierarchical_change
+from fqbench.fairness.literature import compression_identified_exemplars
+from fqbench.fairness.metrics import accuracy, gap_values, one_vs_rest
+from fqbench.fairness.results import as_json
+from fqbench.stages.decide import decide
+from fqbench.stages.predict import Answered, predict_split
+from fqbench.stages.quantize import quantize, reference
+from fqbench.stages.read import read
+from fqbench.stages.run import Run
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+REPLICATES = 2000  # each touches every pattern of answers; the interval's end is then known to a few percent
+GAPS = ("demographic_parity_difference", "equalized_odds_difference")
+
+
+@dataclass(frozen=True)
+class ReplicatedGroup:
+    """One group over all seeds and draws.
+
+    Attributes
+    ----------
+    group : str
+        "all" for all images.
+    n : int
+        Images.
+    accuracy : Spread
+        Change of accuracy from FP32.
+    exemplars : int
+        Compression-identified exemplars: images whose most frequent prediction changes.
+    """
+
+    group: str
+    n: int
+    accuracy: Spread
+    exemplars: int
+
+
+@dataclass(frozen=True)
+class Replication:
+    """A comparison over several seeds and draws.
+
+    Attributes
+    ----------
+    label : str
+        What is compared with FP32.
+    seeds, draws : tuple of int
+        Training seeds and seeds of the calibration sampler.
+    groups : tuple of ReplicatedGroup
+        All images last.
+    gaps : dict of str to Spread
+        Change of each gap between groups.
+    exemplars : tuple of str
+        Sample ids of the compression-identified exemplars.
+    predictions : tuple of str
+        Ids of the predictions that were counted.
+    data, split, notice : str
+        Which images, and what has to be said of them.
+    by : tuple of str
+        Sensitive features of the groups.
+    """
+
+    label: str
+    seeds: tuple[int, ...]
+    draws: tuple[int, ...]
+    groups: tuple[ReplicatedGroup, ...]
+    gaps: dict[str, Spread]
+    exemplars: tuple[str, ...]
+    predictions: tuple[str, ...]
+    data: str
+    split: str
+    notice: str
+    by: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        plain: dict[str, Any] = as_json(self)
+        return plain
+
+
+def replicate(run: Run, seeds: Sequence[int], draws: Sequence[int]) -> Replication:
+    """Train, quantize and predict for every seed and draw that is not there yet, and compare with FP32.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment.
+    seeds : sequence of int
+        Training seeds; the configured one if empty.
+    draws : sequence of int
+        Seeds of the calibration sampler; the configured one if empty.
+
+    Raises
+    ------
+    InputError
+        Several training seeds for a model that is not trained here.
+    """
+    seeds, draws = tuple(seeds or (run.config.train.seed,)), tuple(draws or (run.config.quantize.calib_seed,))
+    if run.config.model.onnx is not None and len(seeds) > 1:
+        raise InputError("--seeds trains the model anew, and --onnx brings one that is trained; leave one of them out.")
+    answered: list[Answered] = []
+    references, candidates = {}, {}
+    for seed in seeds:
+        seeded = run.with_options("train", seed=seed)
+        references[seed] = len(answered)
+        answered.append(predict_split(seeded, reference(seeded)))
+        drawn = [quantize(seeded.with_options("quantize", calib_seed=draw)) for draw in draws]
+        candidates[seed] = tuple(range(len(answered), len(answered) + len(drawn)))
+        answered += [predict_split(seeded, artifact) for artifact in drawn]
+    return _compare(run, answered, Design(references, candidates), (seeds, draws))
+
+
+def _compare(
+    run: Run, answered: list[Answered], design: Design, levels: tuple[tuple[int, ...], tuple[int, ...]]
+) -> Replication:
+    asked, samples = run.config.eval, read(run)
+    by = samples.features(asked.by)
+    samples.require_groups(asked.split, by)
+    name = asked.positive or samples.classes[-1]
+    decided = decide(run, answered, (), name)
+    frame = decided[0].frame
+    labels, groups = frame["label"].to_numpy(dtype=np.int64), group_labels(frame, by)
+    answers = np.column_stack([one.labels for one in decided])
+    patterns = Patterns.count(labels, answers, groups, len(samples.classes))
+    changed = compression_identified_exemplars(
+        answers[:, list(design.references.values())].T,
+        answers[:, [column for columns in design.candidates.values() for column in columns]].T,
+    )
+    positive = samples.classes.index(name)
+    parts = [*enumerate(patterns.groups), (None, "all")]
+    rows = [
+        ReplicatedGroup(
+            group=group,
+            n=len(groups) if place is None else int((groups == group).sum()),
+            accuracy=_spread(run, patterns, design, _accuracy_of(place)),
+            exemplars=int(changed.sum() if place is None else changed[groups == group].sum()),
+        )
+        for place, group in parts
+    ]
+    return Replication(
+        label=answered[-1].artifact.label,
+        seeds=levels[0],
+        draws=levels[1],
+        groups=tuple(rows),
+        gaps={gap: _spread(run, patterns, design, _gap_of(gap, positive)) for gap in GAPS},
+        exemplars=tuple(frame["sample_id"].to_numpy()[changed].tolist()),
+        predictions=tuple(one.entry.id for one in answered),
+        data=samples.name,
+        split=asked.split,
+        notice=samples.notice,
+        by=by,
+    )
+
+
+def _spread(
+    run: Run, patterns: Patterns, design: Design, statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> Spread:
+    asked = run.config.eval
+    replicates = min(asked.replicates, REPLICATES)
+    return hierarchical_change(
+        patterns, design, statistic, replicates=replicates, confidence=asked.confidence, seed=asked.seed
+    )
+
+
+def _accuracy_of(place: int | None) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    def statistic(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+        part = tables.sum(axis=1, keepdims=True) if place is None else tables[:, [place]]
+        return np.asarray(accuracy(part)[:, 0])
+
+    return statistic
+
+
+def _gap_of(gap: str, positive: int) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    def statistic(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(gap_values(one_vs_rest(tables, positive), [gap])[gap])
+
+    return statistic

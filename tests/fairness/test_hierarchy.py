@@ -1,0 +1,113 @@
+"""The hierarchical bootstrap against variances that are known, and against pooling, which it must not do."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fqbench.errors import DataError, InputError
+from fqbench.fairness.hierarchy import Design, Patterns, hierarchical_change
+from fqbench.fairness.metrics import accuracy
+
+
+def overall_accuracy(tables: np.ndarray) -> np.ndarray:
+    return accuracy(tables.sum(axis=1, keepdims=True))[:, 0]
+
+
+def simulate(
+    seeds: int, draws: int, n: int = 400, *, sd_seed: float = 0.0, sd_draw: float = 0.0, seed: int = 0
+) -> tuple[Patterns, Design]:
+    """Candidates flip right answers of their reference with a rate that varies by seed and by draw."""
+    rng = np.random.default_rng(seed)
+    labels, groups = rng.integers(0, 2, n), np.where(rng.random(n) < 0.3, "dark", "light")
+    columns, references, candidates = [], {}, {}
+    for one in range(seeds):
+        reference = np.where(rng.random(n) < 0.9, labels, 1 - labels)
+        references[one] = len(columns)
+        columns.append(reference)
+        rate = 0.05 + rng.normal(0, sd_seed)
+        own = []
+        for _ in range(draws):
+            flip = rng.random(n) < max(0.0, rate + rng.normal(0, sd_draw))
+            own.append(len(columns))
+            columns.append(np.where(flip, 1 - reference, reference))
+        candidates[one] = tuple(own)
+    return Patterns.count(labels, np.column_stack(columns), groups, 2), Design(references, candidates)
+
+
+def test_tables_are_the_counts_of_each_model() -> None:
+    labels, groups = np.array([0, 1, 1, 0, 1]), np.array(["a", "a", "b", "b", "b"])
+    answers = np.array([[0, 1], [1, 0], [1, 1], [1, 0], [0, 1]])
+    patterns = Patterns.count(labels, answers, groups, 2)
+    tables = patterns.tables(patterns.counts.astype(float))
+    for model in (0, 1):
+        for g, name in enumerate("ab"):
+            for y in (0, 1):
+                for p in (0, 1):
+                    expected = np.sum((groups == name) & (labels == y) & (answers[:, model] == p))
+                    assert tables[model, g, y, p] == expected
+
+
+def test_resampling_keeps_the_size_of_every_group() -> None:
+    patterns, _design = simulate(2, 2)
+    rng = np.random.default_rng(1)
+    sizes = patterns.tables(patterns.counts.astype(float))[0].sum(axis=(1, 2))
+    for _ in range(5):
+        np.testing.assert_array_equal(patterns.tables(patterns.resampled(rng))[0].sum(axis=(1, 2)), sizes)
+
+
+def test_one_seed_and_one_draw_is_the_paired_bootstrap_of_images() -> None:
+    """Its standard deviation is known: sqrt((p+ + p- - (p+ - p-)^2) / n)."""
+    patterns, design = simulate(1, 1, 2000)
+    found = hierarchical_change(patterns, design, overall_accuracy, replicates=1500)
+    right = patterns.rows[:, 2:] == patterns.rows[:, [1]]
+    change = right[:, 1].astype(float) - right[:, 0]
+    mean = np.average(change, weights=patterns.counts)
+    sd = math.sqrt(np.average((change - mean) ** 2, weights=patterns.counts) / patterns.counts.sum())
+    assert found.value == pytest.approx(mean)
+    assert found.sd_images == pytest.approx(sd, rel=0.08)
+    assert math.isnan(found.sd_seeds)
+    assert math.isnan(found.sd_draws)
+    assert found.few
+
+
+def test_each_level_is_seen_where_it_is() -> None:
+    noisy_seeds = hierarchical_change(*simulate(5, 3, 3000, sd_seed=0.03), overall_accuracy, replicates=300)
+    noisy_draws = hierarchical_change(*simulate(5, 3, 3000, sd_draw=0.04), overall_accuracy, replicates=300)
+    assert noisy_seeds.sd_seeds > 2 * noisy_seeds.sd_draws
+    assert noisy_draws.sd_draws > 2 * noisy_seeds.sd_draws
+    assert not noisy_seeds.few
+
+
+def test_more_copies_of_one_model_do_not_make_the_interval_narrower() -> None:
+    patterns, _design = simulate(1, 1, 500)
+    rows = np.column_stack([patterns.rows, patterns.rows[:, [3]], patterns.rows[:, [3]]])
+    copies = Patterns(patterns.groups, 2, rows, patterns.counts)
+    once = hierarchical_change(patterns, Design({0: 0}, {0: (1,)}), overall_accuracy, replicates=1000)
+    thrice = hierarchical_change(copies, Design({0: 0}, {0: (1, 2, 3)}), overall_accuracy, replicates=1000)
+    assert thrice.high - thrice.low == pytest.approx(once.high - once.low, rel=0.1)
+    assert thrice.sd_draws == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.slow
+def test_coverage_over_seeds() -> None:
+    """Percentile intervals of a mean over five seeds are known to be somewhat narrow; they must not be far off."""
+    runs, covered = 150, 0
+    for run in range(runs):
+        rng_truth = -0.05 * 0.8  # a flip hits a right answer in 9 of 10 cases, a wrong one in 1
+        found = hierarchical_change(
+            *simulate(8, 2, 400, sd_seed=0.01, seed=run), overall_accuracy, replicates=300, seed=run
+        )
+        covered += found.low <= rng_truth <= found.high
+    assert covered / runs > 0.85
+
+
+def test_what_is_no_design() -> None:
+    with pytest.raises(InputError, match="every training seed needs its reference"):
+        Design({0: 0}, {1: (1,)})
+    with pytest.raises(DataError, match="has no calibration draw"):
+        Design({0: 0}, {0: ()})
+    with pytest.raises(InputError, match="differ in length"):
+        Patterns.count(np.zeros(3, int), np.zeros((2, 1), int), np.array(["a"] * 3), 2)
