@@ -148,7 +148,7 @@ def _quantize_static(model: Path, scheme: Scheme, ranges: TensorRanges, out: Pat
     graph = load_model_with_shape_infer(model)
     weights = weights_of(graph)
     scale = {weight.name: scales(weight.rows, scheme.bits, scheme.weight_rule) for weight in weights}
-    corrected = correct_biases(graph, ranges, scale, scheme.bits) if scheme.bias_correction else 0
+    corrected = correct_biases(graph, ranges, scale, scheme.bits) if scheme.bias_correction == "on" else 0
     given = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.by_name.items()}
     kinds = sorted({*QLinearOpsRegistry, *QDQRegistry})
     quantizer = QDQQuantizer(

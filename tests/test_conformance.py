@@ -40,6 +40,16 @@ class TestBalanced(SamplerSuite):
         return plugins.sampler("balanced")
 
 
+class TestStratified(SamplerSuite):
+    def sampler(self) -> Sampler:
+        return plugins.sampler("stratified")
+
+
+class TestMinority(SamplerSuite):
+    def sampler(self) -> Sampler:
+        return plugins.sampler("minority")
+
+
 class Sound:
     """The ort backend, to be broken in one place by each subclass."""
 

@@ -241,6 +241,7 @@ class Histograms:
         for chunk in self._chunks:
             part = sample[:, chunk.columns]
             index = np.multiply(part, self._scale[chunk.columns])
+            np.floor(index, out=index)  # before the shift, which would round a tiny negative value up to zero
             index -= self._offset[chunk.columns]
             bins = index.astype(np.int64)
             np.copyto(bins, self.bins, where=part == 0)

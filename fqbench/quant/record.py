@@ -211,7 +211,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     import zipfile
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (zipfile.BadZipFile, KeyError) as error:
         raise ValueError(str(error)) from error

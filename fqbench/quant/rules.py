@@ -164,6 +164,7 @@ def percentile_ranges(values: Distribution, percentile: float, *, symmetric: boo
         return np.stack([-threshold, threshold], axis=1)
     counts = values.with_zeros()
     low = np.clip(_quantile(counts, values.edges, cut / 2), values.low, values.high)
+    low = np.where(values.low >= 0, values.low, low)  # of a Relu the least is 0, not something inside its first bin
     high = np.clip(_quantile(counts, values.edges, 1 - cut / 2), values.low, values.high)
     return np.stack([low, high], axis=1)
 

@@ -35,8 +35,10 @@ class Scheme(BaseModel):
         How much each group counts in that, for static methods (`fqbench.quant.policies`).
     weight_rule : str
         How the scale of a channel's weights is found: ``minmax`` or ``mse``.
-    bias_correction : bool
-        Whether biases take back the mean shift that rounding the weights gives each channel.
+    bias_correction : str
+        Whether biases take back the mean shift that rounding the weights gives each channel: ``on``, ``off``, or
+        ``auto``, where the quantize stage tries both on validation images and asks the backend for the better one; a
+        backend that is asked for ``auto`` itself has no images to try on, and corrects nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +49,7 @@ class Scheme(BaseModel):
     range_rule: str = "minmax"
     calib_policy: str = "as-sampled"
     weight_rule: Literal["minmax", "mse"] = "mse"
-    bias_correction: bool = False
+    bias_correction: Literal["auto", "on", "off"] = "auto"
 
     @classmethod
     def float32(cls) -> Scheme:
@@ -71,5 +73,5 @@ class Scheme(BaseModel):
         rule = "" if self.range_rule == "minmax" else f"-{self.range_rule}"
         policy = "" if self.calib_policy == "as-sampled" else f"+{self.calib_policy}"
         weights = "" if self.weight_rule == "mse" else f"-w{self.weight_rule}"
-        corrected = "-corrected" if self.bias_correction else ""
+        corrected = {"auto": "", "on": "-corrected", "off": "-uncorrected"}[self.bias_correction]
         return bits + suffix + rule + policy + weights + corrected

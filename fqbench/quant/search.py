@@ -35,12 +35,13 @@ class Quantizer:
     @property
     def steps(self) -> int:
         """Number of steps from the lowest to the highest level."""
-        return 2**self.bits - 2 if self.symmetric else 2**self.bits - 1
+        return 2 * self.signed_levels - (2 if self.symmetric else 1)
 
     @property
     def signed_levels(self) -> int:
         """Levels for magnitudes of a tensor with both signs."""
-        return int(1 << (self.bits - 1))
+        levels: int = 2 ** (self.bits - 1)
+        return levels
 
     @property
     def levels_of_one_side(self) -> int:
@@ -70,7 +71,8 @@ class GroupCounts:
     Attributes
     ----------
     edges : ndarray, shape (tensors, bins + 1)
-        Edges of the bins; a value is taken to lie at the middle of its bin.
+        Edges of the bins; values are taken as evenly spread inside their bin, and the error is integrated over it
+        (at the middles alone, scales that are a multiple of the width would look better than they are).
     counts : ndarray, shape (tensors, groups, bins)
         Without exact zeros, which have no error.
     totals : ndarray, shape (tensors, groups)
@@ -106,15 +108,20 @@ class GroupCounts:
         at_once = max(1, CHUNK // (candidates * bins))
         for start in range(0, tensors, at_once):
             part = slice(start, start + at_once)
-            middle = ((self.edges[part, :-1] + self.edges[part, 1:]) / 2)[:, None, :]
-            step = scale[part, :, None]
-            level = middle / step
-            np.rint(level, out=level)
+            edges, step = self.edges[part, None, :], scale[part, :, None]
+            at = edges / step
+            level = np.rint(at)
             np.clip(level, lowest[part, :, None], highest[part, :, None], out=level)
-            level *= step
-            level -= middle
-            level *= level
-            errors[part] = level @ np.swapaxes(self.counts[part], 1, 2)
+            at -= level
+            # The integral of the squared error up to each edge, in steps: a whole level has 1/12, the rest a cube.
+            integral = at * at
+            integral *= at
+            integral /= 3
+            level /= 12
+            integral += level
+            per_bin = np.diff(integral, axis=2)
+            per_bin *= step**3 / (edges[:, :, 1:2] - edges[:, :, :1])
+            errors[part] = per_bin @ np.swapaxes(self.counts[part], 1, 2)
         totals = self.totals[:, None, :]
         return np.divide(errors, totals, out=np.zeros_like(errors), where=totals > 0)
 
@@ -186,6 +193,8 @@ class _Search:
         around = np.stack(
             [offsets, offsets] if line else np.meshgrid(offsets, offsets, indexing="ij"), axis=-1
         ).reshape(-1, 2)
+        if not line:
+            best, error = self._along_each_end(best, error)
         for _ in range(PASSES):
             moved = best[:, None, :] + reach * around * self.extremes[:, None, :]
             now, now_error = self._best(self._inside(moved))
@@ -193,6 +202,18 @@ class _Search:
             best[better], error[better] = now[better], now_error[better]
             reach /= 2
         return best
+
+    def _along_each_end(
+        self, best: NDArray[np.float64], error: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Move one end while the other stays, over all it may be: far outliers make for minima that lie apart."""
+        for end in (0, 1, 0, 1):
+            candidates = np.repeat(best[:, None, :], ONE_SIDED, axis=1)
+            candidates[:, :, end] = self.extremes[:, None, end] * (np.arange(1, ONE_SIDED + 1) / ONE_SIDED)
+            now, now_error = self._best(candidates)
+            better = now_error < error
+            best[better], error[better] = now[better], now_error[better]
+        return best, error
 
     def _inside(self, candidates: NDArray[np.float64]) -> NDArray[np.float64]:
         """Keep the ends between zero and the extremes."""

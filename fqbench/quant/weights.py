@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fqbench.quant.ranges import TensorRanges
 
 COARSE, FINE = 16, 8  # thresholds tried, as shares of the largest magnitude; then around the best
-SMALLEST_SHARE = 0.2
+SMALLEST_SHARE = {8: 0.5, 4: 0.2, 2: 0.05}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def scales(rows: NDArray[np.float32], bits: int, rule: str) -> NDArray[np.float3
     if rule == "mse":
         unit = largest / top
         best = _Shares(share, _errors(rows, unit, bits))
-        steps = np.linspace(SMALLEST_SHARE, 1, COARSE, endpoint=False)
+        steps = np.linspace(SMALLEST_SHARE[bits], 1, COARSE, endpoint=False)
         best = best.tried(rows, unit, bits, np.tile(steps[:, None], len(rows)))
         width = float(steps[1] - steps[0])
         share = best.tried(rows, unit, bits, best.share + np.linspace(-width, width, FINE)[:, None]).share
@@ -150,7 +150,7 @@ class _Shares:
     ) -> _Shares:
         """Return the best after trying more shares, (candidates, rows); ``unit`` is the scale at the share 1."""
         share, error = self.share.copy(), self.error.copy()
-        for candidate in np.clip(candidates, SMALLEST_SHARE, 1):
+        for candidate in np.clip(candidates, SMALLEST_SHARE[bits], 1):
             tried = _errors(rows, unit * candidate, bits)
             better = tried < error
             share[better], error[better] = candidate[better], tried[better]

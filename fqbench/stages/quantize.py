@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.policies import MINIMAX, Policy
 from fqbench.quant.rules import Rule
 from fqbench.quant.scheme import Scheme
+from fqbench.stages.correct import Corrected, quantize_better
 from fqbench.stages.export import export, open_model
 from fqbench.stages.observe import observe
 from fqbench.stages.run import Run
@@ -91,7 +93,9 @@ def _scheme(run: Run) -> Scheme:
     # minimax is a rule of its own: it weighs no groups, and its ranges are those of least squared error.
     rule = Rule("mse") if policy.name == MINIMAX else Rule.parse(asked.range_rule)
     return Scheme.model_validate(
-        fields | {"range_rule": rule.label, "calib_policy": policy.label, "weight_rule": asked.weight_rule}
+        fields
+        | {"range_rule": rule.label, "calib_policy": policy.label}
+        | {"weight_rule": asked.weight_rule, "bias_correction": asked.bias_correction}
     )
 
 
@@ -126,12 +130,20 @@ def _artifact(
             "backend_version": backend.availability().version,
             "scheme": scheme.model_dump(mode="json"),
             "record": entry.digest if entry is not None else None,
+            "prepared": entry.manifest.determined_by["prepared"] if entry is not None else None,
         },
         inputs={"model": model.id} | _origins(entry),
     )
 
     def build(out: Path) -> Mapping[str, Any]:
-        made = backend.quantize(model, scheme, calibration, out)
+        def make(choice: Corrected, folder: Path) -> Artifact:
+            tried = scheme.model_copy(update={"bias_correction": choice})
+            return replace(backend.quantize(model, tried, calibration, folder), scheme=scheme)
+
+        if calibration is not None and scheme.bias_correction == "auto":
+            made, correction = quantize_better(run, backend, model, make, out)
+        else:
+            made, correction = backend.quantize(model, scheme, calibration, out), {}
         return {
             "backend": backend.name,
             "scheme": scheme.model_dump(mode="json"),
@@ -140,6 +152,7 @@ def _artifact(
             "support": backend.supports(scheme).level.value,
             "model_digest": model.digest,
             "groups": calibration.group_counts if calibration is not None else {},
+            "bias_correction": correction,
             "backend_details": dict(made.details),
         }
 

@@ -63,7 +63,7 @@ def sample(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:
         frame = calibration.choose(samples, candidates, sampler, asked.calib_n, by=by, seed=asked.calib_seed)
         frame.to_parquet(out / TABLE, index=False)
         chosen = _set(frame)
-        _tell_repeats(run, chosen)
+        _tell(run, chosen)
         return {
             "sampler": sampler.name,
             "by": list(by),
@@ -81,7 +81,9 @@ def sample(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:
     return replace(chosen, population=entry.details["population"]), entry
 
 
-def _tell_repeats(run: Run, chosen: CalibrationSet) -> None:
+def _tell(run: Run, chosen: CalibrationSet) -> None:
+    counts = ", ".join(f"{group} {count}" for group, count in chosen.group_counts.items())
+    run.reporter.say(f"calibration images per group: {counts}")
     if chosen.repeats:
         groups = ", ".join(f"{group} ({count} repeats)" for group, count in chosen.repeats.items())
-        run.reporter.say(f"too few images for equal counts, so some are drawn again: {groups}")
+        run.reporter.say(f"too few images for what {chosen.sampler} asks, so some are drawn again: {groups}")

@@ -1,0 +1,103 @@
+"""Observation as a stage: done once, shared by every rule and policy, resumed, and shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from fqbench.errors import DataError, InputError
+from fqbench.report.calibration import print_calibration
+from fqbench.stages import observe as stage
+from fqbench.stages.export import export
+from fqbench.stages.quantize import quantize, reference
+from fqbench.stages.run import Run
+
+MakeRun = Callable[..., Run]
+
+
+def test_another_rule_or_policy_costs_no_inference(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = quantize(make_run())
+    monkeypatch.setattr(stage.observing, "observe", None)  # a second observation would fail
+    asked = [
+        {"range_rule": "percentile=99.9"},
+        {"range_rule": "entropy"},
+        {"range_rule": "mse"},
+        {"calib_policy": "balanced"},
+        {"calib_policy": "only=dark×old"},
+        {"calib_policy": "minimax"},
+        {"bits": 4, "range_rule": "mse"},
+    ]
+    others = [quantize(make_run(**flags)) for flags in asked]
+    assert len({artifact.id for artifact in (first, *others)}) == len(asked) + 1
+    assert len({artifact.label for artifact in (first, *others)}) == len(asked) + 1
+    assert len(make_run().workspace.entries("records")) == 1
+
+
+def test_the_manifest_says_what_was_done_to_whom(make_run: MakeRun) -> None:
+    run = make_run(range_rule="percentile=99", calib_policy="balanced")
+    details = run.workspace.get(quantize(run).id, "artifacts").details
+    facts = details["backend_details"]["calibration"]
+    assert (facts["policy"], facts["rule"]) == ("balanced", "percentile=99")
+    assert facts["groups"] == {"dark×old": 4, "dark×young": 4, "light×old": 4, "light×young": 4}
+    tensors = facts["tensors"]
+    assert {"images", "b", "d", "logits"} <= set(tensors)
+    assert set(tensors["images"]["clipped"]) == set(facts["groups"])
+    assert 0.004 < sum(tensors["images"]["clipped"].values()) / 4 < 0.02  # 1 % of all that is seen
+    assert details["bias_correction"]["used"] in {"on", "off"}
+    assert details["bias_correction"]["on"]["images"] == 30
+
+
+@pytest.mark.parametrize("asked", ["on", "off"])
+def test_bias_correction_can_be_told(make_run: MakeRun, asked: str) -> None:
+    run = make_run(bias_correction=asked)
+    details = run.workspace.get(quantize(run).id, "artifacts").details
+    assert details["backend_details"]["corrected_biases"] == (3 if asked == "on" else 0)
+    assert details["bias_correction"] == {}
+
+
+def test_bias_correction_is_used_where_it_is_closer(make_run: MakeRun) -> None:
+    run = make_run(bits=4)
+    facts = run.workspace.get(quantize(run).id, "artifacts").details["bias_correction"]
+    closer = "on" if facts["on"]["divergence"] < facts["off"]["divergence"] else "off"
+    assert facts["used"] == closer
+
+
+def test_a_group_without_calibration_images_is_an_error(make_run: MakeRun) -> None:
+    run = make_run(calib="random", calib_n=3)
+    with pytest.raises(DataError, match=r"no calibration image for group\(s\) .*chosen by 'random'"):
+        quantize(run)
+    assert not run.workspace.entries("records")
+
+
+def test_an_unknown_group_is_found_before_it_is_used(make_run: MakeRun) -> None:
+    with pytest.raises(InputError, match="no group 'young': did you mean"):
+        quantize(make_run(calib_policy="only=young"))
+
+
+def test_a_wrong_policy_stops_before_any_work(make_run: MakeRun) -> None:
+    run = make_run(calib_policy="fair")
+    with pytest.raises(InputError, match="unknown calibration policy 'fair'"):
+        quantize(run)
+    assert not run.workspace.entries()
+
+
+def test_progress_is_gone_once_the_record_is_there(make_run: MakeRun) -> None:
+    run = make_run()
+    stage.observe(run, export(run))
+    assert not list((run.workspace.root / "records").glob(".*scratch*"))
+
+
+def test_show_calibration(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(range_rule="percentile=99")
+    entry = run.workspace.get(quantize(run).id, "artifacts")
+    print_calibration(entry, as_json=False)
+    shown = capsys.readouterr().out
+    assert "policy as-sampled, rule percentile=99" in shown
+    assert "dark×old 4" in shown
+    assert "bias correction:" in shown
+    print_calibration(entry, as_json=True)
+    assert json.loads(capsys.readouterr().out)["rule"] == "percentile=99"
+    with pytest.raises(InputError, match="has no calibration"):
+        print_calibration(run.workspace.get(reference(run).id, "artifacts"), as_json=False)
