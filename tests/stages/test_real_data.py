@@ -1,0 +1,58 @@
+"""From a tree in CelebA's own format to INT8 and its evaluation, for each architecture of the study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fqbench.cli import main
+from fqbench.models.zoo import STUDY
+from tests.data.trees import write_celeba, write_fairface, write_utkface
+
+torch = pytest.importorskip("torch")
+
+SMALL = ("--size", "32", "--epochs", "1", "--batch-size", "16", "--calib-n", "8", "--replicates", "100")
+
+
+@pytest.fixture(scope="module")
+def celeba(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_celeba(tmp_path_factory.mktemp("celeba"), 64)
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
+    torch.set_num_threads(1)
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in (*arguments, "--json")])
+    captured = capsys.readouterr()
+    assert not stop.value.code, captured.err
+    return json.loads(captured.out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDY)
+def test_celeba_through_train_quantize_and_eval(
+    celeba: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FQBENCH_WORKSPACE", str(tmp_path))
+    asked = ("--model", name, "--data", "celeba", "--root", celeba, *SMALL)
+    trained = call(capsys, "train", *asked[:-4])
+    assert trained["details"]["worst_group"] in {"Male×Young", "Male×not Young", "not Male×Young", "not Male×not Young"}
+    artifact = call(capsys, "quantize", *asked[:-2])
+    assert artifact["details"]["support"] == "native"
+    evaluation = call(capsys, "eval", *asked)
+    assert {made["label"] for made in evaluation["artifacts"]} == {"ort fp32", "ort int8/balanced"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["utkface", "fairface"])
+def test_the_other_data_sets(
+    data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FQBENCH_WORKSPACE", str(tmp_path / "workspace"))
+    root = (write_utkface if data == "utkface" else write_fairface)(tmp_path / data, 84)
+    options = ("--model", "resnet10t", "--data", data, "--root", root, "--seeds", "0,1", *SMALL[:6])
+    entries = call(capsys, "train", *options, "--objective", "group-balanced", "--train-by", "race")
+    assert len({entry["id"] for entry in entries}) == 2
+    assert {entry["details"]["seed"] for entry in entries} == {0, 1}
