@@ -16,7 +16,8 @@ import pytest
 @pytest.mark.slow
 def test_killed_again_and_again_it_still_finishes(photos: Path, classifier: Path, tmp_path: Path) -> None:
     environment = os.environ | {"FQBENCH_WORKSPACE": str(tmp_path / "runs"), "PYTHONDONTWRITEBYTECODE": "1"}
-    own = ["--data", "folder", "--root", str(photos), "--onnx", str(classifier), "--mean", ".5,.5,.5", "--std", ".2,.2,.2"]
+    own = ["--data", "folder", "--root", str(photos), "--onnx", str(classifier)]
+    own += ["--mean", ".5,.5,.5", "--std", ".2,.2,.2"]
     fqbench = [sys.executable, "-m", "fqbench.cli"]
     command = [*fqbench, "eval", *own, "--calib-n", "16", "--replicates", "200"]
     finished: dict[str, str] = {}
@@ -25,7 +26,8 @@ def test_killed_again_and_again_it_still_finishes(photos: Path, classifier: Path
         time.sleep(0.4 + 0.12 * attempt)
         process.send_signal(signal.SIGKILL)
         killed = process.wait() == -signal.SIGKILL
-        listed = subprocess.run([*fqbench, "list", "--json"], env=environment, capture_output=True, text=True, check=True)
+        look = [*fqbench, "list", "--json"]
+        listed = subprocess.run(look, env=environment, capture_output=True, text=True, check=True)
         assert "damaged" not in listed.stderr
         now = {entry["id"]: entry["created"] for entry in json.loads(listed.stdout)}
         assert {name: now[name] for name in finished} == finished, "a finished stage was made again"

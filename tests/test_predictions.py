@@ -56,7 +56,9 @@ def test_nan_names_the_first_image() -> None:
 
 
 @settings(max_examples=25)
-@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 20), st.integers(2, 5)), elements=st.floats(-1e6, 1e6, width=32)))
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(1, 20), st.integers(2, 5)), elements=st.floats(-1e6, 1e6, width=32))
+)
 def test_what_is_written_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, logits: np.ndarray) -> None:
     path = tmp_path_factory.mktemp("predictions") / "predictions.parquet"
     ids = np.array([f"image/{index}.jpg" for index in range(len(logits))])

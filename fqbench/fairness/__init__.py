@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fqbench.fairness.compare import change_report, compare
+    from fqbench.fairness.comparison import change_report, compare
     from fqbench.fairness.counts import Counts, PairedCounts, count, count_paired
-    from fqbench.fairness.evaluate import evaluate, report
+    from fqbench.fairness.evaluation import evaluate, report
     from fqbench.fairness.metrics import GAPS, RATES, Gap, gap
     from fqbench.fairness.results import Change, ChangeReport, Estimate, GapChange, GapEstimate, GroupReport
 
+# No module has the name of a function: importing the module would put it in the function's place.
 _HOME = {
     "Change": "results",
     "ChangeReport": "results",
@@ -26,13 +27,13 @@ _HOME = {
     "GroupReport": "results",
     "PairedCounts": "counts",
     "RATES": "metrics",
-    "change_report": "compare",
-    "compare": "compare",
+    "change_report": "comparison",
+    "compare": "comparison",
     "count": "counts",
     "count_paired": "counts",
-    "evaluate": "evaluate",
+    "evaluate": "evaluation",
     "gap": "metrics",
-    "report": "evaluate",
+    "report": "evaluation",
 }
 
 __all__ = [  # noqa: RUF022 - the doors first

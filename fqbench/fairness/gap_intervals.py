@@ -86,6 +86,8 @@ class Part:
     def pulled_together(self) -> Rates:
         """Rates whose variance between groups is the de-biased one."""
         rates = self.rates
+        if len(rates) < 2:
+            return rates
         variance = rates.var(ddof=1)
         sampling = float(np.mean(rates * (1 - rates) / np.maximum(self.n - 1, 1)))
         factor = np.sqrt(max(0.0, 1 - sampling / variance)) if variance > 0 else 0.0

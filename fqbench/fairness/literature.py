@@ -1,0 +1,260 @@
+r"""The measures that the compression literature reports, each a small pure function, beside fairlearn's in `metrics`.
+
+Unless said otherwise a function takes tables of counts (..., groups, 2, 2) or `PairedCounts`, gives one number a
+group, and NaN where the group's rate is undefined.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fqbench.errors import DataError, InputError
+from fqbench.fairness.metrics import accuracy, false_negative_rate, false_positive_rate, spread, true_positive_rate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fqbench.fairness.counts import Counts, PairedCounts
+    from fqbench.fairness.metrics import Rates, Table
+
+
+def excess_loss(loss_reference: Any, loss: Any, groups: Any) -> dict[str, float]:
+    r"""Excess loss of each group, :math:`R(g) = J_g(\text{candidate}) - J_g(\text{reference})`; 0 is ideal.
+
+    Parameters
+    ----------
+    loss_reference, loss : array-like of float, shape (n,)
+        Each image's loss (cross-entropy) under the two models.
+    groups : array-like of str, shape (n,)
+        The group of each image.
+
+    Returns
+    -------
+    dict of str to float
+        By group, sorted.
+
+    Raises
+    ------
+    InputError
+        Lengths differ.
+    DataError
+        A loss is not finite.
+
+    References
+    ----------
+    Tran, Fioretto, Kim and Naidu (2022), Pruning has a disparate impact on model accuracy, NeurIPS.
+    """
+    before, after, names = np.asarray(loss_reference, float), np.asarray(loss, float), np.asarray(groups).astype(str)
+    if not before.shape == after.shape == names.shape:
+        raise InputError(f"losses and groups differ in length: {before.shape}, {after.shape}, {names.shape}.")
+    excess = after - before
+    if not np.isfinite(excess).all():
+        raise DataError(
+            f"{np.count_nonzero(~np.isfinite(excess)):,} losses are not finite; mend the predictions first."
+        )
+    unique, codes = np.unique(names, return_inverse=True)
+    means = np.bincount(codes, weights=excess) / np.bincount(codes)
+    return {str(name): float(mean) for name, mean in zip(unique, means, strict=True)}
+
+
+def excess_loss_gap(excess: dict[str, float]) -> float:
+    r"""Largest difference of excess loss, :math:`\max_g R(g) - \min_g R(g)`; 0 is ideal (Tran et al. 2022)."""
+    return float(spread(np.asarray(list(excess.values()), dtype=np.float64)))
+
+
+def accuracy_drops(paired: PairedCounts) -> Rates:
+    """Accuracy of the reference minus that of the candidate per group, shape (groups,); above 0 is a loss."""
+    return accuracy(paired.reference.table) - accuracy(paired.candidate.table)
+
+
+def std_of_drops(paired: PairedCounts) -> float:
+    r"""Standard deviation of the groups' accuracy drops, with K as divisor; 0 is ideal. NaN without two defined groups.
+
+    References
+    ----------
+    Lin, Kim and Joo (2022), FairGRAPE: fairness-aware gradient pruning method for face attribute classification, ECCV.
+    """
+    drops = accuracy_drops(paired)
+    drops = drops[~np.isnan(drops)]
+    return float(drops.std()) if len(drops) > 1 else float("nan")
+
+
+def relative_error_changes(paired: PairedCounts, positive: str | int | None = None) -> NDArray[np.float64]:
+    r"""Relative change of FPR and FNR, :math:`(r_{cand} - r_{ref}) / r_{ref}`, shape (groups, 2); 0 is ideal.
+
+    NaN where a rate is undefined or the reference's is 0.
+
+    References
+    ----------
+    Hooker, Moorosi, Clark, Bengio and Denton (2020), Characterising bias in compressed models.
+    """
+    binary = paired.binary(positive)
+    sides = []
+    for table in (binary.reference.table, binary.candidate.table):
+        sides.append(np.stack([false_positive_rate(table), false_negative_rate(table)], axis=-1))
+    out = np.full(sides[0].shape, np.nan)
+    np.divide(sides[1] - sides[0], sides[0], out=out, where=sides[0] > 0)
+    return out
+
+
+def combined_error_variance(paired: PairedCounts, positive: str | int | None = None) -> float:
+    r"""CEV: mean squared distance of the groups' relative changes (FPR, FNR) from their mean; 0 is ideal.
+
+    :math:`\frac1K \sum_k \|\delta_k - \bar\delta\|^2`, over groups where both changes are defined; NaN without two.
+
+    References
+    ----------
+    Blakeney, Huish, Yan and Zong (2021), Simon says: evaluating and mitigating bias in pruned neural networks with
+    knowledge distillation; Blakeney et al. (2022), Measuring bias and fairness in multiclass classification.
+    """
+    changes = relative_error_changes(paired, positive)
+    changes = changes[~np.isnan(changes).any(axis=1)]
+    if len(changes) < 2:
+        return float("nan")
+    return float(((changes - changes.mean(axis=0)) ** 2).sum(axis=1).mean())
+
+
+def symmetric_distance_error(paired: PairedCounts, positive: str | int | None = None) -> float:
+    r"""SDE: do false positives and false negatives grow alike, :math:`\frac1K\sum_k |\delta^{FNR}_k - \delta^{FPR}_k|`.
+
+    0 is ideal. The changes are relative; groups where one is undefined are left out; NaN if none remains.
+
+    References
+    ----------
+    As `combined_error_variance`.
+    """
+    changes = relative_error_changes(paired, positive)
+    changes = changes[~np.isnan(changes).any(axis=1)]
+    return float(np.abs(changes[:, 1] - changes[:, 0]).mean()) if len(changes) else float("nan")
+
+
+def equal_opportunity_sums(counts: Counts, positive: str | int | None = None) -> dict[str, float]:
+    r"""EOpp0, EOpp1 and EOdd: sums over pairs of groups, where fairlearn takes maxima; 0 is ideal.
+
+    :math:`EOpp0 = \sum_{a<b} |TNR_a - TNR_b|`, :math:`EOpp1 = \sum_{a<b} |TPR_a - TPR_b|`,
+    :math:`EOdd = \sum_{a<b} |TPR_a - TPR_b + FPR_a - FPR_b|`. Groups without the rate are left out; NaN without two.
+
+    References
+    ----------
+    Wu, Zeng, Xu, Shi and Hu (2022), FairPrune: achieving fairness through pruning for dermatological disease
+    diagnosis, MICCAI (two groups; summed over pairs here).
+    """
+    table = counts.binary(positive).table
+    tpr, fpr = true_positive_rate(table), false_positive_rate(table)
+    return {"EOpp0": _pair_sum(1 - fpr), "EOpp1": _pair_sum(tpr), "EOdd": _pair_sum(tpr + fpr)}
+
+
+def _pair_sum(values: Rates) -> float:
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return float("nan")
+    return float(np.abs(values[:, None] - values[None, :]).sum() / 2)
+
+
+def agreement(paired: PairedCounts) -> Rates:
+    """Share of images with the same prediction from both models, shape (groups,); 1 is ideal."""
+    same = np.einsum("glpp->g", paired.table).astype(np.float64)
+    out = np.full(len(paired.groups), np.nan)
+    np.divide(same, paired.n, out=out, where=paired.n > 0)
+    return out
+
+
+def kl_divergence(logits_reference: Any, logits: Any) -> NDArray[np.float64]:
+    r"""KL divergence of each image, :math:`\sum_c p_c \log(p_c / q_c)`, reference p to candidate q; 0 is ideal.
+
+    Parameters
+    ----------
+    logits_reference, logits : array-like of float, shape (n, classes)
+        Before softmax.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        In nats.
+
+    Raises
+    ------
+    InputError
+        Shapes differ.
+    DataError
+        A logit is not finite.
+    """
+    first, second = np.asarray(logits_reference, np.float64), np.asarray(logits, np.float64)
+    if first.ndim != 2 or first.shape != second.shape:
+        raise InputError(f"both models need logits (images, classes) of one shape, not {first.shape}, {second.shape}.")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise DataError("some logits are not finite; the divergence from them is undefined.")
+    log_p, log_q = _log_softmax(first), _log_softmax(second)
+    return np.asarray(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0), dtype=np.float64)
+
+
+def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)
+
+
+def bias_amplification(table: Table) -> float:
+    r"""By how much group and positive class are linked more in the predictions than in the labels; 0 is ideal.
+
+    For the groups over-represented among the labelled positives, :math:`b_g = P(g | \hat Y = 1) - P(g | Y = 1)`,
+    averaged over these groups (Zhao et al. 2017, as used by Iofinova, Peste and Alistarh 2023, Bias in pruned vision
+    models, CVPR). NaN without positives or without predicted ones.
+
+    Parameters
+    ----------
+    table : ndarray, shape (groups, 2, 2)
+        Binary counts.
+    """
+    size, labelled, predicted = table.sum(axis=(1, 2)), table[:, 1, :].sum(axis=1), table[:, :, 1].sum(axis=1)
+    if labelled.sum() == 0 or predicted.sum() == 0:
+        return float("nan")
+    share = labelled / labelled.sum()
+    over = share > size / size.sum()
+    return float((predicted / predicted.sum() - share)[over].mean()) if over.any() else 0.0
+
+
+def modal_predictions(predictions: Any) -> NDArray[np.int64]:
+    """Most frequent prediction of each image over seeds, the smallest class where several are; from (seeds, n) to (n,).
+
+    Raises
+    ------
+    InputError
+        Not a table of whole numbers from 0 on.
+    """
+    votes = np.asarray(predictions)
+    if votes.ndim != 2 or votes.shape[0] == 0 or votes.dtype.kind not in "iub" or (votes.size and votes.min() < 0):
+        raise InputError("predictions of several seeds must be class indices of shape (seeds, images).")
+    if votes.shape[1] == 0:
+        return np.zeros(0, dtype=np.int64)
+    classes = int(votes.max()) + 1
+    tally = np.stack([(votes == each).sum(axis=0) for each in range(classes)])
+    return np.asarray(tally.argmax(axis=0), dtype=np.int64)
+
+
+def compression_identified_exemplars(predictions_reference: Any, predictions: Any) -> NDArray[np.bool_]:
+    """Mark the images whose modal prediction over seeds differs between reference and compressed models.
+
+    Parameters
+    ----------
+    predictions_reference, predictions : array-like of int, shape (seeds, n)
+        Class indices; the numbers of seeds may differ, the images may not.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    Raises
+    ------
+    InputError
+        Not tables of class indices over the same images.
+
+    References
+    ----------
+    Hooker, Courville, Clark, Dauphin and Frome (2019), What do compressed deep neural networks forget?
+    """
+    before, after = modal_predictions(predictions_reference), modal_predictions(predictions)
+    if before.shape != after.shape:
+        raise InputError(f"the two sets of predictions are over {len(before):,} and {len(after):,} images.")
+    return np.asarray(before != after)
