@@ -28,11 +28,11 @@ docs: $(VENV)/dev.stamp
 
 $(VENV)/train.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[train]'
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/train.stamp
-	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[train,dev]'
 	touch $@
 
 clean:

@@ -349,15 +349,26 @@ def _parted(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else tuple(value)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path, what: str, flag: str) -> Any:
+    """Read a YAML file that the user named with ``flag``; ``what`` names it in errors.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is no YAML.
+    """
     import yaml
 
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"the configuration {file} cannot be read ({error.strerror}); check --config.") from error
+        raise InputError(f"{what} {file} cannot be read ({error.strerror}); check {flag}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"the configuration {file} is not YAML ({str(error).splitlines()[0]}); mend it.") from error
+        raise InputError(f"{what} {file} is not YAML ({str(error).splitlines()[0]}); mend the file.") from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    values = read_yaml(file, "the configuration", "--config")
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):

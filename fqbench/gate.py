@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fqbench.config import read_yaml
 from fqbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -143,14 +144,7 @@ def read_gate(path: Path) -> GateOptions:
     InputError
         It is missing, no YAML, or has an unknown limit.
     """
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"the limits {path} cannot be read ({error.strerror}); check --limits.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"the limits {path} are not YAML ({str(error).splitlines()[0]}); mend the file.") from error
+    values = read_yaml(path, "the file of limits", "--limits")
     try:
         options = GateOptions.model_validate(values)
     except ValidationError as error:
@@ -159,9 +153,9 @@ def read_gate(path: Path) -> GateOptions:
         hint = (
             did_you_mean(name.rpartition(".")[2], Limits.model_fields) if problem["type"] == "extra_forbidden" else ""
         )
-        raise InputError(f"the limits {path}: {name}: {problem['msg']}. {hint}".strip()) from error
+        raise InputError(f"the file of limits {path}: {name}: {problem['msg']}. {hint}".strip()) from error
     if not options.limits.model_dump(exclude_none=True):
-        raise InputError(f"the limits {path} set no limit; a gate that checks nothing passes everything.")
+        raise InputError(f"the file of limits {path} sets no limit; a gate that checks nothing passes everything.")
     return options
 
 

@@ -120,9 +120,9 @@ def test_bonferroni() -> None:
     [
         ("limits: {max_acuracy_drop: 0.01}", "did you mean 'max_accuracy_drop'"),
         ("limits: {max_accuracy_drop: 2}", "max_accuracy_drop"),
-        ("limits: {}", "set no limit"),
+        ("limits: {}", "sets no limit"),
         ("- 1", "the file"),
-        ("a: [", "are not YAML"),
+        ("a: [", "is not YAML"),
     ],
 )
 def test_limits_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
