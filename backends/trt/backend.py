@@ -235,7 +235,7 @@ def _quantize_int8(model: ExportedModel, scheme: Scheme, calibration: Calibratio
     ranges = tensor_ranges(model, scheme, calibration, symmetric=True)
     graph = cleaned(model.path)
     own = {weight.name: scales(weight.rows, 8, scheme.weight_rule) for weight in weights_of(graph)}
-    corrected = correct_biases(graph, ranges, own, 8) if scheme.bias_correction else 0
+    corrected = correct_biases(graph, ranges, own, 8) if scheme.bias_correction == "on" else 0
     weights = {weight.name: (weight.axis, own[weight.name]) for weight in weights_of(graph)}
     placement = write_qdq(graph, ranges.by_name, out / MODEL, weights=weights)
     activation_scales = {name: float(scale_of(low, high)) for name, (low, high) in ranges.by_name.items()}

@@ -56,8 +56,8 @@ class Version:
 
     @property
     def number(self) -> int:
-        """The number in a calibration cache's first line (``NV_TENSORRT_VERSION`` of NvInferRuntimeBase.h since 10)."""
-        return self.major * 10_000 + self.minor * 100 + self.patch
+        """The number in a calibration cache's first line: ``NV_TENSORRT_VERSION`` of the C++ headers."""
+        return self.major * (10_000 if self.major >= 10 else 1_000) + self.minor * 100 + self.patch
 
     @property
     def has_calibrators(self) -> bool:

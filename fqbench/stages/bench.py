@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fqbench import plugins
@@ -11,10 +12,12 @@ from fqbench.errors import InputError
 from fqbench.latency.file import read_latency, write_latency
 from fqbench.latency.memory import peak_memory
 from fqbench.latency.protocol import Subject, measure
-from fqbench.latency.report import LatencyReport
+from fqbench.latency.report import LatencyReport, SubjectLatency
 from fqbench.machine import this_machine
+from fqbench.plugins import Phased, Session
 from fqbench.quant.untrained import refuse_untrained
-from fqbench.stages.predict import Answered, predict_split, usable
+from fqbench.stages.build import runtime_of, usable
+from fqbench.stages.predict import Answered, predict_split
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
 from fqbench.stages.run import Run
@@ -44,6 +47,8 @@ def bench(run: Run, artifacts: Sequence[Artifact], *, again: bool = False) -> La
     """
     if not artifacts:
         raise InputError("there is nothing to measure; make an artifact with `fqbench quantize` first.")
+    for artifact in artifacts:
+        usable(plugins.backend(artifact.backend))  # an emulation has no latency: refuse before anything is run
     answered = [predict_split(run, artifact) for artifact in artifacts]
     repeat = 0
     while again and run.workspace.find(_recipe(run, answered, repeat)) is not None:
@@ -88,7 +93,7 @@ def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
     rows = store.rows_of(answered[0].predictions.sample_ids[:count])
     subjects = [_subject(run, answer, store.input_shape, len(rows)) for answer in answered]
     reference = next((answer.artifact.id for answer in answered if answer.artifact.scheme.label == "fp32"), None)
-    return measure(
+    report = measure(
         subjects,
         store.batch(rows),
         batch=asked.batch,
@@ -98,12 +103,28 @@ def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
         reference=reference,
         reporter=run.reporter,
     )
+    return with_phases(report, subjects)
+
+
+def with_phases(report: LatencyReport, subjects: Sequence[Subject]) -> LatencyReport:
+    """Add what sessions timed of their own parts: copies to the GPU and back, and the computation between."""
+    sessions = {subject.id: subject.session for subject in subjects}
+    return replace(
+        report, subjects=tuple(_with_phases(one, sessions[one.id], report.rounds) for one in report.subjects)
+    )
+
+
+def _with_phases(measured: SubjectLatency, session: Session, rounds: int) -> SubjectLatency:
+    if not isinstance(session, Phased):
+        return measured
+    return replace(measured, facts={**measured.facts, "phases": dict(session.phases(rounds))})
 
 
 def _subject(run: Run, answer: Answered, input_shape: tuple[int, int, int], images: int) -> Subject:
     asked, artifact = run.config.bench, answer.artifact
-    memory = peak_memory(artifact, input_shape, batch=asked.batch, threads=asked.threads, device=asked.device)
-    session = usable(plugins.backend(artifact.backend)).load(artifact, threads=asked.threads, device=asked.device)
+    runtime = runtime_of(run, artifact)
+    memory = peak_memory(artifact, input_shape, batch=asked.batch, threads=asked.threads, device=runtime.device)
+    session = runtime.load(asked.threads)
     facts = {
         "bytes": artifact.size_on_disk,
         "threads": asked.threads,

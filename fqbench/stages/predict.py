@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fqbench import plugins, predictions
 from fqbench.artifacts import Artifact
-from fqbench.errors import UnavailableError
 from fqbench.machine import this_machine, usable_cores
-from fqbench.plugins import Arithmetic, Backend
+from fqbench.plugins import Arithmetic
 from fqbench.predictions import PREDICTIONS, Predictions, read_predictions
 from fqbench.quant.scheme import Method
+from fqbench.stages.build import runtime_of
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read, read_entry
@@ -53,7 +53,12 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
     asked, machine = run.config.eval, this_machine()
     store = prepare(run, model_of(run.workspace, artifact).preprocessing)
     frame, rows = store.readable(read(run).split(asked.split))
-    backend = usable(plugins.backend(artifact.backend))
+    measured = measured_elsewhere(run, artifact)
+    if measured is not None:
+        answers = read_predictions(measured.file(PREDICTIONS), expected=frame["sample_id"].tolist())
+        return Answered(replace(artifact, where=measured.details["where"]), frame, answers, measured)
+    runtime = runtime_of(run, artifact)
+    artifact = runtime.artifact
     threads = asked.threads or usable_cores()
     # A dynamic scheme takes its scales from the whole batch: only one image at a time is independent of its neighbours.
     batch_size = 1 if artifact.scheme.method is Method.PTQ_DYNAMIC else asked.batch_size
@@ -64,8 +69,8 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
         determined_by={
             "artifact": artifact.digest,
             "backend": artifact.backend,
-            "runtime": backend.availability().version,
-            "device": run.config.bench.device,
+            "runtime": runtime.version,
+            "device": runtime.device,
             "cpu_features": list(machine.features),
             "samples": read_entry(run).digest,
             "prepared": store.entry.digest,
@@ -78,7 +83,7 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
     )
 
     def build(out: Path) -> Mapping[str, object]:
-        session = backend.load(artifact, threads=threads, device=run.config.bench.device)
+        session = runtime.load(threads)
         answers = predictions.predict(
             session,
             store.images,
@@ -91,6 +96,7 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
         arithmetic = session.arithmetic
         return {
             "artifact": artifact.id,
+            "level": runtime.level,
             "images": len(rows),
             "machine": machine.to_dict(),
             "arithmetic": {
@@ -105,17 +111,22 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
     return Answered(artifact, frame, answers, entry)
 
 
-def usable(backend: Backend) -> Backend:
-    """Return the backend if it can load artifacts here.
+def measured_elsewhere(run: Run, artifact: Artifact) -> Entry | None:
+    """Return predictions of an artifact that were brought in from another machine, if they are to be used.
 
-    Raises
-    ------
-    UnavailableError
-        It cannot; the message says why, and how to get it.
+    They are where the artifact names them, or where its runtime is not available here: then what it answered on a
+    machine that has it comes before any emulation.
     """
-    available = backend.availability()
-    if not available.usable:
-        raise UnavailableError(
-            f"the backend {backend.name} cannot run here: {available.reason} {available.remedy}".strip()
-        )
-    return backend
+    if artifact.answers:
+        return run.workspace.get(artifact.answers, "predictions")
+    if plugins.backend(artifact.backend).availability().usable:
+        return None
+    split, samples = run.config.eval.split, read_entry(run).digest
+    found = [
+        entry
+        for entry in run.workspace.entries("predictions")
+        if entry.details.get("where")
+        and {"artifact": artifact.digest, "split": split, "samples": samples}.items()
+        <= entry.manifest.determined_by.items()
+    ]
+    return found[-1] if found else None

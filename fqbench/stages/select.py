@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fqbench import plugins
 from fqbench.artifacts import Artifact
+from fqbench.errors import InputError
 from fqbench.stages.quantize import artifacts, open_artifact, quantize, reference
 from fqbench.stages.run import Run
 
 
-def subjects(run: Run, ids: Sequence[str] | None, reference_id: str | None = None) -> list[Artifact]:
+def subjects(
+    run: Run, ids: Sequence[str] | None, reference_id: str | None = None, *, runnable: bool = False
+) -> list[Artifact]:
     """Return the artifacts to look at, the reference first.
 
     Parameters
@@ -18,21 +22,36 @@ def subjects(run: Run, ids: Sequence[str] | None, reference_id: str | None = Non
     run : Run
         The experiment.
     ids : sequence of str, optional
-        Ids or beginnings of ids. Without any, the configured artifact is made where it is missing, and all artifacts
+        Ids or beginnings of ids, of artifacts or of predictions brought in from another machine. Without any,
         of its model are taken.
     reference_id : str, optional
         The reference; by default the FP32 artifact of the same model and backend.
+    runnable : bool
+        Without ids, leave out those artifacts, the configured one excepted, whose runtime is not available here.
     """
     if ids:
-        found = [open_artifact(run.workspace.get(name, "artifacts")) for name in ids]
+        found = [_named(run, name) for name in ids]
         first = [one for one in artifacts(run.workspace, found[0].model_id) if one.scheme.label == "fp32"]
         first = [one for one in first if one.backend == found[0].backend and not one.details.get("decision")]
     else:
         first, configured = [reference(run)], quantize(run)
-        found = [configured, *artifacts(run.workspace, configured.model_id)]
+        others = artifacts(run.workspace, configured.model_id)
+        found = [configured, *(one for one in others if not (runnable and _left_out(run, one)))]
     if reference_id is not None:
         first = [open_artifact(run.workspace.get(reference_id, "artifacts"))]
-    return list({artifact.id: artifact for artifact in (*first[:1], *found)}.values())
+    return list({(artifact.id, artifact.answers): artifact for artifact in (*first[:1], *found)}.values())
+
+
+def _named(run: Run, name: str) -> Artifact:
+    try:
+        return open_artifact(run.workspace.get(name, "artifacts"))
+    except InputError as error:
+        try:
+            entry = run.workspace.get(name, "predictions")
+        except InputError:
+            raise error from None
+        artifact = open_artifact(run.workspace.get(entry.manifest.inputs["artifact"], "artifacts"))
+        return replace(artifact, answers=entry.id)
 
 
 def _left_out(run: Run, artifact: Artifact) -> bool:
