@@ -1,6 +1,6 @@
 """What the fairness statistics cost, and whether they hold what they promise.
 
-Run ``python benchmarks/intervals.py`` (about four minutes on one core; ``--quick`` for one). It prints the time of
+Run ``python benchmarks/intervals.py`` (about 20 minutes on one core, ``--quick`` about 5). It prints the time of
 counting, of 10,000 replicates of all metrics for 14 groups beside fairlearn's own bootstrap, and of whole reports;
 then, by simulation, the coverage of nominal 95 % intervals, and how often nothing is called "different" and a change
 on the margin "equivalent".

@@ -23,7 +23,7 @@ import numpy as np
 
 from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness.counts import PairedCounts, count_paired
-from fqbench.fairness.evaluation import check_options, chosen_class, gap_keys, proportion
+from fqbench.fairness.evaluation import MANY_GROUPS, check_options, chosen_class, gap_keys, proportion
 from fqbench.fairness.hypothesis_tests import Correction, adjust, equivalence, mcnemar, variance_on_the_margin, verdict
 from fqbench.fairness.intervals import SMALL_GROUP, paired_difference, percentile, resample
 from fqbench.fairness.metrics import GAPS, NAN, GapRule
@@ -348,10 +348,10 @@ def _warnings(rows: Sequence[ChangeRow]) -> tuple[str, ...]:
     if small:
         out.append(f"under {SMALL_GROUP} images, so figures there are rough: {', '.join(small)}.")
     sizes = [row.n for row in rows if row.n]
-    if len(sizes) > 8 and min(sizes) < 500:
+    if len(sizes) > MANY_GROUPS:
         out.append(
-            f"{len(sizes)} groups, some under 500 images: the interval of a gap's change may hold the truth in only "
-            "90 % of cases where one group alone changes; each group's own interval is not affected."
+            f"{len(sizes)} groups: where one alone changes, nominal 95 % intervals of a gap's change hold the truth in "
+            "87 to 95 % of cases; each group's own interval is not affected."
         )
     for rate, what in (("tpr", "positives"), ("fpr", "negatives")):
         without = [row.group for row in rows if row.n and getattr(row, rate).n == 0]

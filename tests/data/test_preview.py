@@ -41,7 +41,7 @@ def test_one_row_a_group_with_its_size(samples: Samples, tmp_path: Path) -> None
 def test_borders_show_the_class(samples: Samples, tmp_path: Path) -> None:
     contact_sheet(samples, tmp_path / "sheet.png", by=["age"], tile=32)
     with Image.open(tmp_path / "sheet.png") as sheet:
-        pixels = {colour: count for count, colour in sheet.getcolors(100_000)}
+        pixels = {colour: count for count, colour in sheet.getcolors(100_000) or []}
     for colour in CLASS_COLOURS[:2]:
         rgb = tuple(int(colour[start : start + 2], 16) for start in (1, 3, 5))
         # Five pictures of each class with borders of 4 pixels, and a patch in the legend.

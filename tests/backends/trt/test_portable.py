@@ -240,8 +240,16 @@ def test_the_studys_models_obey_the_rules(name: str, study: object, backend: obj
 def test_residual_adds_of_resnet_and_mobilenet(study: object) -> None:
     resnet, mobilenet = (place(cleaned(study(name).path).graph) for name in ("resnet50", "mobilenet_v2"))
     assert len(resnet.residuals) == 4, "the four shortcuts with a convolution; the others are a convolution's input"
+    assert not resnet.gates
     assert len(mobilenet.residuals) == 0, "every shortcut is the next block's input, and quantized for it"
     assert list(resnet.left_out.values()) == ["at batch 1 it multiplies a vector"]
+
+
+@pytest.mark.slow
+def test_squeeze_and_excitation_is_quantized_and_silu_is_not(study: object) -> None:
+    placement = place(cleaned(study("efficientnet_b0").path).graph)
+    assert len(placement.gates) == 32, "the map and the sigmoid of each of 16 blocks"
+    assert len(placement.operators) == 81
 
 
 @pytest.mark.slow
