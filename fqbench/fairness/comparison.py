@@ -95,15 +95,20 @@ def change_report(
     positive: str | int | None = None,
     margins: Mapping[str, float] | None = None,
     correction: Correction = "holm",
+    family: Sequence[float] = (),
     replicates: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> ChangeReport:
-    """Report what changed from paired counts; parameters and errors as `compare`."""
+    """Report what changed from paired counts; parameters and errors as `compare`.
+
+    ``family`` are uncorrected p-values of further tests that belong together with these, as those of other artifacts
+    compared with the same reference (`accuracy_p_values`): the correction is then over all of them.
+    """
     check_options(replicates, confidence)
     margin = _margins(margins)
     index = chosen_class(paired.classes, positive)
-    rows = _rows(paired, index, confidence, margin["accuracy"], correction)
+    rows = _rows(paired, index, confidence, margin["accuracy"], correction, family=family)
     shares = [row.negative_flips / row.n for row in rows if row.n > 0]
     return ChangeReport(
         groups=rows,
@@ -154,6 +159,12 @@ def discordant(
     return paired.table[:, gains].sum(1), paired.table[:, losses].sum(1), paired.table[:, used].sum(1)
 
 
+def accuracy_p_values(paired: PairedCounts) -> NDArray[np.float64]:
+    """Return the exact McNemar p-value of every group's change of accuracy, uncorrected; NaN for an empty group."""
+    gains, losses, n = discordant(paired, "accuracy", None)
+    return np.where(n > 0, mcnemar(gains, losses), np.nan)
+
+
 def _margins(margins: Mapping[str, float] | None) -> dict[str, float]:
     out = dict.fromkeys(["accuracy", *GAPS], MARGIN)
     for name, value in (margins or {}).items():
@@ -180,12 +191,18 @@ def _changes(paired: PairedCounts, rate: str, index: int | None, confidence: flo
 
 
 def _rows(
-    paired: PairedCounts, index: int | None, confidence: float, margin: float, correction: Correction
+    paired: PairedCounts,
+    index: int | None,
+    confidence: float,
+    margin: float,
+    correction: Correction,
+    *,
+    family: Sequence[float] = (),
 ) -> tuple[ChangeRow, ...]:
     columns = {rate: _changes(paired, rate, index, confidence) for rate in ("accuracy", "selection_rate", "tpr", "fpr")}
     gains, losses, n = discordant(paired, "accuracy", index)
-    p = np.where(n > 0, mcnemar(gains, losses), np.nan)
-    adjusted = adjust(p, correction)
+    p = accuracy_p_values(paired)
+    adjusted = adjust([*p, *family], correction)[: len(p)]
     same = np.eye(len(paired.classes), dtype=bool)
     flips = n - paired.table[:, :, same].sum((1, 2))
     p_equivalent = equivalence(gains, losses, n, margin)

@@ -211,7 +211,7 @@ def _change(reference: EvaluatedArtifact, artifact: EvaluatedArtifact, change: C
         )
     columns = (
         "group", ">n", ">flips", ">right to wrong",
-        ">Δ accuracy, points", f">p (McNemar, {change.correction})", "verdict",
+        ">Δ accuracy, points", f">p (McNemar, {change.correction} over all tests)", "verdict",
     )  # fmt: skip
     title = f"{artifact.label} against {reference.label}"
     words = verdict_in_words(reference.label, artifact.label, change)

@@ -14,6 +14,7 @@ from fqbench.artifacts import Artifact
 from fqbench.data.samples import group_labels
 from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness import GAPS, change_report, count, count_paired, report
+from fqbench.fairness.comparison import accuracy_p_values
 from fqbench.fairness.measures import Measures, measures
 from fqbench.fairness.results import as_json
 from fqbench.fairness.scores import ScoreRow, score_rows
@@ -26,9 +27,9 @@ from fqbench.workspace import Recipe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fqbench.fairness import ChangeReport, GroupReport
+    from fqbench.fairness import ChangeReport, GroupReport, PairedCounts
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 REPORT = "fairness.json"
 
 
@@ -175,7 +176,7 @@ def evaluate_views(
     }
     evaluations = [
         Evaluation(
-            tuple(_figures(run, one, part[0], by, options) for one in part),
+            _figures_of_all(run, part, by, options),
             samples.name,
             asked.split,
             by,
@@ -199,41 +200,64 @@ def _parts(run: Run, decided: list[Decisions]) -> list[tuple[str, list[Decisions
     return [(f"{control}={value}", [one.where(control, value) for one in decided]) for value in values]
 
 
+def _figures_of_all(
+    run: Run, decided: Sequence[Decisions], by: Sequence[str], options: Mapping[str, Any]
+) -> tuple[EvaluatedArtifact, ...]:
+    """Figures of all artifacts; p-values are corrected over the groups of all of them together."""
+    groups, classes = group_labels(decided[0].frame, by), read(run).classes
+    labels = decided[0].frame["label"].to_numpy(dtype=np.int64)
+    reference, *others = decided
+    paired = [count_paired(labels, reference.labels, one.labels, groups, classes=classes) for one in others]
+    tests = [accuracy_p_values(table) for table in paired]
+    figures = [_figures(run, reference, groups, None, options)]
+    for index, (one, table) in enumerate(zip(others, paired, strict=True)):
+        family = [p for other, values in enumerate(tests) if other != index for p in values]
+        figures.append(_figures(run, one, groups, _Against(reference, table, family), options))
+    return tuple(figures)
+
+
+@dataclass(frozen=True)
+class _Against:
+    """What an artifact is compared with: the reference, their joint counts, and the p-values of the other artifacts."""
+
+    reference: Decisions
+    paired: PairedCounts
+    family: Sequence[float]
+
+
 def _figures(
-    run: Run, one: Decisions, reference: Decisions, by: Sequence[str], options: Mapping[str, Any]
+    run: Run, one: Decisions, groups: NDArray[np.str_], against: _Against | None, options: Mapping[str, Any]
 ) -> EvaluatedArtifact:
-    asked, classes = run.config.eval, read(run).classes
+    asked, classes, positive = run.config.eval, read(run).classes, options["positive"]
     labels = one.frame["label"].to_numpy(dtype=np.int64)
-    groups = group_labels(one.frame, by)
-    counts = count(labels, one.labels, groups, classes=classes)
-    positive = options["positive"]
     change = found = None
-    if one is not reference:
-        paired = count_paired(labels, reference.labels, one.labels, groups, classes=classes)
+    if against is not None:
         margins = {"accuracy": asked.accuracy_margin} | dict.fromkeys(GAPS, asked.gap_margin)
-        change = change_report(paired, margins=margins, correction=asked.correction, **options)
-        logits = {"logits_reference": reference.logits, "logits": one.logits}
-        found = measures(paired, labels, groups, positive=positive, **logits)
+        change = change_report(
+            against.paired, margins=margins, correction=asked.correction, family=against.family, **options
+        )
+        logits = {"logits_reference": against.reference.logits, "logits": one.logits}
+        found = measures(against.paired, labels, groups, positive=positive, **logits)
+    scores: tuple[ScoreRow, ...] = ()
+    if one.logits is not None:
+        scores = score_rows(
+            labels,
+            one.logits,
+            groups,
+            positive=classes.index(positive) if positive else None,
+            reference=None if against is None else against.reference.logits,
+            confidence=options["confidence"],
+        )
     return EvaluatedArtifact(
         id=one.id,
         label=one.label,
         predictions_id=one.predictions_id,
         runtime=one.runtime,
-        report=report(counts, **options),
+        report=report(count(labels, one.labels, groups, classes=classes), **options),
         change=change,
-        scores=_scores(one, reference, groups, classes.index(positive) if positive else None, options["confidence"]),
+        scores=scores,
         measures=found,
     )
-
-
-def _scores(
-    one: Decisions, reference: Decisions, groups: NDArray[np.str_], positive: int | None, confidence: float
-) -> tuple[ScoreRow, ...]:
-    if one.logits is None:
-        return ()
-    labels = one.frame["label"].to_numpy(dtype=np.int64)
-    compared = None if one is reference else reference.logits
-    return score_rows(labels, one.logits, groups, positive=positive, reference=compared, confidence=confidence)
 
 
 def _keep(run: Run, evaluations: list[Evaluation], decided: list[Decisions], options: Mapping[str, Any]) -> None:

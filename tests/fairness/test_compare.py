@@ -10,6 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from fqbench.errors import InputError
 from fqbench.fairness import PairedCounts, change_report, compare, count_paired, gap
+from fqbench.fairness.comparison import accuracy_p_values
 from fqbench.fairness.metrics import RATES
 from fqbench.testing import strategies as ours
 
@@ -224,3 +225,19 @@ def test_a_change_on_the_margin_is_called_equivalent_at_most_at_the_level():
     for name in ("accuracy_gap", "worst_group_accuracy"):
         assert np.mean([each.gaps[name].verdict.answer == "equivalent" for each in reports]) <= 0.08
     assert np.mean([each.row("1").verdict.answer == "equivalent" for each in reports]) <= 0.08
+
+
+def test_the_correction_is_over_all_artifacts_of_a_comparison() -> None:
+    """Holm over two groups of each of two artifacts is statsmodels' over all four p-values."""
+    rng = np.random.default_rng(5)
+    truth, groups = rng.integers(0, 2, 400), np.repeat(["a", "b"], 200)
+    reference = np.where(rng.random(400) < 0.9, truth, 1 - truth)
+    paired = []
+    for rate in (0.03, 0.08):
+        worse = np.where(rng.random(400) < rate, 1 - truth, reference)
+        paired.append(count_paired(truth, reference, worse, groups))
+    own, other = (accuracy_p_values(table) for table in paired)
+    made = change_report(paired[0], family=other.tolist(), replicates=50)
+    expected = multipletests([*own, *other], method="holm")[1][:2]
+    assert [row.mcnemar_p_adjusted for row in made.groups] == pytest.approx(expected)
+    assert [row.mcnemar_p for row in made.groups] == pytest.approx(own)
