@@ -36,10 +36,10 @@ def run_demo(run: Run, *, debug: bool = False) -> Demo:
         run = (
             run.with_options("data", images=1200)
             .with_options("train", epochs=1, batch_size=32)
-            .with_options("quantize", calib_n=36)
+            .with_options("quantize", calib_n=128)  # fewer random ones could leave a small group without any
             .with_options("bench", rounds=60, seconds=0.5)
         )
     if run.config.eval.by is None and run.config.data.name == "synthfaces":
-        run = run.with_options("eval", by=GROUPS)
+        run = run.with_options("eval", by=GROUPS).with_options("quantize", calib_by=GROUPS)
     artifacts = [reference(run), *(quantize(run.with_options("quantize", calib=name)) for name in SAMPLERS)]
     return Demo(evaluate(run, artifacts), bench(run, artifacts))

@@ -140,8 +140,17 @@ def ranges_of(record: CalibrationRecord, rule: Rule, policy: Policy, quantizer: 
     """Return the ranges that a rule and a policy make of a record; no inference is done.
 
     ``minimax`` takes no rule: per tensor, it takes the range whose squared error of the group that has most of it is
-    least, among a grid and among all ranges that every rule gives for every other policy without parameters.
+    least, among a grid and among all ranges that every rule gives for every other policy without parameters. What was
+    found once is kept with the record: an artifact is often made twice, with and without bias correction.
     """
+    key = (rule.label, policy.label, quantizer)
+    if key not in record.memory:
+        record.memory[key] = _ranges_of(record, rule, policy, quantizer)
+    found: TensorRanges = record.memory[key]
+    return found
+
+
+def _ranges_of(record: CalibrationRecord, rule: Rule, policy: Policy, quantizer: Quantizer) -> TensorRanges:
     weights = policy.image_weights(record)
     if policy.name == MINIMAX:
         found = _minimax(record, quantizer)
@@ -196,7 +205,7 @@ def _minimax(record: CalibrationRecord, quantizer: Quantizer) -> NDArray[np.floa
     policies = [Policy(AS_SAMPLED), Policy(BALANCED), Policy(STRATIFIED)]
     policies += [Policy(ONLY, {group: 1.0}) for group in record.groups]
     mixed = [Distribution.of(record, policy.image_weights(record)) for policy in policies]
-    others = [Rule(name).ranges(values, quantizer) for name in NAMES if name != "entropy" for values in mixed]
+    others = [Rule(name).ranges(values, quantizer) for name in NAMES for values in mixed]
     extremes = np.stack([record.low.min(axis=1), record.high.max(axis=1)], axis=1).astype(np.float64)
     return least_error(_seen(record), extremes, quantizer, np.stack(others, axis=1))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,7 @@ class CalibrationRecord:
     observed: tuple[Activation, ...]
     aliases: Mapping[str, str]
     arrays: Mapping[str, NDArray[Any]]
+    memory: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)  # ranges found before
 
     @property
     def counts(self) -> NDArray[np.float64]:

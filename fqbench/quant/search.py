@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ ONE_SIDED = 128  # candidates of the first pass for ranges with one free end
 TWO_SIDED = 24  # along each end, for ranges with two
 FINER = 5  # candidates along each end of a later pass
 PASSES = 6
+COARSER = 4  # bins merged for the first passes
 CHUNK = 1 << 22  # values of the error matrix at a time
 
 
@@ -86,6 +87,14 @@ class GroupCounts:
     def of(self, tensors: NDArray[np.bool_]) -> GroupCounts:
         """Return those of some tensors."""
         return GroupCounts(self.edges[tensors], self.counts[tensors], self.totals[tensors])
+
+    def coarser(self, factor: int) -> GroupCounts:
+        """Return the same with ``factor`` neighbouring bins merged, where their number allows it."""
+        tensors, groups, bins = self.counts.shape
+        if bins % factor:
+            return self
+        merged = self.counts.reshape(tensors, groups, bins // factor, factor).sum(axis=3)
+        return GroupCounts(self.edges[:, ::factor], merged, self.totals)
 
     def errors(self, ranges: NDArray[np.float64], quantizer: Quantizer) -> NDArray[np.float64]:
         """Return the mean squared quantization error of each group of each tensor, for several ranges.
@@ -183,44 +192,48 @@ class _Search:
 
     def run(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """Search from these shares of the extremes, (candidates, 2)."""
-        candidates = self.extremes[:, None, :] * shares
-        if self.others is not None:
-            candidates = np.concatenate([candidates, self.others], axis=1)
-        best, error = self._best(candidates)
         line = bool((shares[:, 0] == shares[:, 1]).all())
+        rough = replace(self, seen=self.seen.coarser(COARSER))
+        best, error = rough.best(self.extremes[:, None, :] * shares)
+        if not line:
+            best, error = rough.along_each_end(best, error)
+        known = [best[:, None, :], self.extremes[:, None, :]]
+        best, error = self.best(np.concatenate([*known, *([] if self.others is None else [self.others])], axis=1))
         reach = 1 / (ONE_SIDED if line else TWO_SIDED)
         offsets = np.linspace(-1, 1, FINER)
-        around = np.stack(
-            [offsets, offsets] if line else np.meshgrid(offsets, offsets, indexing="ij"), axis=-1
-        ).reshape(-1, 2)
-        if not line:
-            best, error = self._along_each_end(best, error)
+        ends = [offsets, offsets] if line else np.meshgrid(offsets, offsets, indexing="ij")
+        around = np.stack(ends, axis=-1).reshape(-1, 2)
         for _ in range(PASSES):
             moved = best[:, None, :] + reach * around * self.extremes[:, None, :]
-            now, now_error = self._best(self._inside(moved))
-            better = now_error < error
-            best[better], error[better] = now[better], now_error[better]
+            best, error = self.better(best, error, self._inside(moved))
             reach /= 2
         return best
 
-    def _along_each_end(
+    def along_each_end(
         self, best: NDArray[np.float64], error: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Move one end while the other stays, over all it may be: far outliers make for minima that lie apart."""
         for end in (0, 1, 0, 1):
             candidates = np.repeat(best[:, None, :], ONE_SIDED, axis=1)
             candidates[:, :, end] = self.extremes[:, None, end] * (np.arange(1, ONE_SIDED + 1) / ONE_SIDED)
-            now, now_error = self._best(candidates)
-            better = now_error < error
-            best[better], error[better] = now[better], now_error[better]
+            best, error = self.better(best, error, candidates)
         return best, error
+
+    def better(
+        self, best: NDArray[np.float64], error: NDArray[np.float64], candidates: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the best so far, or a candidate (tensors, candidates, 2) that is better, and its error."""
+        now, now_error = self.best(candidates)
+        improved = now_error < error
+        return np.where(improved[:, None], now, best), np.where(improved, now_error, error)
+
+    def best(self, candidates: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the candidate with the least error of the worst group, per tensor, and that error."""
+        worst = self.seen.errors(candidates, self.quantizer).max(axis=2)
+        index, rows = worst.argmin(axis=1), np.arange(len(worst))
+        return candidates[rows, index], worst[rows, index]
 
     def _inside(self, candidates: NDArray[np.float64]) -> NDArray[np.float64]:
         """Keep the ends between zero and the extremes."""
         ends = self.extremes[:, None, :]
         return np.clip(candidates, np.minimum(ends, 0), np.maximum(ends, 0))
-
-    def _best(self, candidates: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        worst = self.seen.errors(candidates, self.quantizer).max(axis=2)
-        index, rows = worst.argmin(axis=1), np.arange(len(worst))
-        return candidates[rows, index].copy(), worst[rows, index].copy()
