@@ -14,7 +14,7 @@ test: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal  # one thread a worker: OpenMP threads of two workers would spin against each other
 	$(BIN)/fqbench demo --debug --workspace "$$(mktemp -d)"
 
 lint: $(VENV)/dev.stamp
