@@ -17,6 +17,8 @@ LIBRARIES = (
     ("torchvision", "models", "train"),
     ("timm", "models", "train"),
     ("accelerate", "training", "train"),
+    ("tensorrt", "engines of the trt backend, on a GPU", "trt"),
+    ("pycuda", "engines of the trt backend, on a GPU", "trt"),
 )
 
 

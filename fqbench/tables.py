@@ -81,6 +81,8 @@ def print_manifest(entry: Entry, *, as_json: bool) -> None:
 
 def print_health(health: Health, *, as_json: bool) -> None:
     """Print what runs on this machine, what is missing and how to get it."""
+    from rich.markup import escape  # `fqbench[trt]` is no style
+
     if as_json:
         print_json(health.to_dict())
         return
@@ -94,11 +96,11 @@ def print_health(health: Health, *, as_json: bool) -> None:
     out.print(f"workspace: {health.workspace}", highlight=False, soft_wrap=True)
     table = make_table("plug-in", "name", "from", "state", "next step")
     for plugin in health.plugins:
-        table.add_row(plugin.kind, plugin.name, plugin.origin, plugin.state, plugin.remedy)
+        table.add_row(*map(escape, (plugin.kind, plugin.name, plugin.origin, plugin.state, plugin.remedy)))
     out.print(table)
     libraries = make_table("library", "version", "for", "next step")
     for library in health.libraries:
-        libraries.add_row(library.name, library.version or "missing", library.purpose, library.remedy)
+        libraries.add_row(*map(escape, (library.name, library.version or "missing", library.purpose, library.remedy)))
     out.print(libraries)
 
 

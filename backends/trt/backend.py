@@ -95,7 +95,8 @@ class TensorRtBackend:
         if scheme.method is Method.NONE:
             shutil.copyfile(model.path, out / MODEL)
         elif scheme.bits == 4:
-            details |= {"left_in_float": write_int4(cleaned(model.path), out / MODEL), "rules_checked": len(RULES)}
+            left = write_int4(cleaned(model.path), out / MODEL, weight_rule=scheme.weight_rule)
+            details |= {"left_in_float": left, "rules_checked": len(RULES)}
         else:
             if calibration is None:
                 raise PluginError(f"{self.name} needs a calibration set for {scheme.label}; give one.")
@@ -245,6 +246,7 @@ def _quantize_int8(model: ExportedModel, scheme: Scheme, calibration: Calibratio
         "corrected_biases": corrected,
         "integer_operators": len(placement.operators),
         "residuals": len(placement.residuals),
+        "gates": len(placement.gates),
         "left_in_float": placement.left_out,
         "rules_checked": len(RULES),
     }

@@ -2,7 +2,8 @@
 
 NVIDIA's own quantizer is the reference (``modelopt.onnx.quantization``); ``benchmarks/trt_placement.py`` compares the
 two tensor by tensor. Quantized are the inputs of convolutions and of matrix products with constant weights, and at a
-residual Add the one branch that is not fused with a weighted operator. Left in float are the last classifier (at batch
+residual Add the one branch that is not fused with a convolution, and both inputs of a squeeze-and-excitation's Mul.
+Left in float are the last classifier (at batch
 1 a matrix times a vector, which no Tensor Core takes), products of two activations, and every bias.
 """
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     WeightScales = tuple[int, NDArray[np.float32]]  # the axis of the output channels, and the scale of each
 
 INT8_MAX = 127
+SIGMOIDS = frozenset({"Sigmoid", "HardSigmoid"})
 SIDES = {"Conv": (0,), "ConvTranspose": (0,), "Gemm": (0,), "MatMul": (0, 1)}
 
 
@@ -39,14 +41,15 @@ class Placement:
     ----------
     operators : tuple of str
         Names of the weighted nodes that run in integers.
-    residuals : tuple of str
-        Tensors quantized for a residual Add alone.
+    residuals, gates : tuple of str
+        Tensors quantized for a residual Add alone, and for the Mul of a squeeze-and-excitation.
     left_out : dict
         Weighted nodes that stay in float, and why.
     """
 
     operators: tuple[str, ...]
     residuals: tuple[str, ...]
+    gates: tuple[str, ...]
     left_out: dict[str, str]
 
 
@@ -69,8 +72,26 @@ def place(graph: GraphProto) -> Placement:
         else:
             operators.append(node.name)
     residuals = [name for node in looked_at.nodes("Add") if (name := residual_branch(looked_at, node)) is not None]
-    read = {name for node in graph.node if node.name in set(operators) for name in node.input}
-    return Placement(tuple(operators), tuple(dict.fromkeys(name for name in residuals if name not in read)), left_out)
+    gates = [name for node in looked_at.nodes("Mul") if is_gate(looked_at, node) for name in node.input]
+    chosen = set(operators)
+    read = {name for node in graph.node if node.name in chosen for name in node.input}
+    own, gated = ([name for name in dict.fromkeys(names) if name not in read] for names in (residuals, gates))
+    return Placement(tuple(operators), tuple(own), tuple(gated), left_out)
+
+
+def is_gate(graph: QdqGraph, node: NodeProto) -> bool:
+    """Whether a Mul scales a map by a sigmoid of something else, as squeeze-and-excitation does.
+
+    Its inputs are quantized, so that the map goes from one convolution to the next in 8 bits. The Mul of a SiLU, whose
+    sigmoid is of the map itself, is an activation and stays beside its convolution.
+    """
+    if any(graph.is_constant(name) for name in node.input):
+        return False
+    for sigmoid, other in (node.input, reversed(node.input)):
+        producer = graph.producers.get(sigmoid)
+        if producer is not None and producer.op_type in SIGMOIDS:
+            return bool(producer.input[0] != other)
+    return False
 
 
 def residual_branch(graph: QdqGraph, node: NodeProto) -> str | None:
@@ -81,8 +102,7 @@ def residual_branch(graph: QdqGraph, node: NodeProto) -> str | None:
     """
     if len(node.input) != 2 or any(graph.is_constant(name) or name not in graph.producers for name in node.input):
         return None
-    before = [graph.weighted_before(name) for name in node.input]
-    convolutions = [found is not None and found.op_type in {"Conv", "ConvTranspose"} for found in before]
+    convolutions = [graph.convolution_before(name) is not None for name in node.input]
     if not any(convolutions):
         return None
     if all(convolutions):
@@ -144,7 +164,7 @@ def write_qdq(
             "TensorQuantOverrides": {name: _fixed(given) for name, given in (weights or {}).items()},
         },
     )
-    for name in placement.residuals:
+    for name in (*placement.residuals, *placement.gates):
         quantizer.quantize_activation_tensor(name)
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)  # it warns of steps that were taken before

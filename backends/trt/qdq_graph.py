@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
+WEIGHTED = CONVOLUTIONS | {"Gemm", "MatMul"}
 # They neither compute nor choose: what TensorRT folds away between a weighted operator and what it is fused with.
 TRANSPARENT = frozenset({"Identity", "Cast", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
 
@@ -111,15 +112,15 @@ class QdqGraph:
         quantizer = self.quantizer_of(dequantizer)
         return str((quantizer or dequantizer).input[0])
 
-    def weighted_before(self, name: str) -> NodeProto | None:
-        """Return the weighted operator that a tensor is the only result of, so that what follows can be fused into it.
+    def convolution_before(self, name: str) -> NodeProto | None:
+        """Return the convolution that a tensor is the only result of, so that what follows can be fused into it.
 
         The way back may lead through operators that only rearrange, a BatchNormalization, the addition of a
         constant bias and a Q/DQ pair; every tensor on it has one reader.
         """
         node = self.producers.get(name)
         while node is not None and name not in self.outputs and len(self.readers.get(name, ())) == 1:
-            if node.op_type in WEIGHTED:
+            if node.op_type in CONVOLUTIONS:
                 return node
             if node.op_type not in TRANSPARENT | {"BatchNormalization", QUANTIZE, DEQUANTIZE, "Add"}:
                 return None

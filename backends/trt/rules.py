@@ -212,15 +212,16 @@ def activation_functions_stay_fused(graph: QdqGraph) -> Found:
 
 
 def residual_adds_keep_one_branch_float(graph: QdqGraph) -> Found:
-    """At an Add, the branch that is fused with a weighted operator stays in float; only the other may be quantized.
+    """At an Add, the branch that is fused with a convolution stays in float; only the other may be quantized.
 
     Source: "Explicit Quantization", Q/DQ placement recommendations (quantize the residual input in skip connections).
+    NVIDIA's own quantizer keeps to it for convolutions, and not for matrix products.
     """
     for node in graph.nodes("Add"):
         if any(graph.is_constant(name) for name in node.input):
             continue
         quantized = [_is_pair(graph, name) for name in node.input]
-        fused = [graph.weighted_before(name) for name in node.input]
+        fused = [graph.convolution_before(name) for name in node.input]
         for position, own in enumerate(quantized):
             before, other = fused[position], fused[1 - position]
             if own and before is not None and (other is None or quantized[1 - position]):

@@ -26,7 +26,15 @@ def latency_sheet(report: LatencyReport) -> Sheet:
     )
     rows = tuple(_row(subject, reference=subject.id == report.reference) for subject in report.subjects)
     doubts = [f"! {subject.label}: {mark.text}" for subject in report.subjects for mark in subject.marks]
-    return Sheet(title, COLUMNS, rows, (*doubts, *(f"! {mark.text}" for mark in report.marks)))
+    parts = [_parts(subject) for subject in report.subjects if subject.facts.get("phases")]
+    return Sheet(title, COLUMNS, rows, (*parts, *doubts, *(f"! {mark.text}" for mark in report.marks)))
+
+
+def _parts(subject: SubjectLatency) -> str:
+    """What a session timed of its own parts, as trtexec names them."""
+    phases = subject.facts["phases"]
+    copied_in, computed, copied_out = (phases[name] for name in ("h2d_ms", "compute_ms", "d2h_ms"))
+    return f"{subject.label}: H2D {copied_in:.3f} ms, compute {computed:.3f} ms, D2H {copied_out:.3f} ms (medians)"
 
 
 def _row(subject: SubjectLatency, *, reference: bool) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fqbench.errors import InputError
 from fqbench.machine import usable_cores
+from fqbench.plugins import Builder
 from fqbench.quant.closeness import Closeness, answers_of, closeness, reference_logits
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read
@@ -56,8 +57,9 @@ def quantize_better(
     images = _images(run, model)
     device = run.config.bench.device
     availability = backend.availability()
-    if images is None or device not in availability.devices:
+    if images is None or device not in availability.devices or isinstance(backend, Builder):
         why = f"no {SPLIT} split" if images is None else availability.reason or f"no device {device} here"
+        why = "its artifacts have to be built before they answer" if isinstance(backend, Builder) else why
         return make("off", out), {"asked": "auto", "used": "off", "not_measured": why}
     expected = reference_logits(model.path, images(), usable_cores())
     tried: dict[Corrected, tuple[Artifact, Closeness]] = {}
