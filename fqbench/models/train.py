@@ -115,7 +115,8 @@ def train(
         An unknown objective, or a batch that cannot be shared among the processes.
     """
     loop = _Loop.begin(model, training, validation, options, aim or objective(options.objective))
-    hooks, reporter = hooks or Hooks(), reporter or Silent()
+    hooks = hooks or Hooks()
+    reporter = reporter if reporter is not None and loop.leads else Silent()
     if scratch is not None:
         loop.resume(scratch, reporter)
     events = Board(board if loop.leads else None, len(loop.log))

@@ -78,6 +78,8 @@ def _train(run: Run) -> Entry:
             "weights": _weights_identity(model.weights),
             "preprocessing": preprocessing.model_dump(mode="json"),
             "options": {**options.model_dump(mode="json"), "by": list(by)},
+            # BatchNorm sees a share of each batch, so that several processes end with other weights.
+            **({"processes": _processes()} if _processes() > 1 else {}),
         },
         inputs={"samples": read_entry(run).id, "prepared": store.entry.id},
     )
@@ -109,9 +111,14 @@ def _train(run: Run) -> Entry:
     return run.produce(recipe, build, f"training {model.name} on {samples.name} for {options.epochs} epochs")
 
 
+def _processes() -> int:
+    """How many processes `accelerate launch` or `torchrun` started together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def _helps() -> bool:
-    """Whether `accelerate launch` started this process beside the one that writes the entry."""
-    return int(os.environ.get("RANK", "0")) > 0
+    """Whether this process was started beside the one that writes the entry."""
+    return _processes() > 1 and int(os.environ.get("RANK", "0")) > 0
 
 
 def _together(run: Run, recipe: Recipe, build: Any) -> Entry:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,21 @@ def test_celeba_through_train_quantize_and_eval(
     assert artifact["details"]["support"] == "native"
     evaluation = call(capsys, "eval", *asked)
     assert {made["label"] for made in evaluation["artifacts"]} == {"ort fp32", "ort int8/balanced"}
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_checkpoint(tmp_path: Path) -> None:
+    flags = "--images 96 --image-size 32 --epochs 1 --batch-size 16 --json".split()  # noqa: SIM905 - as one types it
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "fqbench.cli", "train"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*command, *flags, "--workspace", tmp_path],
+        env=environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (entry,) = (tmp_path / "checkpoints").iterdir()
+    assert json.loads((entry / "manifest.json").read_text())["details"]["processes"] == 2
+    assert done.stderr.count("epoch 1: loss") == 1
 
 
 @pytest.mark.slow
