@@ -75,8 +75,11 @@ class OnnxRuntimeBackend:
         if support.level is Level.NO:
             raise SchemeNotSupported(f"{self.name} cannot run {scheme.label}: {support.reason}; try {support.nearest}.")
         details: dict[str, Any] = {"input_shape": list(model.input_shape)}
+        files = [MODEL]
         if scheme.method is Method.NONE:
-            shutil.copyfile(model.path, out / MODEL)
+            for file in model.files:
+                shutil.copyfile(file, out / file.name)  # the graph names its external data, so names stay
+            files = [file.name for file in model.files]
         else:
             with tempfile.TemporaryDirectory(dir=out, prefix=".preprocess-") as scratch, quiet_quantizer():
                 clean = clean_graph(model.path, Path(scratch) / MODEL)
@@ -87,7 +90,7 @@ class OnnxRuntimeBackend:
                 else:
                     _quantize_dynamic(clean, out / MODEL)
             details["operators"] = _operators(out / MODEL)
-        return Artifact(backend=self.name, scheme=scheme, root=out, files=(MODEL,), details=details)
+        return Artifact(backend=self.name, scheme=scheme, root=out, files=tuple(files), details=details)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> OnnxRuntimeSession:
         """Open a session with ``threads`` threads inside an operator, and operators one after another.

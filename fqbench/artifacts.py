@@ -38,6 +38,12 @@ class ExportedModel:
     preprocessing: Preprocessing
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The ONNX file, and its external data beside it where a model above 2 GB has them."""
+        external = self.path.with_name(self.path.name + ".data")
+        return (self.path, external) if external.is_file() else (self.path,)
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one input."""
         return (3, self.preprocessing.size, self.preprocessing.size)

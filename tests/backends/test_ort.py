@@ -1,0 +1,44 @@
+"""ONNX Runtime's backend beyond the conformance suite: weights that lie beside the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from fqbench import plugins
+from fqbench.quant.scheme import Method, Scheme
+from fqbench.stages.export import export
+from fqbench.stages.run import Run
+
+
+def test_external_data_come_along_and_dynamic_int8_reads_them(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    model = export(make_run())
+    beside = tmp_path / "external" / "model.onnx"
+    beside.parent.mkdir()
+    onnx.save(
+        onnx.load(model.path),
+        beside,
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location="model.onnx.data",
+        size_threshold=0,
+    )
+    external = replace(model, path=beside)
+    backend = plugins.backend("ort")
+    images = np.random.default_rng(0).standard_normal((3, *model.input_shape)).astype(np.float32)
+    answers = {}
+    for name, source in (("inline", model), ("beside", external)):
+        out = tmp_path / name
+        out.mkdir()
+        artifact = backend.quantize(source, Scheme.float32(), None, out)
+        answers[name] = backend.load(artifact, threads=1, device="cpu").run(images)
+        assert artifact.size_on_disk == sum(path.stat().st_size for path in out.iterdir())
+    np.testing.assert_array_equal(answers["inline"], answers["beside"])
+    out = tmp_path / "dynamic"
+    out.mkdir()
+    artifact = backend.quantize(external, Scheme(method=Method.PTQ_DYNAMIC, range_rule="none"), None, out)
+    assert backend.load(artifact, threads=1, device="cpu").run(images).shape == (3, 2)
