@@ -71,7 +71,7 @@ def measure_arithmetic(model: Path, provider: str, input_shape: tuple[int, ...])
         session = ort.InferenceSession(model, options, providers=[provider])
         session.run(None, {session.get_inputs()[0].name: np.zeros((1, *input_shape), dtype=np.float32)})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        graph = onnx.load(Path(scratch) / "optimized.onnx").graph
+        graph = onnx.load(Path(scratch) / "optimized.onnx", load_external_data=False).graph
     return count_macs(graph, _shapes(events))
 
 
