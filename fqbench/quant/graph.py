@@ -97,10 +97,12 @@ def clean(model: Path, out: Path) -> Path:
     out : Path
         Where to write; the same bytes for the same model.
     """
+    import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with quiet_quantizer():
-        quant_pre_process(str(model), str(out), skip_symbolic_shape=True)
+        # Loaded with its external data: given a path, the quantizer would look for them in its own scratch folder.
+        quant_pre_process(onnx.load(model), str(out), skip_symbolic_shape=True)
     return out
 
 
