@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FLOAT = 1  # onnx.TensorProto.FLOAT
 SAMPLE = 8192
+GRID = 16
 MAXIMA_OUTPUT, MINIMA_OUTPUT, SAMPLE_OUTPUT = "fqbench.maxima", "fqbench.minima", "fqbench.sample"
 # Their output holds values of their first input and no others, so its range is the input's.
 VIEWS = frozenset(
@@ -43,8 +44,11 @@ class Activation:
         Of one image, without the batch.
     non_negative : bool
         Whether it cannot be below zero, so that its minimum need not be looked for.
-    steps : tuple of int
-        Every how many-th value along each axis is sampled.
+    pixels : int
+        Every how many-th row and column of a map is kept first; 1 for tensors that are no maps.
+    step : int
+        Every how many-th value of what is then left, flattened, is sampled. It shares no divisor with the number of
+        positions of a channel, so that from channel to channel other positions are met.
     channel_axis : int or None
         Axis of ``shape`` that the weights of a consumer run along; None where no consumer has constant weights.
     """
@@ -52,13 +56,16 @@ class Activation:
     name: str
     shape: tuple[int, ...]
     non_negative: bool
-    steps: tuple[int, ...]
+    pixels: int
+    step: int
     channel_axis: int | None
 
     @property
-    def sampled(self) -> tuple[int, ...]:
-        """Shape of the sample of one image."""
-        return tuple(math.ceil(size / step) for size, step in zip(self.shape, self.steps, strict=True))
+    def thinned(self) -> tuple[int, ...]:
+        """Shape of what is left of one image after whole rows and columns were left out."""
+        if not self.is_map:
+            return self.shape
+        return (self.shape[0], *(math.ceil(size / self.pixels) for size in self.shape[1:]))
 
     @property
     def is_map(self) -> bool:
@@ -100,9 +107,14 @@ def clean(model: Path, out: Path) -> Path:
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with quiet_quantizer():
-        # Loaded with its external data: given a path, the quantizer would look for them in its own scratch folder.
-        quant_pre_process(onnx.load(model), str(out), skip_symbolic_shape=True)
+    with tempfile.TemporaryDirectory(prefix="fqbench-clean-") as scratch, quiet_quantizer():
+        graph = onnx.load(model, load_external_data=False).graph
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
+            # The quantizer copies the file alone into a folder of its own, and would miss the data beside it.
+            whole = Path(scratch) / "whole.onnx"
+            onnx.save(onnx.load(model), whole)
+            model = whole
+        quant_pre_process(str(model), str(out), skip_symbolic_shape=True)
     return out
 
 
@@ -165,7 +177,7 @@ def activations(model: ModelProto, *, sample: int = SAMPLE) -> Activations:
             aliases[name] = following[0].output[0]
         elif (sizes := _sizes(shapes.get(name), batch)) and name not in constants:
             axis = _channel_axis(sizes, _readers_through_views(name, readers), constants)
-            observed.append(Activation(name, sizes, name in non_negative, _steps(sizes, sample), axis))
+            observed.append(Activation(name, sizes, name in non_negative, *_steps(sizes, sample), axis))
 
     visit(graph.input[0].name, None)
     for node in graph.node:
@@ -226,23 +238,14 @@ class _Adder:
 
     def sample(self, activation: Activation) -> str:
         name = activation.name
-        steps = activation.steps
-        if activation.is_map and max(steps[1:]) > 1:
-            name = self._node(
-                "MaxPool", [name], f"{activation.name}.pixels", kernel_shape=[1, 1], strides=list(steps[1:])
-            )
-            steps = (steps[0], 1, 1)
-        if max(steps) > 1:
-            axes = [axis for axis, step in enumerate(steps) if step > 1]
-            inputs = [
-                name,
-                self._constant([0] * len(axes)),
-                self._constant([2**31 - 1] * len(axes)),
-                self._constant([axis + 1 for axis in axes]),
-                self._constant([steps[axis] for axis in axes]),
-            ]
-            name = self._node("Slice", inputs, f"{activation.name}.strided")
-        return self._node("Flatten", [name], f"{activation.name}.sample", axis=1)
+        if activation.pixels > 1:
+            strides = [activation.pixels, activation.pixels]
+            name = self._node("MaxPool", [name], f"{name}.pixels", kernel_shape=[1, 1], strides=strides)
+        name = self._node("Flatten", [name], f"{activation.name}.flat", axis=1)
+        if activation.step > 1:
+            start, end, axis, step = (self._constant([value]) for value in (0, 2**31 - 1, 1, activation.step))
+            name = self._node("Slice", [name, start, end, axis, step], f"{activation.name}.sample")
+        return name
 
     def _reduce(self, operator: str, activation: Activation) -> str:
         axes = self._constant(range(1, len(activation.shape) + 1))
@@ -323,23 +326,24 @@ def _channel_axis(shape: tuple[int, ...], readers: list[NodeProto], constants: s
     return None
 
 
-def _steps(shape: tuple[int, ...], sample: int) -> tuple[int, ...]:
-    """Choose strides that leave about ``sample`` values: pixels or tokens are thinned out first, channels last."""
-    steps = [1] * len(shape)
+def _steps(shape: tuple[int, ...], sample: int) -> tuple[int, int]:
+    """Choose a stride of pixels and one of values that leave about ``sample`` values of an image.
+
+    Pixels are thinned out to a grid of no more than `GRID` each way, in the runtime's own layout, where leaving them
+    out costs nothing; what is left is flattened and thinned out further.
+    """
     if not sample or math.prod(shape) <= sample:
-        return tuple(steps)
-    if len(shape) == 1:
-        return (math.ceil(shape[0] / sample),)
-    thinned = [1, 2] if len(shape) == 3 else [0]
-    channels = 0 if len(shape) == 3 else len(shape) - 1
-    least = 2 if len(shape) == 3 else 4  # along each thinned axis
-    while math.prod(math.ceil(size / step) for size, step in zip(shape, steps, strict=True)) > sample:
-        wider = [axis for axis in thinned if math.ceil(shape[axis] / (steps[axis] + 1)) >= min(least, shape[axis])]
-        for axis in wider:
-            steps[axis] += 1
-        if not wider:
-            steps[channels] += 1
-    return tuple(steps)
+        return 1, 1
+    pixels, left, positions = 1, shape, shape[-1]
+    if len(shape) == 3:
+        enough = math.ceil(math.sqrt(math.prod(shape) / sample))
+        pixels = max(1, min(math.ceil(max(shape[1:]) / GRID), enough))
+        left = (shape[0], *(math.ceil(size / pixels) for size in shape[1:]))
+        positions = left[1] * left[2]
+    step = math.ceil(math.prod(left) / sample)
+    while step > 1 and math.gcd(step, positions) > 1:
+        step += 1
+    return pixels, step
 
 
 def _resolved(aliases: dict[str, str], observed: set[str]) -> dict[str, str]:

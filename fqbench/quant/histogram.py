@@ -84,11 +84,11 @@ class Columns:
         channel_start, tensor_start = [0], [0]
         for number, activation in enumerate(observed):
             stratum, weights = _strata(activation)
-            slots.append(stratum.ravel() + len(slot_weight))
+            slots.append(stratum + len(slot_weight))
             slot_tensor += [number] * len(weights)
             slot_weight += weights
             count, ids = _channels(activation)
-            channels.append(ids.ravel() + channel_start[-1] if count else np.full(stratum.size, -1))
+            channels.append(ids + channel_start[-1] if count else np.full(stratum.size, -1))
             channel_start.append(channel_start[-1] + count)
             tensor_start.append(tensor_start[-1] + stratum.size)
         maxima = np.array([activation.maxima for activation in observed])
@@ -106,36 +106,39 @@ class Columns:
 
 
 def _strata(activation: Activation) -> tuple[NDArray[np.int64], list[float]]:
-    """Return the stratum of each sampled value, and the weight of each stratum."""
-    sampled, total = activation.sampled, float(np.prod(activation.shape))
-    stratum = np.zeros(sampled, dtype=np.int64)
-    if activation.is_map and max(activation.steps[1:]) > 1:
-        border = np.zeros(sampled[1:], dtype=np.int64)
+    """Return the stratum of each sampled value, and how many values one of each stratum stands for."""
+    stratum = np.zeros(activation.thinned, dtype=np.int64)
+    wanted = [1.0]
+    if activation.pixels > 1:
+        border = np.zeros(activation.thinned[1:], dtype=np.int64)
         shares = []
-        for axis in (0, 1):
-            size, step, count = activation.shape[1 + axis], activation.steps[1 + axis], sampled[1 + axis]
-            at_border = np.isin(np.arange(count) * step, [0, size - 1])
+        for axis, (size, count) in enumerate(zip(activation.shape[1:], activation.thinned[1:], strict=True)):
+            at_border = np.isin(np.arange(count) * activation.pixels, [0, size - 1])
             border += at_border[:, None] if axis == 0 else at_border[None, :]
             shares.append(min(size, 2) / size)
         stratum += border
         rows, columns = shares
         wanted = [(1 - rows) * (1 - columns), rows * (1 - columns) + columns * (1 - rows), rows * columns]
-    else:
-        wanted = [1.0]
-    taken = np.bincount(stratum.ravel(), minlength=len(wanted)).astype(np.float64)
+    stratum = stratum.ravel()[:: activation.step]
+    taken = np.bincount(stratum, minlength=len(wanted)).astype(np.float64)
     present = taken > 0
     share = np.where(present, wanted, 0.0)
     share /= share.sum()  # a stratum that the stride misses (no inner pixel in a tiny map) is left to the others
+    total = float(np.prod(activation.shape))
     weights = np.divide(share * total, taken, out=np.zeros_like(share), where=present)
     return stratum, [float(weight) for weight in weights]
 
 
 def _channels(activation: Activation) -> tuple[int, NDArray[np.int64]]:
+    """Return the number of channels whose means are kept, and the channel of each sampled value."""
     axis = activation.channel_axis
-    if axis is None or activation.steps[axis] > 1:
+    if axis is None:
         return 0, np.zeros(0, dtype=np.int64)
-    ids = np.arange(activation.shape[axis]).reshape([-1 if a == axis else 1 for a in range(len(activation.shape))])
-    return activation.shape[axis], np.broadcast_to(ids, activation.sampled)
+    channels = activation.shape[axis]
+    ids = np.arange(channels).reshape([-1 if a == axis else 1 for a in range(len(activation.shape))])
+    sampled = np.broadcast_to(ids, activation.thinned).ravel()[:: activation.step]
+    met = len(np.unique(sampled)) == channels
+    return (channels, sampled) if met else (0, np.zeros(0, dtype=np.int64))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fqbench.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 BATCH = 8
 KEEP_EVERY = 20.0
 STATE = "observed.npz"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fqbench.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
-FORMAT = 1
+FORMAT = 2
 FACTS, ARRAYS = "record.json", "histograms.npz"
 
 
@@ -175,7 +175,8 @@ def open_record(folder: Path) -> CalibrationRecord:
             name=one["name"],
             shape=tuple(one["shape"]),
             non_negative=one["non_negative"],
-            steps=tuple(one["steps"]),
+            pixels=one["pixels"],
+            step=one["step"],
             channel_axis=one["channel_axis"],
         )
         for one in facts["observed"]

@@ -39,7 +39,8 @@ def record_of(
             name=name,
             shape=(next(iter(of_group.values())).shape[1],),
             non_negative=all(float(array.min()) >= 0 for array in of_group.values()),
-            steps=(1,),
+            pixels=1,
+            step=1,
             channel_axis=0,
         )
         for name, of_group in values.items()
