@@ -33,9 +33,9 @@ IMAGES = 4
 # What reads a tensor that one of the two quantizes and the other does not: why ours is as it is.
 REASONS = {
     "MaxPool": "it gives values of its input, so TensorRT moves the Q behind it to before it: one pair is enough",
-    "attention": "products of two activations and the softmax between them: TensorRT fuses attention in half precision",
+    "attention": "products of two activations and the softmax between them: left in float by choice, and not measured",
     "transformer Add": "a residual Add after a matrix product; the documentation's advice is about convolutions",
-    "LayerNormalization": "the residual stream of a transformer, whose range grows with depth: it stays in float",
+    "LayerNormalization": "the residual stream of a transformer: left in float by choice, likewise",
     "Concat": "its inputs' ranges are the ones of its output, which is quantized",
 }
 

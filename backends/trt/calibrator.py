@@ -104,7 +104,6 @@ def make_calibrator(trt: Any, kind: str, images: Images | None, version: Version
         def write_calibration_cache(self, written: Any) -> None:
             self.written = bytes(written)
 
-        # The legacy calibrator alone asks for these.
         def get_quantile(self) -> float:
             return QUANTILE
 

@@ -3,14 +3,13 @@
 NVIDIA's own quantizer is the reference (``modelopt.onnx.quantization``); ``benchmarks/trt_placement.py`` compares the
 two tensor by tensor. Quantized are the inputs of convolutions and of matrix products with constant weights, and at a
 residual Add the one branch that is not fused with a convolution, and both inputs of a squeeze-and-excitation's Mul.
-Left in float are the last classifier (at batch
-1 a matrix times a vector, which no Tensor Core takes), products of two activations, and every bias.
+Left in float are the last classifier (at batch 1 a matrix times a vector, which no Tensor Core takes), products of two
+activations, and every bias.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.errors import DataError
+from fqbench.quant.graph import quiet_quantizer
 
 from .qdq_graph import QdqGraph
 from .rules import require_rules
@@ -137,21 +137,41 @@ def write_qdq(
         A range is missing, or the result breaks one of TensorRT's rules.
     """
     import onnx
+
+    placement = place(model.graph)
+    with quiet_quantizer():  # it warns of steps that were taken before
+        quantizer = _quantizer(model, placement.operators, ranges, weights or {})
+        for name in (*placement.residuals, *placement.gates):
+            quantizer.quantize_activation_tensor(name)
+        try:
+            quantized = quantizer.quantize_model()
+        except ValueError as error:
+            raise DataError(f"onnxruntime cannot quantize this model ({error}); observe it again.") from error
+    onnx.save(quantized, out)
+    require_rules(out)
+    return placement
+
+
+def _quantizer(
+    model: ModelProto,
+    operators: Sequence[str],
+    ranges: Mapping[str, tuple[float, float]],
+    weights: Mapping[str, WeightScales],
+) -> Any:
+    """Return onnxruntime's quantizer with the options that TensorRT asks for."""
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    placement = place(model.graph)
     known = {name: TensorData(lowest=_single(low), highest=_single(high)) for name, (low, high) in ranges.items()}
-    kinds = sorted({node.op_type for node in model.graph.node})
-    quantizer = QDQQuantizer(
+    return QDQQuantizer(
         model,
         per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, known),
-        nodes_to_quantize=list(placement.operators),
+        nodes_to_quantize=list(operators),
         nodes_to_exclude=[],
         op_types_to_quantize=list(SIDES),
         extra_options={
@@ -159,24 +179,11 @@ def write_qdq(
             "WeightSymmetric": True,
             "QuantizeBias": False,
             "QDQDisableWeightAdjustForInt32Bias": True,
-            "OpTypesToExcludeOutputQuantization": kinds,
+            "OpTypesToExcludeOutputQuantization": sorted({node.op_type for node in model.graph.node}),
             "ForceQuantizeNoInputCheck": True,
-            "TensorQuantOverrides": {name: _fixed(given) for name, given in (weights or {}).items()},
+            "TensorQuantOverrides": {name: _fixed(given) for name, given in weights.items()},
         },
     )
-    for name in (*placement.residuals, *placement.gates):
-        quantizer.quantize_activation_tensor(name)
-    level = logging.getLogger().level
-    logging.getLogger().setLevel(logging.ERROR)  # it warns of steps that were taken before
-    try:
-        quantized = quantizer.quantize_model()
-    except ValueError as error:
-        raise DataError(f"onnxruntime cannot quantize this model ({error}); observe its activations again.") from error
-    finally:
-        logging.getLogger().setLevel(level)
-    onnx.save(quantized, out)
-    require_rules(out)
-    return placement
 
 
 def _fixed(given: WeightScales) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from fqbench.quant.untrained import refuse_untrained
 from fqbench.stages.bench import INPUTS, REPORT, with_phases
 from fqbench.stages.bench import STAGE_VERSION as BENCH_VERSION
 from fqbench.stages.build import device_for, usable
-from fqbench.stages.prepare import prepare
+from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.quantize import model_of, open_artifact
 from fqbench.stages.read import read, read_entry
 from fqbench.stages.run import Run
@@ -82,15 +82,7 @@ def pack(run: Run, artifacts: Sequence[Artifact], out: Path | None = None) -> Pa
     target = out or Path(f"{artifacts[-1].id}.fqpack.zip")
     facts = {
         "artifacts": [_carried(artifact) for artifact in artifacts],
-        "data": {
-            "name": read(run).name,
-            "split": run.config.eval.split,
-            "samples": read_entry(run).id,
-            "samples_digest": read_entry(run).digest,
-            "prepared": store.entry.id,
-            "prepared_digest": store.entry.digest,
-            "notice": read(run).notice,
-        },
+        "data": _data(run, store),
         "preprocessing": model.preprocessing.model_dump(mode="json"),
         "batch_size": run.config.eval.batch_size,
     }
@@ -178,6 +170,19 @@ def import_results(run: Run, file: Path) -> Imported:
         latency = read_latency(opened.file(REPORT))
         bench = _import_bench(run, opened, latency, entries)
     return Imported(tuple(entries), bench, read_latency(bench.file(REPORT)))
+
+
+def _data(run: Run, store: Prepared) -> dict[str, Any]:
+    samples, entry = read(run), read_entry(run)
+    return {
+        "name": samples.name,
+        "split": run.config.eval.split,
+        "samples": entry.id,
+        "samples_digest": entry.digest,
+        "prepared": store.entry.id,
+        "prepared_digest": store.entry.digest,
+        "notice": samples.notice,
+    }
 
 
 def _carried(artifact: Artifact) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def _randomise(network: nn.Module) -> None:
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.4, 1.2)
             torch.nn.init.normal_(module.bias, 0, 0.1)
-            assert module.running_mean is not None and module.running_var is not None, "untracked statistics"
+            assert module.running_mean is not None, "untracked statistics"
+            assert module.running_var is not None, "untracked statistics"
             torch.nn.init.normal_(module.running_mean, 0, 0.1)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
