@@ -211,11 +211,15 @@ def _change(reference: EvaluatedArtifact, artifact: EvaluatedArtifact, change: C
         )
     columns = (
         "group", ">n", ">flips", ">right to wrong",
-        ">Δ accuracy, points", f">p (McNemar, {change.correction} over all tests)", "verdict",
+        ">Δ accuracy, points", f">p ({change.correction})", "verdict",
     )  # fmt: skip
     title = f"{artifact.label} against {reference.label}"
     words = verdict_in_words(reference.label, artifact.label, change)
-    return Sheet(title, columns, tuple(rows), (words,), total=True)
+    how = (
+        f"p: exact McNemar test, {change.correction} over all groups of all artifacts here (last row: uncorrected); "
+        "undecided (about N images): so many of this group would decide at 80 % power."
+    )
+    return Sheet(title, columns, tuple(rows), (words, how), total=True)
 
 
 def _figures(artifact: EvaluatedArtifact) -> Iterator[list[object]]:
@@ -288,4 +292,4 @@ def _points(change: Change) -> str:
 def _verdict(verdict: Verdict) -> str:
     if verdict.answer != "undecided" or not math.isfinite(verdict.images_needed):
         return verdict.answer
-    return f"undecided; {verdict.images_needed:,.0f} images would decide"
+    return f"undecided (about {verdict.images_needed:,.0f} images)"
