@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,9 @@ import numpy as np
 
 from fqbench.errors import DataError
 from fqbench.quant import graph
-from fqbench.quant.histogram import BINS, Columns, Histograms
+from fqbench.quant.activations import SAMPLE, activations
+from fqbench.quant.histogram import BINS, Histograms, Seen
+from fqbench.quant.layout import Layout
 from fqbench.quant.record import CalibrationRecord, read_arrays, write_arrays
 from fqbench.reporter import Reporter, Silent
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from fqbench.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 BATCH = 8
 KEEP_EVERY = 20.0
 STATE = "observed.npz"
@@ -39,7 +40,7 @@ def observe(
     *,
     batch_size: int = BATCH,
     threads: int | None = None,
-    sample: int = graph.SAMPLE,
+    sample: int = SAMPLE,
     scratch: Path | None = None,
     keep_every: float = KEEP_EVERY,
     reporter: Reporter | None = None,
@@ -76,20 +77,20 @@ def observe(
     """
     groups, codes = _groups(calibration)
     cleaned = graph.cleaned(model.path)
-    found = graph.activations(cleaned, sample=sample)
-    columns = Columns.of(found.observed)
-    histograms = Histograms(columns, len(groups))
+    found = activations(cleaned, sample=sample)
+    layout = Layout.of(found.observed)
+    histograms = Histograms(layout, len(groups))
     order = np.argsort(codes, kind="stable")  # a batch of one group is folded in one go
     keeper = _Keeper(scratch, _identity(model, calibration, sample), keep_every)
     done = keeper.restore(histograms)
-    session = _Session(graph.augment(cleaned, found.observed), threads, bool(len(columns.signed)))
+    session = _Session(graph.augment(cleaned, found.observed), threads, bool(len(layout.signed)))
     with (reporter or Silent()).track(f"observing {model.name}", len(order), "images") as advance:
         advance(done)
         for rows, images in _batches(calibration, order[done:], batch_size):
-            seen = session.run(images)
-            if not seen.finite:
+            seen, finite = session.run(images)
+            if not finite:
                 raise _not_finite(cleaned, images, [calibration.sample_id(int(row)) for row in rows])
-            histograms.fold(seen.maxima, seen.minima, seen.sample, codes[rows])
+            histograms.fold(seen, codes[rows])
             done += len(rows)
             advance(len(rows))
             keeper.keep(histograms, done)
@@ -100,24 +101,8 @@ def observe(
         population=dict(calibration.population) or calibration.group_counts,
         observed=found.observed,
         aliases=found.aliases,
-        arrays={**histograms.state(), "channel_start": columns.channel_start},
+        arrays={**histograms.state(), "channel_start": layout.channel_start},
     )
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What one run of the augmented graph gives; a row an image."""
-
-    maxima: NDArray[np.float32]
-    minima: NDArray[np.float32]
-    sample: NDArray[np.float32]
-    logits: NDArray[np.float32]
-
-    @property
-    def finite(self) -> bool:
-        """Whether nothing was NaN or infinite; a NaN that a pooling lost is met again in the logits."""
-        sums = (float(values.sum(dtype=np.float64)) for values in (self.maxima, self.minima, self.sample, self.logits))
-        return all(math.isfinite(value) for value in sums)
 
 
 class _Session:
@@ -132,10 +117,16 @@ class _Session:
         self._outputs = [self._session.get_outputs()[0].name, graph.MAXIMA_OUTPUT, graph.SAMPLE_OUTPUT]
         self._outputs += [graph.MINIMA_OUTPUT] if signed else []
 
-    def run(self, images: NDArray[np.float32]) -> _Seen:
-        """Return what the augmented graph says of these images."""
-        logits, maxima, sample, *minima = self._session.run(self._outputs, {self._input: images})
-        return _Seen(maxima, minima[0] if minima else np.zeros((len(images), 0), np.float32), sample, logits)
+    def run(self, images: NDArray[np.float32]) -> tuple[Seen, bool]:
+        """Return what the augmented graph says of these images, and whether nothing in it was NaN or infinite.
+
+        A NaN that a pooling loses, as the runtime may choose, is met again in the sample or in the logits.
+        """
+        outputs = self._session.run(self._outputs, {self._input: images})
+        finite = all(math.isfinite(float(output.sum(dtype=np.float64))) for output in outputs)
+        _logits, maxima, sample, *minima = outputs
+        low = np.negative(minima[0], out=minima[0]) if minima else np.zeros((len(images), 0), np.float32)
+        return Seen(maxima, low, sample), finite
 
 
 class _Keeper:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.errors import DataError, InputError
-from fqbench.quant.graph import Activation
+from fqbench.quant.activations import Activation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fqbench.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
-FORMAT = 2
+FORMAT = 3
 FACTS, ARRAYS = "record.json", "histograms.npz"
 
 
@@ -171,14 +171,7 @@ def open_record(folder: Path) -> CalibrationRecord:
     if facts.get("format") != FORMAT:
         raise DataError(f"the calibration record {folder} has format {facts.get('format')}, not {FORMAT}; delete it.")
     observed = tuple(
-        Activation(
-            name=one["name"],
-            shape=tuple(one["shape"]),
-            non_negative=one["non_negative"],
-            pixels=one["pixels"],
-            step=one["step"],
-            channel_axis=one["channel_axis"],
-        )
+        Activation(**(one | {"shape": tuple(one["shape"]), "lattice": tuple(one["lattice"])}))
         for one in facts["observed"]
     )
     return CalibrationRecord(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fqbench.quant.graph import Activation
-from fqbench.quant.histogram import BINS, Columns, Histograms
+from fqbench.quant.activations import Activation
+from fqbench.quant.histogram import BINS, Histograms, Seen
+from fqbench.quant.layout import Layout
 from fqbench.quant.record import CalibrationRecord
 
 if TYPE_CHECKING:
@@ -39,24 +40,21 @@ def record_of(
             name=name,
             shape=(next(iter(of_group.values())).shape[1],),
             non_negative=all(float(array.min()) >= 0 for array in of_group.values()),
-            pixels=1,
-            step=1,
+            ceiling=None,
             channel_axis=0,
         )
         for name, of_group in values.items()
     )
-    columns = Columns.of(observed)
-    histograms = Histograms(columns, len(groups), bins=bins)
+    layout = Layout.of(observed)
+    histograms = Histograms(layout, len(groups), bins=bins)
     for number, group in enumerate(groups):
         arrays = [np.asarray(values[activation.name][group], dtype=np.float32) for activation in observed]
-        maxima = np.stack([array.max(axis=1) for array in arrays], axis=1)
-        minima = (
-            np.stack([arrays[tensor].min(axis=1) for tensor in columns.signed], axis=1)
-            if len(columns.signed)
-            else (np.zeros((len(maxima), 0), np.float32))
+        extremes = (
+            np.array([arrays[tensor].max(axis=1) for tensor in range(len(arrays))]).T,
+            np.array([arrays[tensor].min(axis=1) for tensor in layout.signed]).reshape(-1, len(arrays[0])).T,
         )
-        codes = np.full(len(maxima), number, dtype=np.int64)
-        histograms.fold(maxima, minima, np.concatenate(arrays, axis=1), codes)
+        codes = np.full(len(arrays[0]), number, dtype=np.int64)
+        histograms.fold(Seen(*extremes, np.concatenate(arrays, axis=1)), codes)
     counts = {group: int(count) for group, count in zip(groups, histograms.images, strict=True)}
     return CalibrationRecord(
         model_digest="0" * 64,
@@ -65,5 +63,5 @@ def record_of(
         population=dict(population or counts),
         observed=observed,
         aliases={},
-        arrays={**histograms.state(), "channel_start": columns.channel_start},
+        arrays={**histograms.state(), "channel_start": layout.channel_start},
     )

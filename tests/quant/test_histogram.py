@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fqbench.quant.graph import Activation, _steps
-from fqbench.quant.histogram import Columns, Histograms, grid
+from fqbench.quant.activations import Activation, strides
+from fqbench.quant.histogram import Histograms, Seen, grid
+from fqbench.quant.layout import Layout
 from fqbench.testing.records import record_of
 
 BINS = 64
@@ -18,13 +19,12 @@ images = hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.just(5)), elemen
 
 
 def folded(values: np.ndarray, order: np.ndarray, batch: int) -> Histograms:
-    observed = (Activation("t", (values.shape[1],), False, 1, 1, 0),)
-    histograms = Histograms(Columns.of(observed), 1, bins=BINS)
+    observed = (Activation("t", (values.shape[1],), False, None, 0),)
+    histograms = Histograms(Layout.of(observed), 1, bins=BINS)
     for start in range(0, len(order), batch):
         part = values[order[start : start + batch]]
-        histograms.fold(
-            part.max(axis=1, keepdims=True), part.min(axis=1, keepdims=True), part, np.zeros(len(part), dtype=np.int64)
-        )
+        seen = Seen(part.max(axis=1, keepdims=True), part.min(axis=1, keepdims=True), part)
+        histograms.fold(seen, np.zeros(len(part), dtype=np.int64))
     return histograms
 
 
@@ -67,20 +67,21 @@ def test_the_grid_is_the_finest_that_holds_both(low: float, high: float) -> None
 
 @pytest.mark.parametrize("shape", [(4, 112, 112), (64, 56, 56), (2048, 7, 7), (8, 5, 9), (3, 224, 224), (197, 384)])
 def test_strata_give_every_value_its_share(shape: tuple[int, ...]) -> None:
-    pixels, step = _steps(shape, 1024)
-    activation = Activation("map", shape, True, pixels, step, None)
-    columns = Columns.of((activation,))
-    assert columns.weight.sum() == pytest.approx(np.prod(shape))
-    assert len(columns.slot) <= 1.1 * 1024
+    pixels, step, lattice = strides(shape, 1024)
+    layout = Layout.of((Activation("map", shape, True, None, None, pixels, step, lattice),))
+    sample = layout.sample
+    assert sample.weight.sum() == pytest.approx(np.prod(shape))
+    assert len(sample.slot) <= 1.1 * 1024
+    assert len(layout.maxima.slot) <= max(1.1 * 1024, shape[0], shape[-1])
     if pixels > 1:  # what the borders of all maps hold, they hold in the sample
         edge = np.zeros(shape[1:], dtype=bool)
         edge[[0, -1], :] = edge[:, [0, -1]] = True
-        mass = columns.weight[columns.slot > 0].sum()
+        mass = sample.weight[sample.slot > 0].sum()
         assert mass == pytest.approx(edge.mean() * np.prod(shape), rel=0.01)
 
 
 def test_another_position_is_met_in_every_channel() -> None:
-    activation = Activation("map", (2048, 7, 7), True, *_steps((2048, 7, 7), 8192), 0)
+    activation = Activation("map", (2048, 7, 7), True, None, 0, *strides((2048, 7, 7), 8192))
     index = np.arange(0, np.prod(activation.thinned), activation.step)
     assert len(np.unique(index % 49)) == 49
     assert len(np.unique(index // 49)) == 2048

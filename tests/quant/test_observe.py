@@ -18,6 +18,7 @@ from fqbench.artifacts import ExportedModel
 from fqbench.config import Preprocessing
 from fqbench.errors import DataError, InputError
 from fqbench.quant import graph
+from fqbench.quant.activations import activations
 from fqbench.quant.observe import STATE, observe
 from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import ranges_of, tensor_ranges
@@ -40,7 +41,7 @@ def activations_of(model: ExportedModel, images: np.ndarray) -> dict[str, np.nda
     from onnx.reference import ReferenceEvaluator
 
     clean = graph.cleaned(model.path)
-    names = [activation.name for activation in graph.activations(clean).observed]
+    names = [activation.name for activation in activations(clean).observed]
     clean.graph.output.extend([onnx.ValueInfoProto(name=name) for name in names if name not in {"images", "logits"}])
     evaluator = ReferenceEvaluator(clean)
     values = evaluator.run(None, {"images": images})
