@@ -35,5 +35,14 @@ def test_killed_again_and_again_it_still_finishes(photos: Path, classifier: Path
         if not killed:
             break
     kinds = {path.parent.parent.name for path in (tmp_path / "runs").glob("*/*/manifest.json")}
-    assert kinds == {"samples", "prepared", "models", "calibrations", "artifacts", "predictions", "evaluations"}
+    assert kinds == {
+        "samples",
+        "prepared",
+        "models",
+        "calibrations",
+        "records",
+        "artifacts",
+        "predictions",
+        "evaluations",
+    }
     assert not list((tmp_path / "runs").glob("*/.*.partial"))
