@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
 FLOAT = 1  # onnx.TensorProto.FLOAT
-SAMPLE = 8192
+SAMPLE = 6144
 GRID = 16
 # Their output holds values of their first input and no others, so its range is the input's.
 VIEWS = frozenset(
@@ -164,10 +164,10 @@ def activations(model: ModelProto, *, sample: int = SAMPLE) -> Activations:
         elif len(following) == 1 and following[0].op_type in FUSED:
             aliases[name] = following[0].output[0]
         elif (sizes := _sizes(shapes.get(name), batch)) and name not in constants:
+            ceiling = _ceiling(producer, graph)
             axis = _channel_axis(sizes, _readers_through_views(name, readers), constants)
-            observed.append(
-                Activation(name, sizes, name in non_negative, _ceiling(producer, graph), axis, *strides(sizes, sample))
-            )
+            extent = strides(sizes, sample, ceiling)
+            observed.append(Activation(name, sizes, name in non_negative, ceiling, axis, *extent))
 
     visit(graph.input[0].name, None)
     for node in graph.node:
@@ -178,11 +178,12 @@ def activations(model: ModelProto, *, sample: int = SAMPLE) -> Activations:
     return Activations(tuple(observed), _resolved(aliases, {activation.name for activation in observed}))
 
 
-def strides(shape: tuple[int, ...], sample: int) -> tuple[int, int, tuple[int, int]]:
+def strides(shape: tuple[int, ...], sample: int, ceiling: float | None = None) -> tuple[int, int, tuple[int, int]]:
     """Choose ``pixels``, ``step`` and ``lattice`` that give about ``sample`` values and as many extremes of an image.
 
     Pixels are thinned out to a grid of no more than `GRID` each way, in the runtime's own layout, where leaving them
-    out costs nothing; what is left is flattened and thinned out further.
+    out costs nothing; what is left is flattened and thinned out further. What a Clip bounds has no long tail: one
+    maximum a channel is enough there.
     """
     if not sample or math.prod(shape) <= sample:
         return 1, 1, (1, 1)
@@ -192,7 +193,7 @@ def strides(shape: tuple[int, ...], sample: int) -> tuple[int, int, tuple[int, i
         pixels = max(1, min(math.ceil(max(shape[1:]) / GRID), enough))
         left = (shape[0], *(math.ceil(size / pixels) for size in shape[1:]))
         positions = left[1] * left[2]
-        wanted = max(1, round(math.sqrt(sample / shape[0])))
+        wanted = 1 if ceiling is not None else max(1, round(math.sqrt(sample / shape[0])))
         lattice = (_remainders(shape[1], wanted), _remainders(shape[2], wanted))
     step = math.ceil(math.prod(left) / sample)
     while step > 1 and math.gcd(step, positions) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fqbench.quant.layout import Chunk, Layout, Stream
+    from fqbench.quant.layout import Layout
 
 BINS = 2048
 SMALLEST = -126  # exponent of the width of a bin while only zeros were seen
@@ -72,7 +72,6 @@ class Histograms:
         self.images = np.zeros(groups, dtype=np.int64)
         self.channel_sum = np.zeros((int(layout.channel_start[-1]), groups))
         self._channel = np.where(layout.channel < 0, len(self.channel_sum), layout.channel)
-        self._prepare_bins()
 
     def fold(self, seen: Seen, groups: NDArray[np.int64]) -> None:
         """Fold a batch in.
@@ -93,7 +92,7 @@ class Histograms:
             self.low_sum[:, group] += low[mine].sum(axis=0, dtype=np.float64)
             self.high_sum[:, group] += high[mine].sum(axis=0, dtype=np.float64)
             self.images[group] += int(mine.sum())
-            self._fold_group(seen if mine.all() else seen.of(mine), int(group))
+            self._fold_group(seen if mine.all() else seen.of(mine), low[mine], high[mine], int(group))
 
     def extremes(self, seen: Seen) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return each image's lowest and highest value of each tensor, both (images, tensors)."""
@@ -112,54 +111,43 @@ class Histograms:
         """Go on from a kept state."""
         for name in self.STATE:
             setattr(self, name, np.array(state[name]))
-        self._prepare_bins()
 
-    def _fold_group(self, seen: Seen, group: int) -> None:
-        layout = self.layout
-        # An extreme at zero or at the bound of a Clip is one of many equals: those are left to the sample.
-        high = np.where(
-            (seen.maxima != 0) & (seen.maxima != layout.ceiling) & layout.maxima.counts, seen.maxima, np.nan
-        )
-        low = np.where((seen.minima != 0) & layout.minima.counts, seen.minima, np.nan)
-        for stream, values in ((layout.maxima, high), (layout.minima, low)):
-            for chunk in stream.chunks:
-                part = values[:, chunk.columns]
-                self._count(part, chunk, stream, np.isnan(part), group)
-        low = np.concatenate([low, np.full((len(low), 1), np.nan, np.float32)], axis=1)
-        for chunk in layout.sample.chunks:
-            part, columns = seen.sample[:, chunk.columns], chunk.columns
-            # What is the extreme of its set has been counted as such, once: it is not one of those the sample is for.
-            counted = part == high[:, layout.largest[columns]]
-            counted |= part == low[:, layout.smallest[columns]]
-            self._count(part, chunk, layout.sample, counted, group)
+    def _fold_group(self, seen: Seen, low: NDArray[np.float32], high: NDArray[np.float32], group: int) -> None:
+        layout, half = self.layout, np.float32(0.5)
+        half_low, half_high = low * half, high * half
+        for tensor in range(layout.tensors):
+            # Beyond half of the image's own extreme, the extremes of the sets count as one value each, and what
+            # the sample has of them does not count again. At the bound of a Clip many are equal: left to the sample.
+            tails = _Tails(seen, layout, tensor, half_low[:, tensor, None], half_high[:, tensor, None])
+            values = seen.sample[:, layout.sample.of(tensor)]
+            bins = self._bins(values, tensor)
+            np.copyto(bins, self.bins, where=values == 0)
+            slots = layout.strata[tensor]
+            if len(slots) > 1:
+                bins += layout.stratum[layout.sample.of(tensor)] * (self.bins + 2)
+            if layout.partial[tensor]:
+                for rows, columns in tails.sampled(values):
+                    bins[rows, columns] = self.bins + 1
+            counted = np.bincount(bins.ravel(), minlength=len(slots) * (self.bins + 2))
+            merged = slots @ counted.reshape(len(slots), self.bins + 2)
+            self.counts[tensor, group] += merged[: self.bins]
+            self.zeros[tensor, group] += merged[self.bins]
+            if layout.partial[tensor]:
+                known = self._bins(tails.extremes(), tensor)
+                self.counts[tensor, group] += np.bincount(known, minlength=self.bins)
         if len(self.channel_sum):
             sums = seen.sample.sum(axis=0, dtype=np.float64)
             sums *= layout.share
             means = np.bincount(self._channel, weights=sums, minlength=len(self.channel_sum) + 1)
             self.channel_sum[:, group] += means[:-1]
 
-    def _count(
-        self, values: NDArray[np.float32], chunk: Chunk, stream: Stream, left_out: NDArray[np.bool_], group: int
-    ) -> None:
-        """Count values into their bins; two more a slot are for exact zeros and for what is left out."""
-        tensor = stream.tensor[chunk.columns]
-        with np.errstate(invalid="ignore"):
-            index = np.multiply(values, self._scale[tensor])
-            np.floor(index, out=index)  # before the shift, which would round a tiny negative value up to zero
-            index -= self._offset[tensor]
-            bins = index.astype(np.int64)
-        np.copyto(bins, self.bins, where=values == 0)
-        np.copyto(bins, self.bins + 1, where=left_out)
-        bins += chunk.base * (self.bins + 2)
-        shape = (len(chunk.weight), self.bins + 2)
-        counted = np.bincount(bins.ravel(), minlength=math.prod(shape)).reshape(shape) * chunk.weight
-        merged = np.add.reduceat(counted, chunk.starts, axis=0)
-        self.counts[chunk.tensors, group] += merged[:, : self.bins]
-        self.zeros[chunk.tensors, group] += merged[:, self.bins]
-
-    def _prepare_bins(self) -> None:
-        self._scale = np.ldexp(np.float32(1), -self.exponent).astype(np.float32)
-        self._offset = self.first.astype(np.float32)
+    def _bins(self, values: NDArray[np.float32], tensor: int) -> NDArray[np.int64]:
+        """Return the bin of each value."""
+        index = values * np.ldexp(np.float32(1), -self.exponent[tensor])
+        np.floor(index, out=index)  # before the shift, which would round a tiny negative value up to zero
+        index -= np.float32(self.first[tensor])
+        bins: NDArray[np.int64] = index.astype(np.int64)
+        return bins
 
     def _widen(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
         """Widen the range of each tensor to hold these extremes, and zero."""
@@ -173,7 +161,6 @@ class Histograms:
             lowest = float(min(low[tensor], seen_low[tensor], 0.0))
             highest = float(max(high[tensor], seen_high[tensor], 0.0))
             self._regrid(int(tensor), *grid(lowest, highest, self.bins, int(self.exponent[tensor])))
-        self._prepare_bins()
 
     def _regrid(self, tensor: int, exponent: int, first: int) -> None:
         old = self.counts[tensor]
@@ -183,6 +170,39 @@ class Histograms:
         np.add.at(moved, absolute - first, old[:, filled].T)
         self.counts[tensor] = moved.T
         self.exponent[tensor], self.first[tensor] = exponent, first
+
+
+@dataclass(frozen=True)
+class _Tails:
+    """The extremes of the sets of one tensor, of some images, that lie beyond bounds of each image."""
+
+    seen: Seen
+    layout: Layout
+    tensor: int
+    below: NDArray[np.float32]
+    above: NDArray[np.float32]
+
+    def extremes(self) -> NDArray[np.float32]:
+        """Return the extremes that are counted, flattened."""
+        layout, tensor = self.layout, self.tensor
+        maxima = self.seen.maxima[:, layout.maxima.of(tensor)]
+        counted = maxima > self.above
+        counted &= maxima != layout.ceiling[tensor]
+        minima = self.seen.minima[:, layout.minima.of(tensor)]
+        return np.concatenate([maxima[counted], minima[minima < self.below]])
+
+    def sampled(self, values: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield rows and columns of those sampled values that are such extremes."""
+        layout = self.layout
+        offset = layout.sample.of(self.tensor).start
+        rows, columns = np.nonzero(values > self.above)
+        of_set = self.seen.maxima[rows, layout.largest[offset + columns]]
+        same = (values[rows, columns] == of_set) & (of_set != layout.ceiling[self.tensor])
+        yield rows[same], columns[same]
+        if self.tensor in layout.signed:
+            rows, columns = np.nonzero(values < self.below)
+            same = values[rows, columns] == self.seen.minima[rows, layout.smallest[offset + columns]]
+            yield rows[same], columns[same]
 
 
 def grid(low: float, high: float, bins: int, at_least: int = SMALLEST) -> tuple[int, int]:

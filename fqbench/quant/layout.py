@@ -13,31 +13,6 @@ if TYPE_CHECKING:
 
     from fqbench.quant.activations import Activation
 
-CHUNK = 1 << 15  # columns counted at a time, so that what is counted stays in the CPU's caches
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Columns of some neighbouring tensors, which are counted together.
-
-    Attributes
-    ----------
-    columns, tensors : slice
-        Which.
-    base : ndarray of int, shape (columns,)
-        Number of each column's slot, from 0.
-    weight : ndarray, shape (slots, 1)
-        How many values of the tensor one value of each slot stands for.
-    starts : ndarray of int
-        First slot of each tensor.
-    """
-
-    columns: slice
-    tensors: slice
-    base: NDArray[np.int64]
-    weight: NDArray[np.float64]
-    starts: NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Stream:
@@ -47,52 +22,13 @@ class Stream:
     ----------
     start : ndarray of int, shape (tensors + 1,)
         First column of each tensor, then the number of columns; a tensor that is not in this output has none.
-    slot : ndarray of int, shape (columns,)
-        Columns of one slot stand for the same number of values.
-    slot_tensor, slot_weight : ndarray, shape (slots,)
-        Its tensor, and that number.
     """
 
     start: NDArray[np.int64]
-    slot: NDArray[np.int64]
-    slot_tensor: NDArray[np.int64]
-    slot_weight: NDArray[np.float64]
 
-    @cached_property
-    def tensor(self) -> NDArray[np.int64]:
-        """Tensor of each column."""
-        return self.slot_tensor[self.slot]
-
-    @cached_property
-    def weight(self) -> NDArray[np.float64]:
-        """How many values each column stands for."""
-        return self.slot_weight[self.slot]
-
-    @cached_property
-    def counts(self) -> NDArray[np.bool_]:
-        """Whether each column counts: those of slots without weight do not."""
-        return self.weight > 0
-
-    @cached_property
-    def chunks(self) -> list[Chunk]:
-        """All columns that count, a part at a time; those of slots without weight are left out."""
-        found, first, tensors = [], 0, len(self.start) - 1
-        counts = np.zeros(tensors, dtype=bool)
-        counts[self.slot_tensor[self.slot_weight > 0]] = True
-        while first < tensors:
-            end = first + 1
-            if counts[first]:
-                while end < tensors and counts[end] and self.start[end + 1] - self.start[first] <= CHUNK:
-                    end += 1
-                found.append(self._chunk(first, end))
-            first = end
-        return found
-
-    def _chunk(self, first: int, end: int) -> Chunk:
-        columns = slice(int(self.start[first]), int(self.start[end]))
-        slots = np.flatnonzero((self.slot_tensor >= first) & (self.slot_tensor < end))
-        starts = np.flatnonzero(np.diff(self.slot_tensor[slots], prepend=-1))
-        return Chunk(columns, slice(first, end), self.slot[columns] - slots[0], self.slot_weight[slots, None], starts)
+    def of(self, tensor: int) -> slice:
+        """Return the columns of a tensor."""
+        return slice(int(self.start[tensor]), int(self.start[tensor + 1]))
 
 
 @dataclass(frozen=True)
@@ -107,14 +43,20 @@ class Layout:
     tensors : int
         Number of tensors.
     sample, maxima, minima : Stream
-        The three outputs; extremes count as one value each, and not at all where the sample is complete.
+        The three outputs.
+    stratum : ndarray of int, shape (columns of the sample,)
+        Stratum of each sampled value, counted from 0 for each tensor.
+    strata : tuple of ndarray
+        Per tensor and stratum, how many values one sampled value stands for.
+    partial : ndarray of bool, shape (tensors,)
+        Whether the sample leaves values out, so that the extremes of the sets have something to add.
     signed : ndarray of int
         The tensors that minima are given of.
     largest, smallest : ndarray of int, shape (columns of the sample,)
-        Column of the maxima, and of the minima, that belongs to the set that a sampled value is in; for a tensor
-        without minima, the column after the last.
-    ceiling : ndarray of float32, shape (columns of the maxima,)
-        Upper bound of the Clip that a maximum comes from; infinite where there is none.
+        Column of the maxima, and of the minima, that belongs to the set that a sampled value is in; 0 for a tensor
+        without minima.
+    ceiling : ndarray of float32, shape (tensors,)
+        Upper bound of a Clip; infinite where there is none.
     channel : ndarray of int, shape (columns of the sample,)
         Channel of each column, counted over all tensors; -1 where nobody asks for its mean.
     channel_start : ndarray of int, shape (tensors + 1,)
@@ -125,6 +67,9 @@ class Layout:
     sample: Stream
     maxima: Stream
     minima: Stream
+    stratum: NDArray[np.int64]
+    strata: tuple[NDArray[np.float64], ...]
+    partial: NDArray[np.bool_]
     signed: NDArray[np.int64]
     largest: NDArray[np.int64]
     smallest: NDArray[np.int64]
@@ -133,38 +78,43 @@ class Layout:
     channel_start: NDArray[np.int64]
 
     @cached_property
+    def weight(self) -> NDArray[np.float64]:
+        """How many values each column of the sample stands for."""
+        parts = [self.strata[number][self.stratum[self.sample.of(number)]] for number in range(self.tensors)]
+        return np.concatenate(parts)
+
+    @cached_property
     def share(self) -> NDArray[np.float64]:
         """Share of each column of the sample in the mean of its channel."""
         wanted = self.channel >= 0
         share = np.zeros(len(self.channel))
         if wanted.any():
-            total = np.bincount(self.channel[wanted], weights=self.sample.weight[wanted])
-            share[wanted] = self.sample.weight[wanted] / total[self.channel[wanted]]
+            total = np.bincount(self.channel[wanted], weights=self.weight[wanted])
+            share[wanted] = self.weight[wanted] / total[self.channel[wanted]]
         return share
 
     @classmethod
     def of(cls, observed: tuple[Activation, ...]) -> Layout:
         """Lay out the columns of these activations."""
-        signed = np.array([n for n, activation in enumerate(observed) if not activation.non_negative], dtype=np.int64)
-        maxima = _extremes(observed, np.arange(len(observed)))
-        minima = _extremes(observed, signed)
+        signed = [not activation.non_negative for activation in observed]
+        maxima = _stream([activation.sets for activation in observed])
+        minima = _stream([a.sets if negative else 0 for a, negative in zip(observed, signed, strict=True)])
         channels = [_channels(activation) for activation in observed]
         channel_start = np.concatenate([[0], np.cumsum([count for count, _ids in channels])]).astype(np.int64)
         sets = [activation.sampled(activation.set_of_each()) for activation in observed]
-        with_minima, none = set(signed.tolist()), int(minima.start[-1])
+        strata = [_strata(activation) for activation in observed]
         return cls(
             tensors=len(observed),
-            sample=_sample(observed),
+            sample=_stream([len(ids) for ids in sets]),
             maxima=maxima,
             minima=minima,
-            signed=signed,
-            largest=np.concatenate([ids + maxima.start[n] for n, ids in enumerate(sets)]),
-            smallest=np.concatenate(
-                [ids + minima.start[n] if n in with_minima else np.full(len(ids), none) for n, ids in enumerate(sets)]
-            ),
-            ceiling=np.concatenate(
-                [np.full(a.sets, np.inf if a.ceiling is None else a.ceiling, np.float32) for a in observed]
-            ),
+            stratum=np.concatenate([stratum for stratum, _weights in strata]),
+            strata=tuple(weights for _stratum, weights in strata),
+            partial=np.array([not activation.complete for activation in observed]),
+            signed=np.flatnonzero(signed),
+            largest=np.concatenate([ids + maxima.start[number] for number, ids in enumerate(sets)]),
+            smallest=np.concatenate([ids * signed[n] + minima.start[n] * signed[n] for n, ids in enumerate(sets)]),
+            ceiling=np.array([np.inf if a.ceiling is None else a.ceiling for a in observed], dtype=np.float32),
             channel=np.concatenate(
                 [
                     ids + start if count else ids
@@ -175,27 +125,11 @@ class Layout:
         )
 
 
-def _sample(observed: tuple[Activation, ...]) -> Stream:
-    slots, tensors = [], []
-    weights: list[float] = []
-    for number, activation in enumerate(observed):
-        stratum, stratum_weights = _strata(activation)
-        slots.append(stratum + len(weights))
-        tensors += [number] * len(stratum_weights)
-        weights += stratum_weights
-    start = np.cumsum([0, *(len(slot) for slot in slots)])
-    return Stream(start, np.concatenate(slots), np.array(tensors, dtype=np.int64), np.array(weights))
+def _stream(sizes: list[int]) -> Stream:
+    return Stream(np.cumsum([0, *sizes]).astype(np.int64))
 
 
-def _extremes(observed: tuple[Activation, ...], tensors: NDArray[np.int64]) -> Stream:
-    sizes = np.zeros(len(observed), dtype=np.int64)
-    sizes[tensors] = [observed[number].sets for number in tensors]
-    weight = [0.0 if observed[number].complete else 1.0 for number in tensors]
-    slot = np.repeat(np.arange(len(tensors)), sizes[tensors])
-    return Stream(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), slot, tensors, np.array(weight))
-
-
-def _strata(activation: Activation) -> tuple[NDArray[np.int64], list[float]]:
+def _strata(activation: Activation) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the stratum of each sampled value, and how many values one of each stratum stands for."""
     stratum = np.zeros(activation.shape, dtype=np.int64)
     wanted = [1.0]
@@ -212,8 +146,7 @@ def _strata(activation: Activation) -> tuple[NDArray[np.int64], list[float]]:
     share = np.where(present, wanted, 0.0)
     share /= share.sum()  # a stratum that the stride misses (no inner pixel in a tiny map) is left to the others
     total = float(np.prod(activation.shape))
-    weights = np.divide(share * total, taken, out=np.zeros_like(share), where=present)
-    return sampled, [float(weight) for weight in weights]
+    return sampled, np.divide(share * total, taken, out=np.zeros_like(share), where=present)
 
 
 def _channels(activation: Activation) -> tuple[int, NDArray[np.int64]]:

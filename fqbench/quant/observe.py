@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,16 +84,22 @@ def observe(
     keeper = _Keeper(scratch, _identity(model, calibration, sample), keep_every)
     done = keeper.restore(histograms)
     session = _Session(graph.augment(cleaned, found.observed), threads, bool(len(layout.signed)))
-    with (reporter or Silent()).track(f"observing {model.name}", len(order), "images") as advance:
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="fold") as folding,
+        (reporter or Silent()).track(f"observing {model.name}", len(order), "images") as advance,
+    ):
         advance(done)
+        pending: Future[Any] = folding.submit(int)  # one batch is folded while the next one runs
         for rows, images in _batches(calibration, order[done:], batch_size):
             seen, finite = session.run(images)
+            pending.result()
+            keeper.keep(histograms, done)
             if not finite:
                 raise _not_finite(cleaned, images, [calibration.sample_id(int(row)) for row in rows])
-            histograms.fold(seen, codes[rows])
+            pending = folding.submit(histograms.fold, seen, codes[rows])
             done += len(rows)
             advance(len(rows))
-            keeper.keep(histograms, done)
+        pending.result()
     return CalibrationRecord(
         model_digest=model.digest,
         images_digest=calibration.digest,

@@ -69,14 +69,13 @@ def test_the_grid_is_the_finest_that_holds_both(low: float, high: float) -> None
 def test_strata_give_every_value_its_share(shape: tuple[int, ...]) -> None:
     pixels, step, lattice = strides(shape, 1024)
     layout = Layout.of((Activation("map", shape, True, None, None, pixels, step, lattice),))
-    sample = layout.sample
-    assert sample.weight.sum() == pytest.approx(np.prod(shape))
-    assert len(sample.slot) <= 1.1 * 1024
-    assert len(layout.maxima.slot) <= max(1.1 * 1024, shape[0], shape[-1])
+    assert layout.weight.sum() == pytest.approx(np.prod(shape))
+    assert len(layout.stratum) <= 1.1 * 1024
+    assert layout.maxima.start[-1] <= max(1.3 * 1024, shape[0], shape[-1])
     if pixels > 1:  # what the borders of all maps hold, they hold in the sample
         edge = np.zeros(shape[1:], dtype=bool)
         edge[[0, -1], :] = edge[:, [0, -1]] = True
-        mass = sample.weight[sample.slot > 0].sum()
+        mass = layout.weight[layout.stratum > 0].sum()
         assert mass == pytest.approx(edge.mean() * np.prod(shape), rel=0.01)
 
 
