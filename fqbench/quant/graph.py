@@ -7,6 +7,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,6 @@ from fqbench.quant.activations import FLOAT, Activation
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
-
-MAXIMA_OUTPUT, MINIMA_OUTPUT, SAMPLE_OUTPUT = "fqbench.maxima", "fqbench.negative_minima", "fqbench.sample"
 
 
 def clean(model: Path, out: Path) -> Path:
@@ -64,37 +63,39 @@ def quiet_quantizer() -> Iterator[None]:
         root.setLevel(level)
 
 
-def augment(model: ModelProto, observed: tuple[Activation, ...]) -> bytes:
-    """Add three outputs to a cleaned graph: maxima, minima and samples of all its activations, one row an image.
+@dataclass(frozen=True)
+class Outputs:
+    """Names of the outputs that `augment` added: per activation, in order, and minima of the signed ones alone."""
+
+    maxima: tuple[str, ...]
+    negative_minima: tuple[str, ...]
+    sample: tuple[str, ...]
+
+
+def augment(model: ModelProto, observed: tuple[Activation, ...]) -> Outputs:
+    """Add outputs to a cleaned graph, in place: maxima, minima and a sample of each activation, one row an image.
 
     The maxima of a map's sets of pixels are a dilated MaxPool, and its sample a MaxPool of one pixel with a stride:
     both stay in the runtime's blocked layout, where a ReduceMax or a Slice has the whole map copied first. Minima are
     the maxima of the negative, which a depthwise convolution by -1 gives without leaving that layout.
 
-    Returns
-    -------
-    bytes
-        The serialized model; its own output comes first.
+    The runtime orders nodes by a search from the outputs, the last node first. So the nodes are added from the last
+    activation to the first, each with outputs of its own: then an activation is looked at as soon as it is there, and
+    freed, while a node that gathered them all, or another order, would keep every activation until the end.
     """
-    import onnx
     from onnx import helper
 
-    augmented = onnx.ModelProto()
-    augmented.CopyFrom(model)
-    graph = augmented.graph
-    adder = _Adder(graph)
+    adder = _Adder(model.graph)
     maxima, minima, samples = [], [], []
-    for activation in observed:
+    for activation in reversed(observed):
         maxima.append(adder.maxima(activation))
         if not activation.non_negative:
             minima.append(adder.negative_minima(activation))
         samples.append(adder.sample(activation))
-    for output, parts in ((MAXIMA_OUTPUT, maxima), (MINIMA_OUTPUT, minima), (SAMPLE_OUTPUT, samples)):
-        if parts:
-            graph.node.append(helper.make_node("Concat", parts, [output], output, axis=1))
-            graph.output.append(helper.make_tensor_value_info(output, FLOAT, None))
-    serialized: bytes = augmented.SerializeToString()
-    return serialized
+    names = Outputs(tuple(maxima[::-1]), tuple(minima[::-1]), tuple(samples[::-1]))
+    added = (*names.maxima, *names.negative_minima, *names.sample)
+    model.graph.output.extend([helper.make_tensor_value_info(name, FLOAT, None) for name in added])
+    return names
 
 
 class _Adder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -83,7 +84,8 @@ def observe(
     order = np.argsort(codes, kind="stable")  # a batch of one group is folded in one go
     keeper = _Keeper(scratch, _identity(model, calibration, sample), keep_every)
     done = keeper.restore(histograms)
-    session = _Session(graph.augment(cleaned, found.observed), threads, bool(len(layout.signed)))
+    session = _Session(cleaned, graph.augment(cleaned, found.observed), threads)
+    del cleaned  # as large as the model
     with (
         ThreadPoolExecutor(1, thread_name_prefix="fold") as folding,
         (reporter or Silent()).track(f"observing {model.name}", len(order), "images") as advance,
@@ -95,7 +97,7 @@ def observe(
             pending.result()
             keeper.keep(histograms, done)
             if not finite:
-                raise _not_finite(cleaned, images, [calibration.sample_id(int(row)) for row in rows])
+                raise _not_finite(graph.cleaned(model.path), images, [calibration.sample_id(int(row)) for row in rows])
             pending = folding.submit(histograms.fold, seen, codes[rows])
             done += len(rows)
             advance(len(rows))
@@ -112,27 +114,35 @@ def observe(
 
 
 class _Session:
-    def __init__(self, model: bytes, threads: int | None, signed: bool) -> None:
+    def __init__(self, model: ModelProto, outputs: graph.Outputs, threads: int | None) -> None:
+        import onnx
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        with tempfile.TemporaryDirectory(prefix="fqbench-observe-") as scratch:
+            path = Path(scratch) / "augmented.onnx"
+            onnx.save(model, path)
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
-        self._outputs = [self._session.get_outputs()[0].name, graph.MAXIMA_OUTPUT, graph.SAMPLE_OUTPUT]
-        self._outputs += [graph.MINIMA_OUTPUT] if signed else []
+        self._parts = [outputs.maxima, outputs.negative_minima, outputs.sample]
+        self._outputs = [self._session.get_outputs()[0].name, *(name for part in self._parts for name in part)]
 
     def run(self, images: NDArray[np.float32]) -> tuple[Seen, bool]:
         """Return what the augmented graph says of these images, and whether nothing in it was NaN or infinite.
 
         A NaN that a pooling loses, as the runtime may choose, is met again in the sample or in the logits.
         """
-        outputs = self._session.run(self._outputs, {self._input: images})
-        finite = all(math.isfinite(float(output.sum(dtype=np.float64))) for output in outputs)
-        _logits, maxima, sample, *minima = outputs
-        low = np.negative(minima[0], out=minima[0]) if minima else np.zeros((len(images), 0), np.float32)
-        return Seen(maxima, low, sample), finite
+        logits, *outputs = self._session.run(self._outputs, {self._input: images})
+        joined = []
+        for part in self._parts:
+            mine, outputs = outputs[: len(part)], outputs[len(part) :]
+            joined.append(np.concatenate(mine, axis=1) if mine else np.zeros((len(images), 0), np.float32))
+        maxima, minima, sample = joined
+        np.negative(minima, out=minima)
+        finite = all(math.isfinite(float(values.sum(dtype=np.float64))) for values in (logits, *joined))
+        return Seen(maxima, minima, sample), finite
 
 
 class _Keeper:
