@@ -109,7 +109,7 @@ class CalibrationRecord:
         Parameters
         ----------
         tensor : str
-            Name of an observed tensor, or of an alias that holds the same values (a Flatten, a Reshape).
+            Name of an observed tensor.
         weights : ndarray, shape (groups,)
             Weight of one image of each group.
         """
