@@ -5,8 +5,9 @@ Usage: python benchmarks/calibration.py [--models resnet50,mobilenet_v2] [--imag
 Models are timm's at 224x224 with BatchNorm scales drawn at random (0.4 to 1.2), so that no branch is zero. Every figure
 comes from a process of its own, which measures its peak memory; time is taken around the calibration of already loaded
 pictures, model loading included, and compared with plain FP32 inference of the same pictures at the same batch size in
-the same process. ONNX Runtime's histogram calibrators keep every activation and are run on few images only. NNCF is
-measured where it is installed, with its own backend for ONNX.
+the same process; the memory is read before that inference has begun. ONNX Runtime's histogram calibrators keep every
+activation and are run on few images only. NNCF is measured where it is installed, with its own backend for ONNX;
+--nncf-python names the interpreter of another environment that has it (with onnx and onnxruntime).
 """
 
 from __future__ import annotations
@@ -26,8 +27,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fqbench.machine import this_machine, usable_cores
-
 MODELS = {"resnet50": "resnet50", "mobilenet_v2": "mobilenetv2_100"}
 GOALS = {"resnet50": 1.3, "mobilenet_v2": 1.8}
 SIZE = 224
@@ -42,6 +41,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without", default="", help="Methods to leave out, comma-separated.")
+    parser.add_argument("--nncf-python", default=sys.executable)
     parser.add_argument("--only", default="", help=argparse.SUPPRESS)  # one measurement, in JSON
     parser.add_argument("--model-file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -50,6 +50,8 @@ def main() -> None:
             json.dumps(_measured(options.only, options.model_file, int(options.images), options.batch, options.rounds))
         )
         return
+    from fqbench.machine import this_machine, usable_cores
+
     machine = this_machine()
     print(f"{machine.cpu}, {usable_cores()} cores, {', '.join(machine.features)}; load {os.getloadavg()[0]:.1f}")
     print(f"batch {options.batch}; ratio: calibration / FP32 inference of the same images, median of rounds (range)")
@@ -74,7 +76,8 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[str, int]]:
 def _row(method: str, images: int, path: Path, options: argparse.Namespace) -> None:
     asked = ["--only", method, "--model-file", str(path), "--images", str(images)]
     rounds = options.rounds if images <= 256 else 1
-    command = [sys.executable, __file__, *asked, "--batch", str(options.batch), "--rounds", str(rounds)]
+    python = options.nncf_python if method.startswith("nncf") else sys.executable
+    command = [python, __file__, *asked, "--batch", str(options.batch), "--rounds", str(rounds)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
@@ -84,24 +87,23 @@ def _row(method: str, images: int, path: Path, options: argparse.Namespace) -> N
     ratios = found["ratios"]
     print(
         f"  {method:15} {images:5} images  {statistics.median(ratios):5.2f}x ({min(ratios):.2f} to {max(ratios):.2f})  "
-        f"{found['fp32_ms']:6.1f} ms FP32 an image  peak {found['peak_mb']:6.0f} MB  "
-        f"(before it {found['before_mb']:.0f} MB)",
+        f"{found['fp32_ms']:6.1f} ms FP32 an image  peak {found['peak_mb']:6.0f} MB",
         flush=True,
     )
 
 
 def _measured(method: str, model: Path, images: int, batch: int, rounds: int) -> dict[str, Any]:
     source = _Source(images)
-    inference = _inference(model, source, batch)
     calibrate = METHODS[method](model, source, batch)
+    calibrate()
+    peak = _peak()
+    inference = _inference(model, source, batch)
     inference()
-    before = _peak()
     times = [(_seconds(inference), _seconds(calibrate)) for _ in range(rounds)]
     return {
         "ratios": [calibration / alone for alone, calibration in times],
         "fp32_ms": 1e3 * statistics.median(alone for alone, _ in times) / images,
-        "before_mb": before,
-        "peak_mb": _peak(),
+        "peak_mb": peak,
     }
 
 
