@@ -69,7 +69,8 @@ class Scheme(BaseModel):
         bits = f"int{self.bits}" + (f"a{self.act_bits}" if self.act_bits != self.bits else "")
         suffix = "" if self.method is Method.PTQ_STATIC else "-" + self.method.value.removeprefix("ptq_")
         if not self.needs_calibration:
-            return bits + suffix
+            trained = "-wminmax" if self.method is Method.QAT and self.weight_rule == "minmax" else ""
+            return bits + suffix + trained
         rule = "" if self.range_rule == "minmax" else f"-{self.range_rule}"
         policy = "" if self.calib_policy == "as-sampled" else f"+{self.calib_policy}"
         weights = "" if self.weight_rule == "mse" else f"-w{self.weight_rule}"

@@ -39,6 +39,11 @@ class Weight:
     values: NDArray[np.float32]
 
     @property
+    def path(self) -> str:
+        """Path of the module that it belongs to, where the graph was exported here (decision 0023)."""
+        return self.name.removesuffix("_t").removesuffix(".weight")
+
+    @property
     def rows(self) -> NDArray[np.float32]:
         """The weight as (output channels, everything else)."""
         return np.moveaxis(self.values, self.axis, 0).reshape(self.values.shape[self.axis], -1)
