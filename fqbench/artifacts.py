@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fqbench.config import Preprocessing
+    from fqbench.quant.learned import LearnedQuantization
     from fqbench.quant.scheme import Scheme
 
 
@@ -28,6 +29,12 @@ class ExportedModel:
         Names of the classes, in the order of the logits.
     preprocessing : Preprocessing
         From a picture to the input tensor.
+    architecture : str
+        Name of the classifier that it was exported from, as for ``--model``; empty where it came as ONNX.
+    checkpoint : Path or None
+        The weights that it was exported from.
+    learned : LearnedQuantization or None
+        The scales that quantization-aware training gave it.
     """
 
     id: str
@@ -36,6 +43,9 @@ class ExportedModel:
     digest: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    architecture: str = ""
+    checkpoint: Path | None = None
+    learned: LearnedQuantization | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -126,6 +126,22 @@ class TrainOptions(Section):
     seed: int = Field(0, ge=0, description="Seed of the weights, the order and the augmentation.")
 
 
+class QatOptions(Section):
+    """How a trained classifier is trained on with fake quantization (``--method qat``)."""
+
+    epochs: int = Field(2, ge=1, description="qat: passes over the training images.")
+    learning_rate: float = Field(2e-4, gt=0, description="qat: highest learning rate.")
+    freeze_batchnorm: float = Field(
+        0.5, ge=0, le=1, description="qat: share of the epochs after which BatchNorm statistics are held."
+    )
+    freeze_ranges: float = Field(
+        0.5, ge=0, le=1, description="qat: share of the epochs after which scales and ranges are held."
+    )
+    start: Path | None = Field(
+        None, description="qat: weights to start from, .safetensors or .pth (default: the trained checkpoint)."
+    )
+
+
 class QuantizeOptions(Section):
     """For which runtime, to how many bits, calibrated on what."""
 
@@ -220,6 +236,7 @@ class Config(Section):
     model: ModelOptions = ModelOptions()
     preprocessing: PreprocessingOptions = PreprocessingOptions()
     train: TrainOptions = TrainOptions()
+    qat: QatOptions = QatOptions()
     quantize: QuantizeOptions = QuantizeOptions()
     eval: EvalOptions = EvalOptions()
     bench: BenchOptions = BenchOptions()
@@ -260,6 +277,11 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "patience": ("train", "patience"),
     "precision": ("train", "precision"),
     "train_seed": ("train", "seed"),
+    "qat_epochs": ("qat", "epochs"),
+    "qat_learning_rate": ("qat", "learning_rate"),
+    "qat_freeze_batchnorm": ("qat", "freeze_batchnorm"),
+    "qat_freeze_ranges": ("qat", "freeze_ranges"),
+    "qat_start": ("qat", "start"),
     "backend": ("quantize", "backend"),
     "method": ("quantize", "method"),
     "bits": ("quantize", "bits"),

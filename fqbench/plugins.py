@@ -9,16 +9,19 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
-from fqbench.errors import PluginError, did_you_mean
+from fqbench.errors import PluginError, UnavailableError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+    from torch import nn
 
     from fqbench.artifacts import Artifact, ExportedModel
-    from fqbench.config import BuildOptions
+    from fqbench.config import BuildOptions, QatOptions
+    from fqbench.models.train import Hooks
     from fqbench.quant.calibration import CalibrationSet
+    from fqbench.quant.learned import LearnedQuantization
     from fqbench.quant.scheme import Scheme
 
 BACKENDS = "fqbench.backends"
@@ -169,6 +172,56 @@ class Phased(Protocol):
 
 
 @runtime_checkable
+class SignedActivations(Protocol):
+    """A backend whose activations are signed with zero point 0: a model that is trained for it has to have such."""
+
+    signed_activations: bool
+
+
+class QuantizedTraining(Protocol):
+    """A network with fake quantization in it, to be trained by the training stage."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        ...
+
+    @property
+    def hooks(self) -> Hooks:
+        """Called around the epochs: freezes BatchNorm and ranges."""
+        ...
+
+    def save_weights(self, path: Path) -> None:
+        """Write the trained weights under the names of the architecture itself, as safetensors."""
+        ...
+
+    def answers(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits of the trained network, rounding included."""
+        ...
+
+    def learned(self, model: Path, images: NDArray[np.float32]) -> LearnedQuantization:
+        """Return the scales that were learnt, for the tensors of the trained weights' exported graph."""
+        ...
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """A backend that can put fake quantization into the network of a model (quantization-aware training)."""
+
+    name: str
+
+    def availability(self) -> Availability:
+        """Return version and devices, or why not and how to get it."""
+        ...
+
+    def training(
+        self, model: ExportedModel, scheme: Scheme, *, symmetric: bool, options: QatOptions
+    ) -> QuantizedTraining:
+        """Return the network of a model, its checkpoint loaded, with fake quantization for a scheme in it."""
+        ...
+
+
+@runtime_checkable
 class Sampler(Protocol):
     """A strategy that chooses calibration images."""
 
@@ -225,6 +278,26 @@ def sampler(name: str) -> Sampler:
         No such sampler, two packages that claim the name, or one that cannot be loaded.
     """
     return cast(Sampler, _instantiate(SAMPLERS, "sampler", name, Sampler))
+
+
+def trainer(preferred: str) -> Trainer:
+    """Return the backend that trains with fake quantization: the preferred one if it can, else the first that can.
+
+    Raises
+    ------
+    UnavailableError
+        None is installed, or none is available here; the message says how to get one.
+    """
+    reasons = []
+    for name in sorted(installed(BACKENDS), key=lambda name: (name != preferred, name)):
+        found = backend(name)
+        if isinstance(found, Trainer):
+            available = found.availability()
+            if available.usable:
+                return found
+            reasons.append(f"{name}: {available.reason} {available.remedy}".strip())
+    why = "; ".join(reasons) or "no installed backend trains with fake quantization"
+    raise UnavailableError(f"quantization-aware training is not available here ({why}); pip install 'fqbench[train]'.")
 
 
 def _instantiate(group: str, kind: str, name: str, protocol: type) -> object:

@@ -1,0 +1,125 @@
+"""PyTorch as a runtime: FP32 eagerly, 8 bits in FX's integer kernels, 4 and 2 bits by fake quantization."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fqbench.artifacts import Artifact
+from fqbench.errors import InputError, PluginError, SchemeNotSupported, UnavailableError
+from fqbench.optional import require
+from fqbench.plugins import Availability, Level, Support
+from fqbench.quant.scheme import Method, Scheme
+
+if TYPE_CHECKING:
+    from fqbench.artifacts import ExportedModel
+    from fqbench.config import QatOptions
+    from fqbench.quant.calibration import CalibrationSet
+
+    from .session import TorchSession
+    from .tuning import FakeQuantizedTraining
+
+DEVICE = "cpu"
+
+
+class TorchFxBackend:
+    """FX graph mode: static and dynamic quantization after training, and training with fake quantization."""
+
+    name = "torch_fx"
+
+    def availability(self) -> Availability:
+        """Return torch's version."""
+        return torch_availability()
+
+    def supports(self, scheme: Scheme) -> Support:
+        """Say which schemes run in integer kernels, and which in float with rounded values."""
+        if scheme.method is Method.NONE:
+            return Support(Level.NATIVE)
+        if scheme.method is Method.MIXED_PRECISION:
+            return Support(Level.NO, "method mixed_precision is not built for it yet", "--method ptq_static --bits 8")
+        if scheme.method is Method.PTQ_DYNAMIC and (scheme.bits, scheme.act_bits) != (8, 8):
+            return Support(Level.NO, "its dynamic kernels are 8-bit", "--method ptq_dynamic --bits 8")
+        if scheme.bits == 32 or scheme.act_bits == 32:
+            return Support(Level.NO, "its kernels take integers on both sides", "--bits 8 --act-bits 8")
+        if scheme.method is not Method.PTQ_DYNAMIC and (scheme.bits, scheme.act_bits) != (8, 8):
+            return Support(Level.SIMULATED, "it has no integer kernels below 8 bits: values are rounded in float")
+        return Support(Level.NATIVE)
+
+    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+        """Write ``model.json`` and ``weights.safetensors`` into ``out``.
+
+        Raises
+        ------
+        SchemeNotSupported
+            ``supports`` said no, and why.
+        InputError
+            The model came as ONNX, or FX cannot trace it.
+        """
+        support = self.supports(scheme)
+        if support.level is Level.NO:
+            raise SchemeNotSupported(f"{self.name} cannot run {scheme.label}: {support.reason}; try {support.nearest}.")
+        require("torch", extra="train")
+        from . import quantizing, storage
+
+        details: dict[str, Any] = {"input_shape": list(model.input_shape)}
+        if scheme.method is Method.NONE:
+            quantizing.copy_float(model, out)
+        elif scheme.method is Method.PTQ_DYNAMIC:
+            details |= quantizing.quantize_dynamic(model, scheme, out)
+        elif scheme.method is Method.QAT:
+            details |= quantizing.quantize_learned(model, scheme, out)
+        elif calibration is None:
+            raise PluginError(f"{self.name} needs a calibration set for {scheme.label}; give one.")
+        else:
+            details |= quantizing.quantize_static(model, scheme, calibration, out)
+        return Artifact(self.name, scheme, out, (storage.RECIPE, storage.TENSORS), details)
+
+    def load(self, artifact: Artifact, *, threads: int, device: str) -> TorchSession:
+        """Build the network again, with integer kernels where the scheme is 8-bit.
+
+        Raises
+        ------
+        InputError
+            Another device than the CPU.
+        DataError
+            The artifact is damaged, or this torch and timm build another network.
+        """
+        refuse_device(self.name, device)
+        from . import quantizing
+        from .session import TorchSession
+
+        shape = tuple(artifact.details["input_shape"])
+        native = self.supports(artifact.scheme).level is Level.NATIVE
+        return TorchSession(quantizing.load(artifact.root, artifact.scheme, native=native), shape, threads)
+
+    def training(
+        self, model: ExportedModel, scheme: Scheme, *, symmetric: bool, options: QatOptions
+    ) -> FakeQuantizedTraining:
+        """Return the network of a model with fake quantization in it, ready to be trained.
+
+        Raises
+        ------
+        InputError
+            The model came as ONNX, or FX cannot trace it.
+        """
+        require("torch", extra="train")
+        from .tuning import FakeQuantizedTraining
+
+        return FakeQuantizedTraining.begin(model, scheme, symmetric=symmetric, options=options)
+
+
+def torch_availability() -> Availability:
+    """Return torch's version, or how to get it."""
+    try:
+        torch = require("torch", extra="train")
+        require("safetensors.torch", extra="train")
+        require("timm", extra="train")
+    except UnavailableError as error:
+        return Availability(None, reason=str(error), remedy="pip install 'fqbench[train]'")
+    return Availability(str(torch.__version__), (DEVICE,))
+
+
+def refuse_device(name: str, device: str) -> None:
+    """Raise InputError for any device but the CPU."""
+    if device != DEVICE:
+        raise InputError(f"{name} runs on the CPU alone, not on {device!r}; use --device {DEVICE}.")

@@ -1,0 +1,87 @@
+"""A torch module that answers, and where its multiply-accumulates run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fqbench.plugins import Arithmetic
+
+from .fx import is_integer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+UNCOUNTED = ("quantized.matmul",)
+
+
+class TorchSession:
+    """A module on the CPU, run without gradients.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In evaluation mode.
+    input_shape : tuple of int
+        Channels, height and width.
+    threads : int
+        Torch has one number of threads for the whole process, so that it is set for every call and set back.
+    run : callable, optional
+        What is called in place of the module: what a compiler made of it.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        input_shape: tuple[int, ...],
+        threads: int,
+        run: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self._threads = threads
+        self._call = module if run is None else run
+        self.arithmetic = count(module, input_shape)
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map images (N, 3, H, W) to logits (N, classes)."""
+        with torch.inference_mode(), _threads(self._threads):
+            # Convolutions are fastest with the channels last, and integer ones take nothing else.
+            given = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
+            logits: NDArray[np.float32] = self._call(given).float().numpy()
+        return logits
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Set torch's threads for a while: a training that follows in this process sums in the same order as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def count(module: nn.Module, input_shape: tuple[int, ...]) -> Arithmetic:
+    """Count the multiply-accumulates of one image: integer ones by module type, float ones by torch's own counter."""
+    integer = 0
+
+    def add(called: nn.Module, _given: Any, answer: Tensor) -> None:
+        nonlocal integer
+        weight = called.weight()  # type: ignore[operator]
+        integer += answer.numel() * (weight.numel() // weight.shape[0])
+
+    hooks = [part.register_forward_hook(add) for part in module.modules() if is_integer(part)]
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, *input_shape).contiguous(memory_format=torch.channels_last))
+    for hook in hooks:
+        hook.remove()
+    graph = getattr(module, "graph", None)
+    targets = {str(node.target) for node in graph.nodes} if graph is not None else set()
+    uncounted = tuple(name for name in UNCOUNTED if name in targets)
+    return Arithmetic(integer, integer + counter.get_total_flops() // 2, uncounted)

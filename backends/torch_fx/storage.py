@@ -1,0 +1,171 @@
+"""The files of an artifact: a recipe in JSON and tensors as safetensors; nothing in them is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fqbench.errors import DataError
+from fqbench.models import zoo
+from fqbench.quant.grid import Grid
+
+from .fake_quantize import ActivationFakeQuantize
+from .fx import Prepared, prepare, prepare_dynamic
+from .weights import QuantizedWeight, pack, put_weights, unpack
+
+FORMAT = 1
+RECIPE, TENSORS = "model.json", "weights.safetensors"
+LEVELS, SCALE, BIAS, REST = "levels/", "scale/", "bias/", "rest/"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the network of an artifact is built again.
+
+    Attributes
+    ----------
+    architecture : str
+        As `fqbench.models.zoo.find` takes it.
+    classes, size : int
+        Number of logits; height and width of an image.
+    bits, act_bits : int
+        Of weights and activations; 32 for float ones.
+    activations : dict
+        Scale, zero point and bits by node of the FX graph.
+    skipped : dict
+        Modules that FX could not look into, and why.
+    """
+
+    architecture: str
+    classes: int
+    size: int
+    bits: int = 32
+    act_bits: int = 32
+    activations: Mapping[str, tuple[float, int, int]] | None = None
+    skipped: Mapping[str, str] | None = None
+
+    def network(self) -> nn.Module:
+        """Build the network, with weights drawn at random."""
+        return zoo.build(zoo.find(self.architecture), classes=self.classes, size=self.size).eval()
+
+    def example(self) -> Tensor:
+        """Return a batch of images for the tracing."""
+        return torch.zeros(2, 3, self.size, self.size)
+
+    def prepared_from(self, network: nn.Module) -> Prepared:
+        """Put fake quantization of its activations into a network; with float ones, mark its linear layers."""
+        if self.act_bits == 32:
+            return prepare_dynamic(network, self.example())
+        return prepare(network, self.example(), act_bits=self.act_bits)
+
+
+def write(recipe: Recipe, prepared: Prepared, weights: Mapping[str, QuantizedWeight], out: Path) -> None:
+    """Write a quantized network."""
+    tensors: dict[str, Tensor] = {}
+    for path, weight in weights.items():
+        tensors[LEVELS + path] = torch.from_numpy(pack(weight.levels, recipe.bits))
+        tensors[SCALE + path] = torch.from_numpy(weight.scale)
+        bias = getattr(prepared.weighted[path], "bias", None)
+        if isinstance(bias, Tensor):
+            tensors[BIAS + path] = bias.detach().contiguous().clone()
+    for name, value in _rest(prepared).items():
+        tensors[REST + name] = value.detach().contiguous().clone()
+    save_file(tensors, out / TENSORS)
+    write_recipe(recipe, out)
+
+
+def write_recipe(recipe: Recipe, out: Path) -> None:
+    """Write the recipe alone."""
+    (out / RECIPE).write_text(json.dumps({"format": FORMAT, **asdict(recipe)}, indent=1) + "\n", encoding="utf-8")
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Read the recipe of an artifact.
+
+    Raises
+    ------
+    DataError
+        It is damaged, or of another version.
+    """
+    try:
+        values = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        version = values.pop("format")
+        if version != FORMAT:
+            raise DataError(f"the artifact {folder} has format {version}, not {FORMAT}; quantize again.")
+        return Recipe(**values)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"the artifact {folder} is damaged ({error}); delete it and quantize again.") from error
+
+
+def read(recipe: Recipe, folder: Path) -> tuple[Prepared, dict[str, Tensor]]:
+    """Build the network of an artifact, with its weights and ranges; return it with the scales of its weights.
+
+    Raises
+    ------
+    DataError
+        The tensors do not fit the network that the recipe describes.
+    """
+    prepared = recipe.prepared_from(recipe.network())
+    tensors = read_tensors(folder)
+    try:
+        weights = {path: _weight(path, module, tensors, recipe.bits) for path, module in prepared.weighted.items()}
+        for site, quantizer in prepared.sites.items():
+            quantizer.set_grid(Grid(*(recipe.activations or {})[site]))
+        for name, value in _rest(prepared).items():
+            value.data.copy_(tensors[REST + name])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise DataError(
+            f"the artifact {folder} does not fit {recipe.architecture} as this torch and timm build it ({error}); "
+            "quantize again with these versions."
+        ) from error
+    return prepared, put_weights(prepared, weights)
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors of an artifact.
+
+    Raises
+    ------
+    DataError
+        The file is damaged.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(folder / TENSORS)
+    except Exception as error:
+        raise DataError(f"{folder / TENSORS} is damaged ({error}); delete the artifact and quantize again.") from error
+    return tensors
+
+
+def _weight(path: str, module: nn.Module, tensors: Mapping[str, Tensor], bits: int) -> QuantizedWeight:
+    shape: tuple[int, ...] = tuple(module.weight.shape)  # type: ignore[arg-type]
+    bias = tensors.get(BIAS + path)
+    levels: Any = unpack(tensors[LEVELS + path].numpy(), bits, shape)
+    scale: Any = tensors[SCALE + path].numpy().astype(np.float32)
+    return QuantizedWeight(levels, scale, None if bias is None else bias.numpy())
+
+
+def _rest(prepared: Prepared) -> dict[str, Tensor]:
+    """Everything in float that a prepared network holds beside quantized weights, their biases and ranges."""
+    own = {
+        f"{name}.{part}"
+        for name, module in prepared.module.named_modules(remove_duplicate=False)
+        if isinstance(module, ActivationFakeQuantize)
+        for part in module.state_dict()
+    }
+    inner = {id(module) for module in prepared.weighted.values()}
+    own |= {
+        f"{name}.{part}"
+        for name, module in prepared.module.named_modules(remove_duplicate=False)
+        if id(module) in inner
+        for part in ("weight", "bias")
+    }
+    state = {name: value for name, value in prepared.module.state_dict(keep_vars=True).items() if name not in own}
+    return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
