@@ -14,6 +14,7 @@ from fqbench.artifacts import Artifact
 from fqbench.errors import InputError, PluginError, SchemeNotSupported, UnavailableError
 from fqbench.optional import require
 from fqbench.plugins import Arithmetic, Availability, Level, Support
+from fqbench.quant.activations import activations
 from fqbench.quant.graph import clean as clean_graph
 from fqbench.quant.graph import quiet_quantizer
 from fqbench.quant.ranges import TensorRanges, tensor_ranges
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from fqbench.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
+    from fqbench.quant.learned import LearnedQuantization
 
 MODEL = "model.onnx"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -54,9 +56,9 @@ class OnnxRuntimeBackend:
         if scheme.method is Method.NONE:
             return Support(Level.NATIVE)
         nearest = "--method ptq_static --bits 8"
-        if scheme.method not in {Method.PTQ_STATIC, Method.PTQ_DYNAMIC}:
+        if scheme.method is Method.MIXED_PRECISION:
             return Support(Level.NO, f"method {scheme.method.value} is not built for it yet", nearest)
-        if scheme.method is Method.PTQ_STATIC and (scheme.bits, scheme.act_bits) == (4, 8):
+        if scheme.method is not Method.PTQ_DYNAMIC and (scheme.bits, scheme.act_bits) == (4, 8):
             return Support(Level.SIMULATED, "it widens 4-bit weights to float and convolves in float")
         if scheme.bits != 8 or scheme.act_bits != 8:
             reason = f"{scheme.bits}-bit weights with {scheme.act_bits}-bit activations have no integer kernels there"
@@ -87,6 +89,10 @@ class OnnxRuntimeBackend:
                     if calibration is None:
                         raise PluginError(f"{self.name} needs a calibration set for {scheme.label}; give one.")
                     details |= _quantize_static(clean, scheme, tensor_ranges(model, scheme, calibration), out / MODEL)
+                elif scheme.method is Method.QAT:
+                    if model.learned is None:
+                        raise PluginError(f"{model.name} was not trained with quantization; give it what was learnt.")
+                    _quantize_learned(clean, scheme, model.learned, out / MODEL)
                 else:
                     _quantize_dynamic(clean, out / MODEL)
             details["operators"] = _operators(out / MODEL)
@@ -140,35 +146,89 @@ def _session_options(threads: int) -> Any:
 
 
 def _quantize_static(model: Path, scheme: Scheme, ranges: TensorRanges, out: Path) -> dict[str, Any]:
-    """Insert Q/DQ nodes with these ranges by ONNX Runtime's own quantizer, which calibrates nothing itself."""
+    """Insert Q/DQ nodes with these ranges."""
+    graph = _loaded(model)
+    scale = {weight.name: scales(weight.rows, scheme.bits, scheme.weight_rule) for weight in weights_of(graph)}
+    corrected = correct_biases(graph, ranges, scale, scheme.bits) if scheme.bias_correction == "on" else 0
+    given = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.by_name.items()}
+    fixed = {weight.name: _fixed(weight, scale[weight.name], scheme.bits) for weight in weights_of(graph)}
+    excluded = _unknown(graph, _kinds(), given)
+    _insert(graph, scheme.bits, given=given, fixed=fixed, excluded=excluded, out=out)
+    return {"calibration": ranges.details(), "corrected_biases": corrected}
+
+
+def _quantize_learned(model: Path, scheme: Scheme, learned: LearnedQuantization, out: Path) -> None:
+    """Insert Q/DQ nodes with exactly the scales that were learnt, where training had any; all else stays in float."""
+    from onnxruntime.quantization import QuantType
+
+    graph = _loaded(model)
+    grids = dict(learned.activations)
+    for alias, name in activations(graph).aliases.items():
+        if name in grids:
+            grids.setdefault(alias, grids[name])
+    given = {name: (np.float32(grid.low), np.float32(grid.high)) for name, grid in grids.items()}
+    fixed = {
+        name: [
+            {
+                "quant_type": QuantType.QUInt8,
+                "scale": np.array(grid.scale, np.float32),
+                "zero_point": np.array(grid.zero_point, np.uint8),
+            }
+        ]
+        for name, grid in grids.items()
+    }
+    weights = weights_of(graph)
+    floats = {weight.name for weight in weights if weight.path not in learned.weights}
+    for weight in weights:
+        if weight.name not in floats:
+            fixed[weight.name] = _fixed(weight, learned.weights[weight.path], scheme.bits)
+    in_float = [node.name for node in graph.graph.node if floats & set(node.input)]
+    excluded = [*in_float, *_unknown(graph, _kinds(), given)]
+    _insert(graph, scheme.bits, given=given, fixed=fixed, excluded=excluded, out=out)
+
+
+def _insert(
+    graph: Any,
+    bits: int,
+    *,
+    given: Mapping[str, tuple[np.float32, np.float32]],
+    fixed: Mapping[str, list[dict[str, Any]]],
+    excluded: Sequence[str],
+    out: Path,
+) -> None:
+    """Let ONNX Runtime's own quantizer, which calibrates nothing itself, insert Q/DQ nodes."""
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
-    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    graph = load_model_with_shape_infer(model)
-    weights = weights_of(graph)
-    scale = {weight.name: scales(weight.rows, scheme.bits, scheme.weight_rule) for weight in weights}
-    corrected = correct_biases(graph, ranges, scale, scheme.bits) if scheme.bias_correction == "on" else 0
-    given = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.by_name.items()}
-    kinds = sorted({*QLinearOpsRegistry, *QDQRegistry})
     quantizer = QDQQuantizer(
         graph,
         True,  # per channel
         False,  # no reduced range
-        QuantType.QInt4 if scheme.bits == 4 else QuantType.QInt8,
+        QuantType.QInt4 if bits == 4 else QuantType.QInt8,
         QuantType.QUInt8,
-        TensorsData(CalibrationMethod.MinMax, given),
+        TensorsData(CalibrationMethod.MinMax, dict(given)),
         [],
-        _unknown(graph, kinds, given),
-        kinds,
-        {"TensorQuantOverrides": {weight.name: _fixed(weight, scale[weight.name], scheme.bits) for weight in weights}},
+        list(excluded),
+        _kinds(),
+        {"TensorQuantOverrides": dict(fixed)},
     )
     quantizer.quantize_model()
     onnx.save(quantizer.model.model, out)
-    return {"calibration": ranges.details(), "corrected_biases": corrected}
+
+
+def _loaded(model: Path) -> Any:
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+
+    return load_model_with_shape_infer(model)
+
+
+def _kinds() -> list[str]:
+    """Types of all operators that ONNX Runtime quantizes."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    return sorted({*QLinearOpsRegistry, *QDQRegistry})
 
 
 def _fixed(weight: Weight, scale: NDArray[np.float32], bits: int) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from fqbench.artifacts import Artifact
 from fqbench.errors import DataError, InputError, PluginError, SchemeNotSupported, UnavailableError
 from fqbench.optional import require
 from fqbench.plugins import Availability, Level, Support
+from fqbench.quant.activations import activations
 from fqbench.quant.graph import cleaned
 from fqbench.quant.ranges import tensor_ranges
 from fqbench.quant.scheme import Method, Scheme
@@ -23,7 +24,7 @@ from .commands import ENGINE, LINES, lines
 from .cuda import DEVICE, gpu, ordinal
 from .emulation import EmulatedSession, emulator
 from .int4 import write_int4
-from .placement import scale_of, write_qdq
+from .placement import INT8_MAX, Placement, scale_of, write_qdq
 from .rules import RULES
 from .session import TensorRtSession
 from .versions import Version
@@ -43,6 +44,7 @@ class TensorRtBackend:
     """Q/DQ models that obey TensorRT's rules, built into engines where TensorRT and a GPU are."""
 
     name = "trt"
+    signed_activations = True
 
     def availability(self) -> Availability:
         """Return version and GPUs; without TensorRT artifacts can be written all the same, and not be run."""
@@ -63,14 +65,14 @@ class TensorRtBackend:
         nearest = "--method ptq_static --bits 8"
         if scheme.method is Method.NONE:
             return self._level()
-        if scheme.method is not Method.PTQ_STATIC:
+        if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
             reason = f"method {scheme.method.value} is not built for it"
             if scheme.method is Method.PTQ_DYNAMIC:
                 reason = "it takes activation scales from constants of the graph, so none can be dynamic"
             return Support(Level.NO, reason, nearest)
         if scheme.bits == 2:
             return Support(Level.NO, "TensorRT has no 2-bit integers (INT8 and INT4 alone)", nearest)
-        if scheme.bits == 4 and scheme.act_bits != 32:
+        if scheme.bits == 4 and (scheme.act_bits != 32 or scheme.method is Method.QAT):
             return Support(Level.NO, "its INT4 is weight-only, with float activations", "--bits 4 --act-bits 32")
         if scheme.bits == 8 and scheme.act_bits != 8:
             reason = f"it multiplies INT8 weights with INT8 activations, not with {scheme.act_bits}-bit ones"
@@ -97,6 +99,9 @@ class TensorRtBackend:
         elif scheme.bits == 4:
             left = write_int4(cleaned(model.path), out / MODEL, weight_rule=scheme.weight_rule)
             details |= {"left_in_float": left, "rules_checked": len(RULES)}
+        elif scheme.method is Method.QAT:
+            details |= _quantize_learned(model, out)
+            files.append(CACHE)
         else:
             if calibration is None:
                 raise PluginError(f"{self.name} needs a calibration set for {scheme.label}; give one.")
@@ -232,6 +237,27 @@ class TensorRtBackend:
             raise DataError(f"the engine of {name} is damaged: its hash is another one; build it again.")
 
 
+def _quantize_learned(model: ExportedModel, out: Path) -> dict[str, Any]:
+    """Write the Q/DQ model with exactly the scales that were learnt; their zero points are in the middle."""
+    learned = model.learned
+    if learned is None or not learned.symmetric:
+        raise PluginError(f"{model.name} was not trained with signed activations; use `fqbench quantize --method qat`.")
+    graph = cleaned(model.path)
+    fixed = {name: grid.scale for name, grid in learned.activations.items()}
+    for alias, name in activations(graph).aliases.items():
+        if name in fixed:
+            fixed.setdefault(alias, fixed[name])
+    ranges = {name: (-INT8_MAX * scale, INT8_MAX * scale) for name, scale in fixed.items()}
+    weights = {
+        weight.name: (weight.axis, learned.weights[weight.path])
+        for weight in weights_of(graph)
+        if weight.path in learned.weights
+    }
+    placement = write_qdq(graph, ranges, out / MODEL, weights=weights, fixed=fixed)
+    (out / CACHE).write_text(write_cache(fixed), encoding="utf-8")
+    return _placed(placement)
+
+
 def _quantize_int8(model: ExportedModel, scheme: Scheme, calibration: CalibrationSet, out: Path) -> dict[str, Any]:
     ranges = tensor_ranges(model, scheme, calibration, symmetric=True)
     graph = cleaned(model.path)
@@ -244,6 +270,12 @@ def _quantize_int8(model: ExportedModel, scheme: Scheme, calibration: Calibratio
     return {
         "calibration": ranges.details(),
         "corrected_biases": corrected,
+        **_placed(placement),
+    }
+
+
+def _placed(placement: Placement) -> dict[str, Any]:
+    return {
         "integer_operators": len(placement.operators),
         "residuals": len(placement.residuals),
         "gates": len(placement.gates),

@@ -117,6 +117,7 @@ def write_qdq(
     out: Path,
     *,
     weights: Mapping[str, WeightScales] | None = None,
+    fixed: Mapping[str, float] | None = None,
 ) -> Placement:
     """Write the Q/DQ model.
 
@@ -130,6 +131,8 @@ def write_qdq(
         Where to write; the same inputs give the same bytes.
     weights : mapping, optional
         Scales of weights by name of their initializer; others get that of their largest magnitude.
+    fixed : mapping, optional
+        Scales of activations by name, in place of those that their ranges give.
 
     Raises
     ------
@@ -140,7 +143,7 @@ def write_qdq(
 
     placement = place(model.graph)
     with quiet_quantizer():  # it warns of steps that were taken before
-        quantizer = _quantizer(model, placement.operators, ranges, weights or {})
+        quantizer = _quantizer(model, placement.operators, ranges, weights or {}, fixed or {})
         for name in (*placement.residuals, *placement.gates):
             quantizer.quantize_activation_tensor(name)
         try:
@@ -157,6 +160,7 @@ def _quantizer(
     operators: Sequence[str],
     ranges: Mapping[str, tuple[float, float]],
     weights: Mapping[str, WeightScales],
+    fixed: Mapping[str, float],
 ) -> Any:
     """Return onnxruntime's quantizer with the options that TensorRT asks for."""
     from onnxruntime.quantization import QuantType
@@ -181,21 +185,24 @@ def _quantizer(
             "QDQDisableWeightAdjustForInt32Bias": True,
             "OpTypesToExcludeOutputQuantization": sorted({node.op_type for node in model.graph.node}),
             "ForceQuantizeNoInputCheck": True,
-            "TensorQuantOverrides": {name: _fixed(given) for name, given in weights.items()},
+            "TensorQuantOverrides": {name: _fixed(given) for name, given in weights.items()}
+            | {name: [_int8(scale)] for name, scale in fixed.items()},
         },
     )
 
 
 def _fixed(given: WeightScales) -> list[dict[str, Any]]:
     """Tell the quantizer the scale of each channel of a weight."""
-    from onnxruntime.quantization import QuantType
-
     axis, scales = given
-    channels: list[dict[str, Any]] = [
-        {"quant_type": QuantType.QInt8, "scale": np.float32(value), "zero_point": np.int8(0)} for value in scales
-    ]
+    channels = [_int8(float(value)) for value in scales]
     channels[0]["axis"] = axis
     return channels
+
+
+def _int8(scale: float) -> dict[str, Any]:
+    from onnxruntime.quantization import QuantType
+
+    return {"quant_type": QuantType.QInt8, "scale": np.array(scale, np.float32), "zero_point": np.array(0, np.int8)}
 
 
 def _single(value: float) -> NDArray[np.float32]:

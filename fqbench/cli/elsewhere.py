@@ -14,7 +14,7 @@ from fqbench.terminal import print_json, stdout
 
 
 @app.command()
-@asks("data", "model", "preprocessing", "train", "quantize", "eval", **reporting)
+@asks("data", "model", "preprocessing", "train", "qat", "quantize", "eval", **reporting)
 def pack(
     run: Run,
     ids: Ids = None,

@@ -48,7 +48,7 @@ def export(run: Run, as_json: Json = False) -> None:
 
 
 @app.command()
-@asks("data", "model", "preprocessing", "train", "quantize", **reporting)
+@asks("data", "model", "preprocessing", "train", "qat", "quantize", **reporting)
 def quantize(run: Run, as_json: Json = False) -> None:
     """Quantize the configured model for a runtime; what is missing on the way is made first.
 

@@ -41,7 +41,7 @@ def demo(
 
 
 @app.command(name="eval")
-@asks("data", "model", "preprocessing", "train", "quantize", "eval", **reporting)
+@asks("data", "model", "preprocessing", "train", "qat", "quantize", "eval", **reporting)
 def evaluate(
     run: Run,
     ids: Ids = None,
@@ -70,7 +70,7 @@ def evaluate(
 
 
 @app.command()
-@asks("data", "model", "preprocessing", "train", "quantize", "bench", **reporting)
+@asks("data", "model", "preprocessing", "train", "qat", "quantize", "bench", **reporting)
 def bench(
     run: Run,
     ids: Ids = None,
@@ -92,7 +92,7 @@ def bench(
 
 
 @app.command()
-@asks("data", "model", "preprocessing", "train", "quantize", "eval", "bench", **reporting)
+@asks("data", "model", "preprocessing", "train", "qat", "quantize", "eval", "bench", **reporting)
 def gate(
     run: Run,
     limits: Annotated[Path, typer.Option("--limits", help="YAML file with the limits.")],
@@ -114,7 +114,7 @@ def gate(
 
 
 @app.command()
-@asks("data", "model", "preprocessing", "train", "quantize", "eval", **reporting)
+@asks("data", "model", "preprocessing", "train", "qat", "quantize", "eval", **reporting)
 def replicate(
     run: Run,
     seeds: Annotated[str, typer.Option("--seeds", help="Training seeds, comma-separated.")] = "",
@@ -136,7 +136,7 @@ def replicate(
 
 
 @app.command(name="calibrate-threshold")
-@asks("data", "model", "preprocessing", "train", "quantize", "eval", **reporting)
+@asks("data", "model", "preprocessing", "train", "qat", "quantize", "eval", **reporting)
 def calibrate_threshold(
     run: Run,
     artifact_id: Annotated[

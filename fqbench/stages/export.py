@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from fqbench.artifacts import ExportedModel
@@ -12,11 +13,12 @@ from fqbench.errors import InputError
 from fqbench.models import export as exporting
 from fqbench.models import zoo
 from fqbench.models.train import CHECKPOINT, load_checkpoint
+from fqbench.quant.learned import FACTS, open_learned
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read
 from fqbench.stages.run import Run
 from fqbench.stages.train import train
-from fqbench.workspace import Entry, Recipe
+from fqbench.workspace import Entry, Recipe, Workspace
 
 PARITY_IMAGES = 8
 
@@ -31,14 +33,26 @@ def export(run: Run) -> ExportedModel:
     DataError
         The exported graph answers differently from torch.
     """
-    return run.once("model", lambda: open_model(_adopt(run) if run.config.model.onnx else _export(run)))
+    return run.once("model", lambda: _opened(run))
 
 
-def open_model(entry: Entry) -> ExportedModel:
-    """Open a model that this stage wrote."""
+def open_model(workspace: Workspace, entry: Entry) -> ExportedModel:
+    """Open a model that this stage wrote, or one that was trained with quantization (`fqbench.stages.tune`)."""
     path = entry.file(exporting.MODEL)
     preprocessing, classes = exporting.read_preprocessing(path)
-    return ExportedModel(entry.id, entry.details["model"], path, entry.digest, classes, preprocessing)
+    model = ExportedModel(entry.id, entry.details["model"], path, entry.digest, classes, preprocessing)
+    if (entry.path / FACTS).is_file():
+        weights, learned = entry.file(CHECKPOINT), open_learned(entry.path)
+        return replace(model, architecture=model.name, checkpoint=weights, learned=learned)
+    trained = entry.manifest.inputs.get("checkpoint")
+    if trained is None:
+        return model
+    weights = workspace.get(trained, "checkpoints").file(CHECKPOINT)
+    return replace(model, architecture=model.name, checkpoint=weights)
+
+
+def _opened(run: Run) -> ExportedModel:
+    return open_model(run.workspace, _adopt(run) if run.config.model.onnx else _export(run))
 
 
 def _export(run: Run) -> Entry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from fqbench.plugins import Backend, Level
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.policies import MINIMAX, Policy
 from fqbench.quant.rules import Rule
-from fqbench.quant.scheme import Scheme
+from fqbench.quant.scheme import Method, Scheme
 from fqbench.stages.correct import Corrected, quantize_better
 from fqbench.stages.export import export, open_model
 from fqbench.stages.observe import observe
 from fqbench.stages.run import Run
+from fqbench.stages.tune import agreement_facts, tune
 from fqbench.workspace import Entry, Recipe, Workspace
 
 STAGE_VERSION = 2
@@ -43,8 +44,9 @@ def quantize(run: Run) -> Artifact:
         plugins.sampler(asked.calib)
     _check(backend, scheme)
     model = export(run)
-    chosen = observe(run, model) if scheme.needs_calibration else None
-    return _artifact(run, backend, scheme, model, chosen)
+    calibration, record = observe(run, model) if scheme.needs_calibration else (None, None)
+    tuned = tune(run, model, scheme) if scheme.method is Method.QAT else None
+    return _artifact(run, backend, scheme, _Source(model, tuned, calibration, record))
 
 
 def reference(run: Run, backend: str | None = None) -> Artifact:
@@ -79,7 +81,7 @@ def open_artifact(entry: Entry) -> Artifact:
 
 def model_of(workspace: Workspace, artifact: Artifact) -> ExportedModel:
     """Return the FP32 model that an artifact was made of."""
-    return open_model(workspace.get(artifact.model_id, "models"))
+    return open_model(workspace, workspace.get(artifact.model_id, "models"))
 
 
 def _scheme(run: Run) -> Scheme:
@@ -88,7 +90,8 @@ def _scheme(run: Run) -> Scheme:
         return Scheme.float32()
     fields = {"method": asked.method, "bits": asked.bits, "act_bits": asked.act_bits}
     if asked.method not in {"ptq_static", "mixed_precision"}:
-        return Scheme.model_validate(fields | {"range_rule": "none"})
+        weights = {"weight_rule": asked.weight_rule} if asked.method == "qat" else {}
+        return Scheme.model_validate(fields | {"range_rule": "none"} | weights)
     policy = Policy.parse(asked.calib_policy)
     # minimax is a rule of its own: it weighs no groups, and its ranges are those of least squared error.
     rule = Rule("mse") if policy.name == MINIMAX else Rule.parse(asked.range_rule)
@@ -111,39 +114,55 @@ def _check(backend: Backend, scheme: Scheme) -> None:
         )
 
 
-def _origins(record: Entry | None) -> dict[str, str]:
-    return {} if record is None else {"calibration": record.manifest.inputs["calibration"], "record": record.id}
+@dataclass(frozen=True)
+class _Source:
+    """What an artifact is made of: the FP32 model, or that trained on from it; the calibration set and its record."""
+
+    model: ExportedModel
+    tuned: ExportedModel | None
+    calibration: CalibrationSet | None
+    record: Entry | None
+
+    @property
+    def quantized(self) -> ExportedModel:
+        return self.tuned or self.model
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        found = {"model": self.model.id}
+        if self.record is not None:
+            found |= {"calibration": self.record.manifest.inputs["calibration"], "record": self.record.id}
+        return found if self.tuned is None else found | {"tuned": self.tuned.id}
 
 
-def _artifact(
-    run: Run, backend: Backend, scheme: Scheme, model: ExportedModel, chosen: tuple[CalibrationSet, Entry] | None
-) -> Artifact:
-    calibration, entry = chosen if chosen is not None else (None, None)
+def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Artifact:
+    model, calibration, entry = source.model, source.calibration, source.record
     sampler = calibration.sampler if calibration is not None else ""
     recipe = Recipe(
         kind="artifacts",
         slug="-".join(part for part in (model.name, backend.name, scheme.label, sampler) if part),
         version=STAGE_VERSION,
         determined_by={
-            "model": model.digest,
+            "model": source.quantized.digest,
             "backend": backend.name,
             "backend_version": backend.availability().version,
             "scheme": scheme.model_dump(mode="json"),
             "record": entry.digest if entry is not None else None,
             "prepared": entry.manifest.determined_by["prepared"] if entry is not None else None,
         },
-        inputs={"model": model.id} | _origins(entry),
+        inputs=source.inputs,
     )
 
     def build(out: Path) -> Mapping[str, Any]:
         def make(choice: Corrected, folder: Path) -> Artifact:
             tried = scheme.model_copy(update={"bias_correction": choice})
-            return replace(backend.quantize(model, tried, calibration, folder), scheme=scheme)
+            return replace(backend.quantize(source.quantized, tried, calibration, folder), scheme=scheme)
 
         if calibration is not None and scheme.bias_correction == "auto":
             made, correction = quantize_better(run, backend, model, make, out)
         else:
-            made, correction = backend.quantize(model, scheme, calibration, out), {}
+            made, correction = backend.quantize(source.quantized, scheme, calibration, out), {}
+        agreed = {} if source.tuned is None else agreement_facts(run, backend, source.tuned, made)
         return {
             "backend": backend.name,
             "scheme": scheme.model_dump(mode="json"),
@@ -154,6 +173,7 @@ def _artifact(
             "groups": calibration.group_counts if calibration is not None else {},
             "bias_correction": correction,
             "backend_details": dict(made.details),
+            **agreed,
         }
 
     label = f"{scheme.label}/{sampler}" if sampler else scheme.label

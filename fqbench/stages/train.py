@@ -79,7 +79,7 @@ def _train(run: Run) -> Entry:
             "preprocessing": preprocessing.model_dump(mode="json"),
             "options": {**options.model_dump(mode="json"), "by": list(by)},
             # BatchNorm sees a share of each batch, so that several processes end with other weights.
-            **({"processes": _processes()} if _processes() > 1 else {}),
+            **({"processes": processes()} if processes() > 1 else {}),
         },
         inputs={"samples": read_entry(run).id, "prepared": store.entry.id},
     )
@@ -89,8 +89,8 @@ def _train(run: Run) -> Entry:
         network = zoo.build(architecture, classes=len(samples.classes), size=preprocessing.size, weights=model.weights)
         result = training.train(
             network,
-            _labelled(run, store, "train", by),
-            _labelled(run, store, "val", by),
+            labelled(run, store, "train", by),
+            labelled(run, store, "val", by),
             options,
             out,
             scratch=run.workspace.scratch(recipe),
@@ -111,14 +111,14 @@ def _train(run: Run) -> Entry:
     return run.produce(recipe, build, f"training {model.name} on {samples.name} for {options.epochs} epochs")
 
 
-def _processes() -> int:
-    """How many processes `accelerate launch` or `torchrun` started together."""
+def processes() -> int:
+    """Return how many processes `accelerate launch` or `torchrun` started together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _helps() -> bool:
     """Whether this process was started beside the one that writes the entry."""
-    return _processes() > 1 and int(os.environ.get("RANK", "0")) > 0
+    return processes() > 1 and int(os.environ.get("RANK", "0")) > 0
 
 
 def _together(run: Run, recipe: Recipe, build: Any) -> Entry:
@@ -135,7 +135,14 @@ def _never_built(_out: Path) -> Mapping[str, Any]:
     raise DataError("the first process did not finish its training; its own message says why. Start all of them again.")
 
 
-def _labelled(run: Run, store: Prepared, split: str, by: Sequence[str]) -> LabelledImages:
+def labelled(run: Run, store: Prepared, split: str, by: Sequence[str]) -> LabelledImages:
+    """Return the images of a split with labels and groups.
+
+    Raises
+    ------
+    DataError
+        The training split has one class only.
+    """
     samples = read(run)
     frame, rows = store.readable(samples.split(split))
     if frame["label"].nunique() < 2 and split == "train":

@@ -1,0 +1,207 @@
+"""Tune: quantization-aware training of the trained classifier, exported with the scales that it learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fqbench import plugins
+from fqbench.artifacts import Artifact, ExportedModel
+from fqbench.errors import InputError
+from fqbench.machine import usable_cores
+from fqbench.models import export as exporting
+from fqbench.models import train as training
+from fqbench.models import zoo
+from fqbench.optional import require
+from fqbench.plugins import Backend, Builder, Emulator, QuantizedTraining, Session, SignedActivations
+from fqbench.quant.learned import ANSWERS
+from fqbench.quant.record import read_arrays, write_arrays
+from fqbench.quant.scheme import Scheme
+from fqbench.stages.export import PARITY_IMAGES, open_model
+from fqbench.stages.prepare import Prepared, prepare
+from fqbench.stages.read import read
+from fqbench.stages.run import Run
+from fqbench.stages.train import BOARDS, labelled, processes
+from fqbench.stages.train import train as train_stage
+from fqbench.workspace import Recipe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STAGE_VERSION = 1
+COMPARED = 512  # images of the validation split that answers are compared on
+LOOKED_AT = 4  # images by which activations of the two graphs are told from each other
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike a trained network with fake quantization and an artifact made of it answer.
+
+    Attributes
+    ----------
+    images : int
+        Of the validation split.
+    identical_labels : float
+        Share of images with the same prediction.
+    largest_difference : float
+        Of a logit.
+    largest_logit : float
+        To compare that with.
+    """
+
+    images: int
+    identical_labels: float
+    largest_difference: float
+    largest_logit: float
+
+
+def tune(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedModel:
+    """Return the configured classifier trained on with fake quantization, as FP32 ONNX beside its learnt scales.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment: options ``qat`` and ``train``, and the backend that the model is trained for.
+    model : ExportedModel
+        The trained FP32 model.
+    scheme : Scheme
+        Bits, and the rule of the weights' scales.
+
+    Raises
+    ------
+    UnavailableError
+        No backend that trains is available here.
+    InputError
+        The model came as ONNX, or was started by several processes.
+    DataError
+        The weights to start from are another architecture's; the message lists the first that differ.
+    """
+    if not model.architecture:
+        raise InputError(
+            f"{model.name} came as ONNX, which cannot be trained; train a classifier here (`fqbench train`), or use "
+            "--method ptq_static."
+        )
+    if processes() > 1:
+        raise InputError("--method qat trains in one process: ranges are not shared among several; start one.")
+    torch = require("torch", extra="train")
+    options = run.config.qat
+    checkpoint = train_stage(run)
+    start = options.start or model.checkpoint
+    signed = _signed(plugins.backend(run.config.quantize.backend))
+    trainer = plugins.trainer(run.config.quantize.backend)
+    loop = run.config.train.model_copy(
+        update={"epochs": options.epochs, "learning_rate": options.learning_rate, "precision": "fp32", "patience": 0}
+    )
+    samples, store = read(run), prepare(run, model.preprocessing)
+    by = samples.features(loop.by)
+    recipe = Recipe(
+        kind="models",
+        slug=f"{model.name}-{scheme.label}{'-signed' if signed else ''}-seed{loop.seed}",
+        version=STAGE_VERSION,
+        determined_by={
+            "checkpoint": checkpoint.digest if options.start is None else _digest(options.start),
+            "prepared": store.entry.digest,
+            "trainer": trainer.name,
+            "trainer_version": trainer.availability().version,
+            "scheme": {"bits": scheme.bits, "act_bits": scheme.act_bits, "weight_rule": scheme.weight_rule},
+            "signed": signed,
+            "qat": options.model_dump(mode="json", exclude={"start"}),
+            "options": {**loop.model_dump(mode="json"), "by": list(by)},
+        },
+        inputs={"checkpoint": checkpoint.id, "model": model.id, "prepared": store.entry.id},
+    )
+
+    def build(out: Path) -> Mapping[str, Any]:
+        torch.manual_seed(loop.seed)
+        made = trainer.training(replace(model, checkpoint=start), scheme, symmetric=signed, options=options)
+        result = training.train(
+            made.network,
+            labelled(run, store, "train", by),
+            labelled(run, store, "val", by),
+            loop,
+            out,
+            hooks=made.hooks,
+            scratch=run.workspace.scratch(recipe),
+            board=run.workspace.root / BOARDS / recipe.id,
+            reporter=run.reporter,
+        )
+        facts = _export(run, model, made, store, out)
+        return {**result.details(), **facts, "model": model.name, "seed": loop.seed, "signed": signed}
+
+    doing = f"training {model.name} with {scheme.bits}-bit weights and {scheme.act_bits}-bit activations"
+    return open_model(run.workspace, run.produce(recipe, build, f"{doing} for {options.epochs} epochs"))
+
+
+def agreement(run: Run, backend: Backend, tuned: ExportedModel, artifact: Artifact) -> Agreement | None:
+    """Compare an artifact's answers with those of the network that was trained; None where it cannot be run here."""
+    session = _session(backend, artifact)
+    if session is None:
+        return None
+    expected = read_arrays(tuned.path.with_name(ANSWERS))["logits"]
+    store = prepare(run, tuned.preprocessing)
+    found = np.concatenate([session.run(images) for images in _compared(run, store)])
+    return Agreement(
+        images=len(found),
+        identical_labels=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+        largest_difference=float(np.abs(found - expected).max()),
+        largest_logit=float(np.abs(expected).max()),
+    )
+
+
+def agreement_facts(run: Run, backend: Backend, tuned: ExportedModel, artifact: Artifact) -> dict[str, Any]:
+    """Return the agreement as JSON values, and say it."""
+    found = agreement(run, backend, tuned, artifact)
+    if found is None:
+        return {"agreement": None}
+    run.reporter.say(
+        f"{found.identical_labels:.1%} of {found.images} predictions are those of the trained network; logits differ "
+        f"by up to {found.largest_difference:.2g} of {found.largest_logit:.2g}"
+    )
+    return {"agreement": asdict(found)}
+
+
+def _export(run: Run, model: ExportedModel, made: QuantizedTraining, store: Prepared, out: Path) -> dict[str, Any]:
+    """Write the trained weights, their ONNX, the learnt scales and the answers to compare others with."""
+    made.save_weights(out / training.CHECKPOINT)
+    network = zoo.build(zoo.find(model.architecture), classes=len(model.classes), size=model.preprocessing.size)
+    network = training.load_checkpoint(network, out / training.CHECKPOINT)
+    _frame, rows = store.readable(read(run).split("val"))
+    images = store.images.batch(rows[:PARITY_IMAGES])
+    facts = exporting.export(network, images, model.preprocessing, model.classes, out)
+    learned = made.learned(out / exporting.MODEL, images[:LOOKED_AT])
+    learned.save(out)
+    logits = np.concatenate([made.answers(batch) for batch in _compared(run, store)])
+    write_arrays(out / ANSWERS, {"logits": logits})
+    return {**facts, "learned_activations": len(learned.activations), "learned_weights": len(learned.weights)}
+
+
+def _compared(run: Run, store: Prepared) -> Iterator[NDArray[np.float32]]:
+    _frame, rows = store.readable(read(run).split("val"))
+    return store.images.batches(rows[:: max(1, len(rows) // COMPARED)][:COMPARED], BATCH)
+
+
+def _session(backend: Backend, artifact: Artifact) -> Session | None:
+    available = backend.availability()
+    if available.usable and not isinstance(backend, Builder):
+        return backend.load(artifact, threads=usable_cores(), device=available.devices[0])
+    if isinstance(backend, Emulator):
+        return backend.emulate(artifact, threads=usable_cores())
+    return None
+
+
+def _signed(backend: Backend) -> bool:
+    return isinstance(backend, SignedActivations) and backend.signed_activations
+
+
+def _digest(path: Path) -> str:
+    import hashlib
+
+    if not path.is_file():
+        raise InputError(f"no weights file {path}; --qat-start takes the path of a .safetensors or .pth file.")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,183 @@
+"""Quantization-aware training: the training stage's loop, and the same scales on every runtime."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from fqbench.artifacts import Artifact
+from fqbench.errors import DataError, InputError
+from fqbench.quant.graph import cleaned
+from fqbench.quant.learned import open_learned
+from fqbench.quant.weights import weights_of
+from fqbench.stages.evaluate import evaluate
+from fqbench.stages.export import export
+from fqbench.stages.quantize import quantize, reference
+from fqbench.stages.run import Run
+
+torch = pytest.importorskip("torch")
+
+MakeRun = Callable[..., Run]
+NETWORK = {"onnx": None, "mean": None, "std": None, "model": "test_resnet", "size": 32, "epochs": 4, "batch_size": 16}
+QAT = {**NETWORK, "method": "qat", "qat_epochs": 2, "learning_rate": 3e-3}
+
+
+def qat(make_run: MakeRun, **flags: object) -> tuple[Run, Artifact]:
+    run = make_run(**QAT, **flags)
+    return run, quantize(run)
+
+
+def tuned_folder(run: Run, artifact: Artifact) -> Path:
+    return run.workspace.get(run.workspace.get(artifact.id, "artifacts").manifest.inputs["tuned"], "models").path
+
+
+def test_it_is_compared_with_the_fp32_model_that_it_started_from(make_run: MakeRun) -> None:
+    run, artifact = qat(make_run, backend="torch_fx")
+    assert artifact.model_id == export(run).id
+    assert artifact.label == "torch_fx int8-qat"
+    found = evaluate(run, [reference(run), artifact])
+    assert found.artifacts[1].change is not None
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_onnxruntime_gets_exactly_the_learnt_scales(make_run: MakeRun, bits: int) -> None:
+    run, artifact = qat(make_run, backend="ort", bits=bits)
+    folder = tuned_folder(run, artifact)
+    learned = open_learned(folder)
+    graph = onnx.load(artifact.main_file).graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    seen = 0
+    for name, grid in learned.activations.items():
+        if f"{name}_scale" in constants:
+            seen += 1
+            assert float(constants[f"{name}_scale"]) == grid.scale
+            assert int(constants[f"{name}_zero_point"]) == grid.zero_point
+    assert seen > 5
+    for weight in weights_of(cleaned(folder / "model.onnx")):
+        np.testing.assert_array_equal(constants[f"{weight.name}_scale"].reshape(-1), learned.weights[weight.path])
+
+
+def test_runtimes_agree_with_the_network_that_was_trained(make_run: MakeRun) -> None:
+    for backend in ("torch_fx", "ort", "trt"):
+        run, artifact = qat(make_run, backend=backend)
+        agreement = run.workspace.get(artifact.id, "artifacts").details["agreement"]
+        assert agreement["images"] == 30
+        assert agreement["identical_labels"] >= 0.95
+        assert agreement["largest_difference"] < 0.1 * agreement["largest_logit"]
+
+
+def test_signed_runtimes_are_trained_for_with_zero_points_in_the_middle(make_run: MakeRun) -> None:
+    run, artifact = qat(make_run, backend="trt")
+    learned = open_learned(tuned_folder(run, artifact))
+    assert learned.symmetric
+    assert {grid.zero_point for grid in learned.activations.values()} == {128}
+    graph = onnx.load(artifact.root / "model.onnx").graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    quantized = [name for name in learned.activations if f"{name}_scale" in constants]
+    assert len(quantized) > 3
+    for name in quantized:
+        assert float(constants[f"{name}_scale"]) == learned.activations[name].scale
+        assert constants[f"{name}_zero_point"] == 0
+
+
+def test_runtimes_of_one_kind_share_one_training(make_run: MakeRun) -> None:
+    run, one = qat(make_run, backend="ort")
+    _run, other = qat(make_run, backend="torch_fx")
+    assert tuned_folder(run, one) == tuned_folder(run, other)
+
+
+def test_what_determines_it_changes_it(make_run: MakeRun) -> None:
+    run, first = qat(make_run, backend="torch_fx")
+    for flags in ({"qat_epochs": 1}, {"bits": 4}, {"act_bits": 4}, {"qat_freeze_ranges": 0.0}, {"train_seed": 1}):
+        other_run = make_run(**(QAT | {"backend": "torch_fx"} | flags))
+        assert tuned_folder(other_run, quantize(other_run)) != tuned_folder(run, first)
+
+
+def test_the_same_seed_gives_the_same_bytes(make_run: MakeRun, tmp_path: Path) -> None:
+    from fqbench.workspace import Workspace
+
+    files = []
+    for name in ("one", "two"):
+        config = make_run(**QAT, backend="torch_fx").config
+        run = Run(config, Workspace(tmp_path / name))
+        files.append([(quantize(run).root / file).read_bytes() for file in ("model.json", "weights.safetensors")])
+    assert files[0] == files[1]
+
+
+def test_scales_are_held_after_the_epochs_that_are_given_to_them(make_run: MakeRun) -> None:
+    free, held = (
+        qat(make_run, backend="torch_fx", qat_freeze_ranges=share, qat_freeze_batchnorm=share, best_by="last")
+        for share in (1.0, 0.0)
+    )
+    details = [open_learned(tuned_folder(*one)) for one in (free, held)]
+    assert details[0].activations != details[1].activations
+
+
+def test_weights_of_another_architecture_are_refused_by_name(make_run: MakeRun, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    start = tmp_path / "other.safetensors"
+    save_file({"conv_stem.weight": torch.zeros(4, 3, 3, 3)}, start)
+    run = make_run(**QAT, backend="torch_fx", qat_start=start)
+    with pytest.raises(DataError, match=r"do not fit the model.*conv1\.0\.weight"):
+        quantize(run)
+    assert not [entry for entry in run.workspace.entries("models") if "qat" in entry.id]
+
+
+def test_training_starts_from_weights_that_are_given(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(**NETWORK)
+    start = export(run).checkpoint
+    assert start is not None
+    given, own = (make_run(**QAT, backend="torch_fx", qat_start=where) for where in (start, None))
+    assert open_learned(tuned_folder(given, quantize(given))) is not None
+    files = [tuned_folder(run, quantize(run)) / "checkpoint.safetensors" for run in (given, own)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_missing_start_is_an_error(make_run: MakeRun, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--qat-start"):
+        quantize(make_run(**QAT, backend="torch_fx", qat_start=tmp_path / "none.safetensors"))
+
+
+def test_a_model_that_came_as_onnx_cannot_be_trained(make_run: MakeRun) -> None:
+    with pytest.raises(InputError, match=r"came as ONNX.*fqbench train"):
+        quantize(make_run(method="qat"))
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_with_the_same_bytes(photos: Path, tmp_path: Path) -> None:
+    own = ["--data", "folder", "--root", str(photos), "--model", "test_resnet", "--size", "32", "--epochs", "1"]
+    own += ["--batch-size", "16", "--backend", "torch_fx", "--method", "qat", "--qat-epochs", "6", "--bits", "4"]
+
+    def start(workspace: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "fqbench.cli", "quantize", *own, "--workspace", str(tmp_path / workspace)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    with start("whole") as whole:
+        whole.communicate()
+    assert whole.returncode == 0
+    with start("killed") as killed:
+        assert killed.stderr is not None
+        for line in killed.stderr:
+            if "epoch 3:" in line:
+                break
+        killed.send_signal(signal.SIGKILL)
+    with start("killed") as again:
+        _out, told = again.communicate()
+    assert again.returncode == 0
+    assert "were trained before; going on" in told
+    artifacts = [next((tmp_path / name / "artifacts").glob("*qat*")) for name in ("whole", "killed")]
+    assert artifacts[0].name == artifacts[1].name
+    for file in ("model.json", "weights.safetensors"):
+        assert (artifacts[0] / file).read_bytes() == (artifacts[1] / file).read_bytes()
+    manifest = json.loads((artifacts[0] / "manifest.json").read_text())
+    assert manifest["details"]["agreement"]["identical_labels"] > 0.9
