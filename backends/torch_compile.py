@@ -1,17 +1,18 @@
-"""PyTorch FP32 through `torch.compile`: the float baseline that INT8 on any runtime has to beat."""
+"""PyTorch through `torch.compile`: the FP32 that INT8 has to beat, and 8 bits in Inductor's integer kernels."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fqbench.artifacts import Artifact
 from fqbench.errors import SchemeNotSupported
 from fqbench.plugins import Availability, Level, Support
 from fqbench.quant.scheme import Method, Scheme
 
-from .torch_fx.backend import refuse_device, torch_availability
+from .torch_fx.backend import TorchFxBackend, refuse_device, torch_availability
 
 if TYPE_CHECKING:
     from fqbench.artifacts import ExportedModel
@@ -23,7 +24,7 @@ COMPILERS = ("g++", "clang++", "cl")
 
 
 class TorchCompileBackend:
-    """The FP32 network, compiled by Inductor for the CPU at hand when it is loaded."""
+    """A network that Inductor compiles for the CPU at hand when it is loaded; artifacts are those of torch_fx."""
 
     name = "torch_compile"
 
@@ -35,49 +36,52 @@ class TorchCompileBackend:
         return found
 
     def supports(self, scheme: Scheme) -> Support:
-        """FP32 alone."""
+        """FP32, and 8 bits with static ranges."""
         if scheme.method is Method.NONE:
             return Support(Level.NATIVE)
-        return Support(Level.NO, "it compiles float networks alone", "--backend torch_fx")
+        if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
+            return Support(Level.NO, f"method {scheme.method} is not built for it", "--method ptq_static")
+        if (scheme.bits, scheme.act_bits) != (8, 8):
+            return Support(Level.NO, "its integer kernels are 8-bit", "--bits 8 --act-bits 8, or --backend torch_fx")
+        return Support(Level.NATIVE)
 
-    def quantize(
-        self,
-        model: ExportedModel,
-        scheme: Scheme,
-        calibration: CalibrationSet | None,  # noqa: ARG002 - FP32 needs none
-        out: Path,
-    ) -> Artifact:
-        """Write the FP32 network.
+    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+        """Write ``model.json`` and ``weights.safetensors`` into ``out``, as torch_fx does.
 
         Raises
         ------
         SchemeNotSupported
-            Anything but FP32.
+            ``supports`` said no, and why.
         InputError
-            The model came as ONNX.
+            The model came as ONNX, or FX cannot trace it.
         """
         support = self.supports(scheme)
         if support.level is Level.NO:
             raise SchemeNotSupported(f"{self.name} cannot run {scheme.label}: {support.reason}; try {support.nearest}.")
-        from .torch_fx import quantizing, storage
-
-        quantizing.copy_float(model, out)
-        details: dict[str, Any] = {"input_shape": list(model.input_shape)}
-        return Artifact(self.name, scheme, out, (storage.RECIPE, storage.TENSORS), details)
+        made = TorchFxBackend().quantize(model, scheme, calibration, out)
+        return replace(made, backend=self.name)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> TorchSession:
-        """Compile the network for one image; another batch size is compiled when it first comes.
+        """Build the network again and compile it for one image; another batch size is compiled when it first comes.
 
         Raises
         ------
         InputError
             Another device than the CPU.
+        UnavailableError
+            8 bits without torchao, which brings the patterns of the integer kernels.
+        DataError
+            The artifact is damaged, or this torch and timm build another network.
         """
         refuse_device(self.name, device)
-        import torch
-
-        from .torch_fx import quantizing
+        from .torch_fx import lowering, quantizing
         from .torch_fx.session import TorchSession
 
-        network = quantizing.load(artifact.root, artifact.scheme, native=True)
-        return TorchSession(network, tuple(artifact.details["input_shape"]), threads, run=torch.compile(network))
+        shape = tuple(artifact.details["input_shape"])
+        if artifact.scheme.method is Method.NONE:
+            network = quantizing.load(artifact.root, artifact.scheme, native=True)
+            return TorchSession(network, shape, threads, run=lowering.compiled(network))
+        lowering.need_patterns()
+        network = quantizing.load_written_out(artifact.root)
+        run = lowering.compiled(network)
+        return TorchSession(network, shape, threads, run=run, arithmetic=lambda: lowering.count(network, run, shape))

@@ -119,6 +119,13 @@ def load(folder: Path, scheme: Scheme, *, native: bool) -> nn.Module:
     return prepared.module
 
 
+def load_written_out(folder: Path) -> nn.Module:
+    """Return the network of an 8-bit artifact with its quantization in the operators that Inductor reads."""
+    from .lowering import written_out
+
+    return written_out(*storage.read(storage.read_recipe(folder), folder))
+
+
 def set_ranges(
     prepared: Prepared,
     matched: Mapping[str, tuple[str, ...]],

@@ -34,6 +34,8 @@ class TorchSession:
         Torch has one number of threads for the whole process, so that it is set for every call and set back.
     run : callable, optional
         What is called in place of the module: what a compiler made of it.
+    arithmetic : callable, optional
+        Counts the multiply-accumulates, in place of the module's types.
     """
 
     def __init__(
@@ -42,10 +44,12 @@ class TorchSession:
         input_shape: tuple[int, ...],
         threads: int,
         run: Callable[[Tensor], Tensor] | None = None,
+        arithmetic: Callable[[], Arithmetic] | None = None,
     ) -> None:
         self._threads = threads
         self._call = module if run is None else run
-        self.arithmetic = count(module, input_shape)
+        with _threads(threads):
+            self.arithmetic = count(module, input_shape) if arithmetic is None else arithmetic()
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map images (N, 3, H, W) to logits (N, classes)."""
