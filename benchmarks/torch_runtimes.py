@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ class Pt2eSession:
 
     arithmetic = Arithmetic(0, 0)
 
-    def __init__(self, network: torch.nn.Module, images: NDArray[np.float32]) -> None:
+    def __init__(self, network: torch.nn.Module, images: NDArray[np.float32], freezing: bool) -> None:
         from torch._inductor import config
 
         need_patterns()
@@ -87,8 +88,7 @@ class Pt2eSession:
             prepared = prepare_pt2e(torch.export.export(network, (given,)).module(), quantizer)
             prepared(given)
             self._run = torch.compile(convert_pt2e(prepared))
-            # Unless frozen, weights are quantized anew in every call, which takes several times FP32's time.
-            with config.patch(freezing=True):
+            with config.patch(freezing=freezing):  # unless frozen, weights are quantized anew in every call
                 self._run(given)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -136,8 +136,9 @@ def _compare(name: str, folder: Path, options: argparse.Namespace) -> None:
 
     for backend, scheme in RUNTIMES:
         artifact = _artifact(backend, model, scheme, calibration, folder)
-        add(artifact.label, lambda one=artifact: _load(one, options.threads))  # type: ignore[misc]
-    add("PT2E int8", lambda: Pt2eSession(network, images[: options.batch]))
+        add(artifact.label, partial(_load, artifact, options.threads))
+    for label, freezing in (("PT2E int8", True), ("PT2E int8, not frozen", False)):
+        add(label, partial(Pt2eSession, network, images[: options.batch], freezing))
     report = measure(subjects, images, batch=options.batch, rounds=options.rounds, reference=subjects[0].id)
     for row in report.subjects:
         speedup = row.speedup

@@ -17,6 +17,7 @@ LIBRARIES = (
     ("torchvision", "models", "train"),
     ("timm", "models", "train"),
     ("accelerate", "training", "train"),
+    ("torchao", "8 bits of the torch_compile backend", "inductor"),
     ("tensorrt", "engines of the trt backend, on a GPU", "trt"),
     ("pycuda", "engines of the trt backend, on a GPU", "trt"),
 )

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.ao.quantization import FakeQuantizeBase
 
 from fqbench.quant.grid import Grid
 from fqbench.quant.weights import scales
+
+from .deprecated import FakeQuantizeBase
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 

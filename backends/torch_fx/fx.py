@@ -1,4 +1,4 @@
-"""FX graph mode quantization: what is deprecated in favour of torchao's PT2E is called here alone."""
+"""FX graph mode quantization: a network with fake quantization in it, and with integer kernels."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.ao.quantization import (
+
+from fqbench.errors import UnavailableError
+
+from .deprecated import (
+    PrepareCustomConfig,
     QConfig,
+    QConfigMapping,
     default_dynamic_quant_observer,
     default_per_channel_weight_observer,
     quantize_fx,
 )
-from torch.ao.quantization.fx.custom_config import PrepareCustomConfig
-from torch.ao.quantization.qconfig_mapping import QConfigMapping
-
-from fqbench.errors import UnavailableError
-
 from .fake_quantize import ActivationFakeQuantize, GivenScales, WeightFakeQuantize
 from .tracing import Traced, trace
 

@@ -20,6 +20,7 @@ from fqbench.optional import require
 from fqbench.plugins import Arithmetic
 from fqbench.quant.grid import Grid
 
+from .deprecated import quantized_decomposed
 from .fake_quantize import ActivationFakeQuantize
 from .fx import Prepared
 
@@ -50,8 +51,8 @@ class RoundedActivation(nn.Module):
     def forward(self, given: Tensor) -> Tensor:
         """Quantize and dequantize."""
         own = (self.scale, self.zero_point, 0, self.top, torch.uint8)
-        levels = torch.ops.quantized_decomposed.quantize_per_tensor.default(given, *own)
-        rounded: Tensor = torch.ops.quantized_decomposed.dequantize_per_tensor.default(levels, *own)
+        levels = quantized_decomposed.quantize_per_tensor.default(given, *own)
+        rounded: Tensor = quantized_decomposed.dequantize_per_tensor.default(levels, *own)
         return rounded
 
 
@@ -87,7 +88,7 @@ class IntegerLayer(nn.Module):
 
     def forward(self, given: Tensor) -> Tensor:
         """Multiply with the weight that the integers stand for."""
-        operator = torch.ops.quantized_decomposed.dequantize_per_channel.default
+        operator = quantized_decomposed.dequantize_per_channel.default
         weight = operator(self.levels, self.scale, self.zero_point, 0, -128, 127, torch.int8)
         if self.stride is None:
             return functional.linear(given, weight, self.bias)
@@ -129,8 +130,6 @@ def written_out(prepared: Prepared, scales: Mapping[str, Tensor]) -> fx.GraphMod
     scales : mapping
         Scales of the weights, a channel each, by path.
     """
-    import torch.ao.quantization.fx._decomposed  # noqa: F401 - registers the operators
-
     module = prepared.module
     layers = prepared.weighted
     for path, layer in layers.items():

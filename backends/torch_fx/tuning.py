@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.ao.nn.intrinsic.qat import freeze_bn_stats, update_bn_stats
 
 from fqbench.errors import PluginError
 from fqbench.models.train import Hooks
 from fqbench.quant.grid import Grid
 from fqbench.quant.learned import LearnedQuantization
 
+from .deprecated import freeze_bn_stats, update_bn_stats
 from .fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
 from .fx import Prepared, prepare_training
 from .matching import match

@@ -103,3 +103,12 @@ def test_what_it_cannot_run_is_refused_with_a_way_on(scheme: Scheme, tmp_path: P
     model: ExportedModel = trained("test_resnet", tmp_path / "model")
     with pytest.raises(SchemeNotSupported, match="torch_compile cannot run"):
         plugins.backend("torch_compile").quantize(model, scheme, calibration_set(), tmp_path)
+
+
+def test_what_torch_deprecates_is_imported_in_one_module() -> None:
+    from fqbench.backends import torch_fx
+
+    folder = Path(str(torch_fx.__file__)).parent
+    lines = [(path.name, line) for path in folder.glob("*.py") for line in path.read_text().splitlines()]
+    importing = {name for name, line in lines if line.lstrip().startswith(("from torch.ao", "import torch.ao"))}
+    assert importing == {"deprecated.py"}
