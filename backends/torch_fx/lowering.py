@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import platform
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -150,13 +151,14 @@ def written_out(prepared: Prepared, scales: Mapping[str, Tensor]) -> fx.GraphMod
             module.set_submodule(str(node.target), RoundedActivation(called.grid))
     module.delete_all_unused_submodules()
     module.recompile()
-    return module.eval()
+    return module.eval().requires_grad_(False)
 
 
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """Let Inductor compile a network, once for each shape that comes, with its weights as constants.
 
-    Without constant weights they are brought into oneDNN's order, or quantized, anew at every call.
+    Without constant weights they are brought into oneDNN's order, or quantized, anew at every call. A call that Dynamo
+    would compile once more unasked, and then without them, is an error.
     """
     from torch._dynamo import config as dynamo
     from torch._inductor import config as inductor
@@ -166,9 +168,14 @@ def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
     def run(images: Tensor) -> Tensor:
         if images.shape in seen:
-            return call(images)
+            with torch.compiler.set_stance("fail_on_recompile"):
+                return call(images)
         # Past a limit Dynamo would run the network eagerly and only log it; its default is eight shapes.
-        with inductor.patch(freezing=True), dynamo.patch(recompile_limit=SHAPES, fail_on_recompile_limit_hit=True):
+        with (
+            warnings.catch_warnings(action="ignore", category=UserWarning),  # of Inductor about its own lowering
+            inductor.patch(freezing=True),
+            dynamo.patch(recompile_limit=SHAPES, fail_on_recompile_limit_hit=True),
+        ):
             answer = call(images)
         seen.add(images.shape)
         return answer
@@ -192,7 +199,6 @@ def count(network: nn.Module, run: Callable[[Tensor], Tensor], input_shape: tupl
         Channels, height and width.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would write about itself to stderr
-    image = torch.zeros(1, *input_shape).contiguous(memory_format=torch.channels_last)
     layers: dict[int, list[int]] = defaultdict(list)
 
     def add(layer: nn.Module, _given: Any, answer: Tensor) -> None:
@@ -200,6 +206,8 @@ def count(network: nn.Module, run: Callable[[Tensor], Tensor], input_shape: tupl
         layers[weight.numel()].append(answer.numel() * (weight.numel() // len(weight)))
 
     hooks = [part.register_forward_hook(add) for part in network.modules() if isinstance(part, IntegerLayer)]
+    with torch.inference_mode():  # where images are made matters to Dynamo, too
+        image = torch.zeros(1, *input_shape).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(image)
     for hook in hooks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from fqbench.backends.torch_fx import storage
 from fqbench.backends.torch_fx.fake_quantize import ActivationFakeQuantize
-from fqbench.backends.torch_fx.lowering import IntegerLayer, RoundedActivation, need_patterns, written_out
+from fqbench.backends.torch_fx.lowering import INTEGER, IntegerLayer, RoundedActivation, need_patterns, written_out
 from torch import nn
 
 from fqbench import plugins
@@ -103,6 +104,20 @@ def test_what_it_cannot_run_is_refused_with_a_way_on(scheme: Scheme, tmp_path: P
     model: ExportedModel = trained("test_resnet", tmp_path / "model")
     with pytest.raises(SchemeNotSupported, match="torch_compile cannot run"):
         plugins.backend("torch_compile").quantize(model, scheme, calibration_set(), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler is here")
+def test_every_call_runs_in_integer_kernels(artifact: Artifact) -> None:
+    session = plugins.backend("torch_compile").load(artifact, threads=1, device="cpu")
+    layers = len(storage.read(storage.read_recipe(artifact.root), artifact.root)[1])
+    for images in (pictures(1, seed=0), pictures(3, seed=1), pictures(1, seed=2)):
+        session.run(images)
+        with torch.autograd.profiler.profile() as profile:
+            session.run(images)
+        names = [str(event.name) for event in profile.function_events or ()]
+        assert sum(name.startswith(INTEGER) for name in names) == layers
+    assert session.arithmetic.integer_share == 1.0
 
 
 def test_what_torch_deprecates_is_imported_in_one_module() -> None:
