@@ -82,6 +82,6 @@ class TorchCompileBackend:
             network = quantizing.load(artifact.root, artifact.scheme, native=True)
             return TorchSession(network, shape, threads, run=lowering.compiled(network))
         lowering.need_patterns()
-        network = quantizing.load_written_out(artifact.root)
+        network = quantizing.load_written_out(artifact.root, artifact.scheme)
         run = lowering.compiled(network)
         return TorchSession(network, shape, threads, run=run, arithmetic=lambda: lowering.count(network, run, shape))

@@ -57,6 +57,28 @@ class RoundedActivation(nn.Module):
         return rounded
 
 
+class ClippedActivation(nn.Module):
+    """An activation kept to its range, but not rounded.
+
+    Parameters
+    ----------
+    grid : Grid
+        Its lowest and highest level are the range.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.tensor(grid.low))
+        self.register_buffer("high", torch.tensor(grid.high))
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Clip; not by `clamp`, which Inductor tries to make a part of an integer kernel that cannot have it."""
+        return torch.minimum(torch.maximum(given, self.low), self.high)
+
+
 class IntegerLayer(nn.Module):
     """A convolution or linear layer that holds the integers of its weight.
 
@@ -108,21 +130,21 @@ def need_patterns() -> None:
         raise UnavailableError(
             f"Inductor's integer kernels are for x86, and this is {platform.machine()}; use --backend torch_fx."
         )
-    require("torchao", extra=EXTRA)
     told = logging.getLogger("torch.utils._pytree")
     level = told.level
     told.setLevel(logging.ERROR)  # torchao registers what this torch no longer needs registered
     try:
+        require("torchao", extra=EXTRA)
         require(PATTERNS, extra=EXTRA)
     finally:
         told.setLevel(level)
 
 
-def written_out(prepared: Prepared, scales: Mapping[str, Tensor]) -> fx.GraphModule:
+def written_out(prepared: Prepared, scales: Mapping[str, Tensor], *, learned: bool) -> fx.GraphModule:
     """Replace fake quantization by quantize and dequantize operators, where a layer with integer weights reads it.
 
-    A rounding that nothing but float arithmetic reads is left out: it would cost time and precision. One that bounds
-    the range of what was a ReLU6 stays.
+    What nothing but float arithmetic reads is not rounded: it would cost time and precision. A network that learnt with
+    ranges needs their ends, so that it is clipped there; and what was a ReLU6 has its bound from the rounding.
 
     Parameters
     ----------
@@ -130,6 +152,8 @@ def written_out(prepared: Prepared, scales: Mapping[str, Tensor]) -> fx.GraphMod
         With the grid of every activation set, and the weights on their levels. It is changed in place.
     scales : mapping
         Scales of the weights, a channel each, by path.
+    learned : bool
+        Whether the network was trained with these ranges.
     """
     module = prepared.module
     layers = prepared.weighted
@@ -140,16 +164,21 @@ def written_out(prepared: Prepared, scales: Mapping[str, Tensor]) -> fx.GraphMod
             module.set_submodule(path, integer)
         else:
             holder[0] = integer
+    replaced = set()
     for node in list(module.graph.nodes):
         called = _called(module, node)
         if not isinstance(called, ActivationFakeQuantize):
             continue
-        if called.bound is None and not any(_reaches(module, user, layers) for user in node.users):
+        replaced.add(str(node.target))
+        read = called.bound is not None or any(_reaches(module, user, layers) for user in node.users)
+        if read or learned:
+            node.target = f"{node.name}_levels"  # one fake quantization may serve several tensors
+            module.add_submodule(node.target, (RoundedActivation if read else ClippedActivation)(called.grid))
+        else:
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
-        else:
-            module.set_submodule(str(node.target), RoundedActivation(called.grid))
-    module.delete_all_unused_submodules()
+    for path in replaced:
+        module.delete_submodule(path)
     module.recompile()
     return module.eval().requires_grad_(False)
 

@@ -119,11 +119,12 @@ def load(folder: Path, scheme: Scheme, *, native: bool) -> nn.Module:
     return prepared.module
 
 
-def load_written_out(folder: Path) -> nn.Module:
+def load_written_out(folder: Path, scheme: Scheme) -> nn.Module:
     """Return the network of an 8-bit artifact with its quantization in the operators that Inductor reads."""
     from .lowering import written_out
 
-    return written_out(*storage.read(storage.read_recipe(folder), folder))
+    prepared, scales = storage.read(storage.read_recipe(folder), folder)
+    return written_out(prepared, scales, learned=scheme.method is Method.QAT)
 
 
 def set_ranges(

@@ -12,7 +12,14 @@ import pytest
 import torch
 from fqbench.backends.torch_fx import storage
 from fqbench.backends.torch_fx.fake_quantize import ActivationFakeQuantize
-from fqbench.backends.torch_fx.lowering import INTEGER, IntegerLayer, RoundedActivation, need_patterns, written_out
+from fqbench.backends.torch_fx.lowering import (
+    INTEGER,
+    ClippedActivation,
+    IntegerLayer,
+    RoundedActivation,
+    need_patterns,
+    written_out,
+)
 from torch import nn
 
 from fqbench import plugins
@@ -48,20 +55,23 @@ def test_written_out_it_answers_nearly_as_with_fake_quantization(artifact: Artif
     fake, _scales = storage.read(recipe, artifact.root)
     fake.observe(False)
     fake.round(True)
-    network = written_out(*storage.read(recipe, artifact.root))
+    network = written_out(*storage.read(recipe, artifact.root), learned=True)
     with torch.inference_mode():
         expected, found = fake.module(images).numpy(), network(images).numpy()
     assert (expected.argmax(axis=1) == found.argmax(axis=1)).mean() >= 0.95
     assert np.abs(expected - found).max() < 0.1 * np.abs(expected).max()
 
 
-def test_only_what_a_layer_reads_is_rounded(artifact: Artifact) -> None:
+@pytest.mark.parametrize("learned", [True, False])
+def test_only_what_a_layer_reads_is_rounded(artifact: Artifact, learned: bool) -> None:
     prepared, scales = storage.read(storage.read_recipe(artifact.root), artifact.root)
     before, layers = len(prepared.sites), len(prepared.weighted)
-    network = written_out(prepared, scales)
+    network = written_out(prepared, scales, learned=learned)
     parts = list(network.modules())
     rounded = sum(isinstance(part, RoundedActivation) for part in parts)
+    clipped = sum(isinstance(part, ClippedActivation) for part in parts)
     assert 0 < rounded < before
+    assert rounded + clipped == (before if learned else rounded)
     assert sum(isinstance(part, IntegerLayer) for part in parts) == layers
     assert not any(isinstance(part, ActivationFakeQuantize) for part in parts)
     readers = {str(node.target): node.args[0] for node in network.graph.nodes if node.op == "call_module"}
@@ -83,6 +93,12 @@ def test_a_rounded_activation_is_on_the_levels() -> None:
     grid = Grid(0.1, 30, 8)
     values = RoundedActivation(grid)(torch.linspace(-10, 30, 100))
     torch.testing.assert_close(values, torch.clamp(torch.round(torch.linspace(-10, 30, 100) / 0.1), -30, 225) * 0.1)
+
+
+def test_a_clipped_activation_keeps_its_values_and_its_ends() -> None:
+    grid = Grid(0.1, 30, 8)
+    values = ClippedActivation(grid)(torch.linspace(-10, 30, 100))
+    torch.testing.assert_close(values, torch.clamp(torch.linspace(-10, 30, 100), -3.0, 22.5))
 
 
 def test_without_the_patterns_it_says_what_to_install(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
