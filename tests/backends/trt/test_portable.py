@@ -36,6 +36,8 @@ SIZE = 64
 class Emulated:
     """The backend as if its emulation were its runtime, for the conformance suite."""
 
+    signed_activations = True
+
     def __init__(self) -> None:
         from fqbench.backends.trt import TensorRtBackend
 
@@ -126,7 +128,8 @@ def test_fp32_is_the_model_itself(make: Make, model: ExportedModel) -> None:
         (Scheme(bits=4), "INT4 is weight-only", "--bits 4 --act-bits 32"),
         (Scheme(act_bits=4), "not with 4-bit ones", "--bits 8"),
         (Scheme(method=Method.PTQ_DYNAMIC), "from constants of the graph", "--bits 8"),
-        (Scheme(method=Method.QAT), "is not built for it", "--bits 8"),
+        (Scheme(method=Method.MIXED_PRECISION), "is not built for it", "--bits 8"),
+        (Scheme(method=Method.QAT, bits=4), "INT4 is weight-only", "--bits 4 --act-bits 32"),
     ],
 )
 def test_what_it_cannot_do(backend: object, scheme: Scheme, reason: str, nearest: str) -> None:
