@@ -134,8 +134,9 @@ def need_patterns() -> None:
     level = told.level
     told.setLevel(logging.ERROR)  # torchao registers what this torch no longer needs registered
     try:
-        require("torchao", extra=EXTRA)
-        require(PATTERNS, extra=EXTRA)
+        with warnings.catch_warnings(action="ignore"):  # of its sources, when they are compiled for the first time
+            require("torchao", extra=EXTRA)
+            require(PATTERNS, extra=EXTRA)
     finally:
         told.setLevel(level)
 

@@ -97,7 +97,7 @@ def test_runtimes_of_one_kind_share_one_training(make_run: MakeRun) -> None:
 
 def test_what_determines_it_changes_it(make_run: MakeRun) -> None:
     run, first = qat(make_run, backend="torch_fx")
-    for flags in ({"qat_epochs": 1}, {"bits": 4}, {"act_bits": 4}, {"qat_freeze_ranges": 0.0}, {"train_seed": 1}):
+    for flags in ({"qat_epochs": 1}, {"bits": 4}, {"act_bits": 4}, {"qat_freeze_ranges": 1.0}, {"train_seed": 1}):
         other_run = make_run(**(QAT | {"backend": "torch_fx"} | flags))
         assert tuned_folder(other_run, quantize(other_run)) != tuned_folder(run, first)
 
@@ -133,14 +133,16 @@ def test_weights_of_another_architecture_are_refused_by_name(make_run: MakeRun, 
     assert not [entry for entry in run.workspace.entries("models") if "qat" in entry.id]
 
 
-def test_training_starts_from_weights_that_are_given(make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run(**NETWORK)
-    start = export(run).checkpoint
+def test_training_starts_from_weights_that_are_given(make_run: MakeRun) -> None:
+    from safetensors.torch import load_file
+
+    start = export(make_run(**NETWORK)).checkpoint
     assert start is not None
-    given, own = (make_run(**QAT, backend="torch_fx", qat_start=where) for where in (start, None))
-    assert open_learned(tuned_folder(given, quantize(given))) is not None
-    files = [tuned_folder(run, quantize(run)) / "checkpoint.safetensors" for run in (given, own)]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    given = make_run(**(QAT | {"backend": "torch_fx", "qat_start": start, "train_seed": 1}))
+    trained = load_file(tuned_folder(given, quantize(given)) / "checkpoint.safetensors")
+    before = load_file(start)
+    moved = [float((trained[name] - before[name]).abs().max()) for name in before if name.endswith("weight")]
+    assert 0 < max(moved) < 0.02  # seed 1's own weights are further away
 
 
 def test_a_missing_start_is_an_error(make_run: MakeRun, tmp_path: Path) -> None:
