@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fqbench.data import synthfaces
-from fqbench.data.face_traits import GROUPS, SHARES, Draws, draw_people, draw_traits, group_shares
-from fqbench.data.faces import paint_faces
-from fqbench.data.synthfaces import SynthfacesOptions, draw, draw_batch
+from fqbench.data.synthfaces import SynthfacesOptions, dataset, draw, draw_batch
+from fqbench.data.synthfaces.painting import paint_faces
+from fqbench.data.synthfaces.traits import GROUPS, SHARES, Draws, draw_people, draw_traits, group_shares
 from fqbench.errors import InputError
 
 
@@ -120,7 +120,7 @@ def test_shares_sum_to_one_and_leave_no_group_out(imbalance: float, feature: str
 
 def test_every_group_is_in_every_split(tmp_path: Path) -> None:
     people = draw_people(Draws(0, range(2500)), 1.0)
-    synthfaces._write_metadata(tmp_path / "metadata.csv", [people], seed=0)
+    dataset._write_metadata(tmp_path / "metadata.csv", [people], seed=0)
     with (tmp_path / "metadata.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     groups = Counter((row["split"], *(row[feature] for feature in GROUPS)) for row in rows)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fqbench.data.face_traits import Draws, Eyes, Hair, Head, Mouth, Pose, Scene, Traits
+from fqbench.data.synthfaces.traits import Draws, Eyes, Hair, Head, Mouth, Pose, Scene, Traits
 
 # All are float32; the types of numpy's functions do not keep that.
 Plane = NDArray[np.floating[Any]]

@@ -1,4 +1,4 @@
-"""The embedded data set: faces drawn by a program, in groups that make a smile easier or harder to see."""
+"""Draw the embedded data set into a folder, and read it back."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fqbench.data.face_traits import CLASSES, GROUPS, Draws, People, draw_people, draw_traits
-from fqbench.data.faces import paint_faces
 from fqbench.data.folder import read_folder
 from fqbench.data.samples import GROUP_SEPARATOR, Samples
 from fqbench.data.splits import stratified_split
+from fqbench.data.synthfaces.painting import paint_faces
+from fqbench.data.synthfaces.traits import CLASSES, GROUPS, Draws, People, draw_people, draw_traits
 from fqbench.errors import InputError
 
 NAME = "synthfaces"
