@@ -352,6 +352,33 @@ def configure(file: Path | None = None, **flags: Any) -> Config:
         raise InputError(_first_problem(error, file, flags)) from error
 
 
+def vary(config: Config, section: str, **options: Any) -> Config:
+    """Return the configuration with other options in one section, validated like any configuration.
+
+    What was not said stays unsaid: ``model_fields_set`` of every section survives.
+
+    Parameters
+    ----------
+    config : Config
+        Not changed.
+    section : str
+        Name of a section: ``"quantize"``.
+    **options
+        Names as in the YAML file: ``bits=4, calib_n=64``.
+
+    Raises
+    ------
+    InputError
+        An unknown section or option, or a value out of its range; the message names the flag.
+    """
+    values = config.model_dump(exclude_unset=True)
+    values[section] = {**values.get(section, {}), **options}
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_first_problem(error, None, options)) from error
+
+
 def whole_numbers(flag: str, text: str) -> tuple[int, ...]:
     """Read ``"0,1,2"``; an empty text is no number.
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from fqbench.config import FLAGS, Config, Preprocessing, configure
+from fqbench.config import FLAGS, Config, Preprocessing, configure, vary
 from fqbench.errors import InputError
 
 
@@ -134,3 +134,37 @@ def test_wrong_flag_is_not_blamed_on_the_file(empty_folder: Path) -> None:
 def test_crop_is_a_share(crop: float) -> None:
     with pytest.raises(ValidationError):
         Preprocessing(crop=crop)
+
+
+def test_a_variation_changes_what_it_names_and_nothing_else(empty_folder: Path) -> None:
+    config = configure(backend="trt", root=Path("photos"), mean=(0.5, 0.5, 0.5))
+    varied = vary(vary(config, "quantize", bits=4, calib_by=("age",)), "train", seed=3)
+    assert (varied.quantize.backend, varied.quantize.bits, varied.quantize.calib_by) == ("trt", 4, ("age",))
+    assert (varied.train.seed, varied.data, varied.preprocessing) == (3, config.data, config.preprocessing)
+    assert config == configure(backend="trt", root=Path("photos"), mean=(0.5, 0.5, 0.5))
+    assert vary(varied, "quantize", bits=config.quantize.bits, calib_by=None).quantize == config.quantize
+
+
+def test_a_variation_keeps_what_was_said_apart_from_defaults() -> None:
+    said = vary(configure(device="cpu"), "quantize", bits=8)
+    assert "device" in said.bench.model_fields_set
+    assert said.quantize.model_fields_set == {"bits"}
+    assert "device" not in vary(configure(), "quantize", bits=8).bench.model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("section", "options", "message"),
+    [
+        ("quantize", {"bitz": 8}, "unknown option 'quantize.bitz': did you mean 'bits'"),
+        ("quantize", {"bits": 5}, r"--bits: .*not 5; see --help"),
+        ("data", {"name": None}, r"--data: "),
+        ("eval", {"seed": -1}, r"eval\.seed: .*not -1"),
+        ("quantise", {"bits": 8}, "unknown option 'quantise': did you mean 'quantize'"),
+    ],
+)
+def test_a_variation_is_validated_like_any_configuration(
+    section: str, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        vary(Config(), section, **options)
+    assert "\n" not in str(caught.value)
