@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fqbench.data.listing import check_names, check_present, some
-from fqbench.data.samples import FIXED_COLUMNS, SPLITS, Samples, group_labels
+from fqbench.data.columns import classes_of, groups_of, label_column, named_splits, sensitive_columns
+from fqbench.data.listing import check_names, check_present
+from fqbench.data.samples import Samples, group_labels
 from fqbench.data.splits import stratified_split
 from fqbench.errors import DataError, InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
 METADATA = "metadata.csv"
-MAX_VALUES = 20
-UNKNOWN = "unknown"
-MISSING = ("", "nan", "NaN")
 OWN_COLUMNS = ("file_name", "split", "sample_id")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
-
-logger = logging.getLogger(__name__)
 
 
 def read_folder(
@@ -82,17 +64,15 @@ def read_folder(
     import pandas as pd
 
     table = _read_table(root, name)
-    label = _label_column(table, label)
-    features = _sensitive_columns(table, label, sensitive)
+    label = label_column(table, label, METADATA, OWN_COLUMNS)
+    features = sensitive_columns(table, sensitive, METADATA, {*OWN_COLUMNS, label})
     names = _file_names(table, root)
-    codes, classes = _classes(table, label, names)
-    groups = {feature: table[feature].mask(table[feature].isin(MISSING), UNKNOWN) for feature in features}
+    codes, classes = classes_of(table[label], names, METADATA)
+    groups = groups_of(table, features)
     if "split" in table.columns:
-        split = _named_splits(table["split"].tolist(), names)
+        split = named_splits(table["split"].tolist(), names, METADATA)
     else:
-        split = stratified_split(
-            group_labels(pd.DataFrame(groups, index=table.index), features), codes, seed=seed
-        ).tolist()
+        split = stratified_split(group_labels(groups, features), codes, seed=seed).tolist()
     frame = pd.DataFrame({"sample_id": names, "path": names, "split": split, "label": codes, **groups})
     return Samples(name=name, root=root, frame=frame, classes=classes, sensitive_features=features, notice=notice)
 
@@ -130,83 +110,7 @@ def _read_table(root: Path, name: str) -> pd.DataFrame:
     return stripped
 
 
-def _label_column(table: pd.DataFrame, label: str | None) -> str:
-    columns = [column for column in table.columns if column not in OWN_COLUMNS]
-    if label is None:
-        if "label" in columns:
-            return "label"
-        raise InputError(
-            f"{METADATA} has no column 'label'; say which column is the label: {', '.join(columns) or 'it has none'}."
-        )
-    if label not in columns:
-        raise InputError(f"{METADATA} has no label column {label!r}: {_hint(label, columns)}")
-    return label
-
-
-def _sensitive_columns(table: pd.DataFrame, label: str, sensitive: Sequence[str] | None) -> tuple[str, ...]:
-    columns = [column for column in table.columns if column not in {*OWN_COLUMNS, *FIXED_COLUMNS, label}]
-    if sensitive is not None:
-        for feature in sensitive:
-            if feature not in columns:
-                raise InputError(f"{METADATA} has no sensitive column {feature!r}: {_hint(feature, columns)}")
-        return tuple(dict.fromkeys(sensitive))
-    chosen = tuple(column for column in columns if table[column].nunique() <= MAX_VALUES)
-    left_out = [column for column in columns if column not in chosen]
-    if left_out:
-        logger.warning(
-            "%s: not taken as sensitive features, having more than %d values: %s; name them to use them.",
-            METADATA,
-            MAX_VALUES,
-            ", ".join(left_out),
-        )
-    return chosen
-
-
-def _hint(name: str, columns: list[str]) -> str:
-    return did_you_mean(name, columns) if columns else f"add that column to {METADATA}."
-
-
 def _file_names(table: pd.DataFrame, root: Path) -> list[str]:
     names = check_names(table["file_name"].tolist(), METADATA)
     check_present(names, root, METADATA)
     return names
-
-
-def _classes(table: pd.DataFrame, label: str, names: list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    column = table[label]
-    empty = [name for name, value in zip(names, column, strict=True) if value in MISSING]
-    if empty:
-        raise DataError(
-            f"{len(empty)} of {len(names)} images have no {label!r} ({some(empty)}); "
-            f"fill in the label in {METADATA} or take the rows out."
-        )
-    values: list[str] = column.unique().tolist()
-    classes = sorted(values, key=_class_sort_key(values))
-    if len(classes) < 2:
-        raise DataError(f"all {len(names)} images have {label!r} = {classes[0]!r}; add images of a second class.")
-    index = {value: code for code, value in enumerate(classes)}
-    codes = np.array([index[value] for value in column], dtype=np.int64)
-    return codes, tuple(classes)
-
-
-def _is_whole_number(value: str) -> bool:
-    digits = value.removeprefix("-")
-    return digits.isascii() and digits.isdigit()
-
-
-def _class_sort_key(values: list[str]) -> Callable[[str], tuple[int, str]]:
-    """Return the order of the classes: whole numbers by value, false before true, else by name."""
-    if all(_is_whole_number(value) for value in values):
-        return lambda value: (int(value), value)
-    return lambda value: (0, value)
-
-
-def _named_splits(column: list[str], names: list[str]) -> list[str]:
-    wrong = [(name, value) for name, value in zip(names, column, strict=True) if value.lower() not in SPLIT_NAMES]
-    if wrong:
-        name, value = wrong[0]
-        raise InputError(
-            f"{METADATA}: {len(wrong)} row(s) have an unknown split, first {value!r} for {name}; "
-            f"use {', '.join(SPLITS)}, or leave the column out to have the images divided."
-        )
-    return [SPLIT_NAMES[value.lower()] for value in column]

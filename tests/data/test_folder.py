@@ -124,7 +124,7 @@ def test_one_look_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             "file_name,smile,sex\n0.png,1,f\n",
             (None, None),
             InputError,
-            "no column 'label'; say which column is the label: smile, sex",
+            "no column 'label'; add --label COLUMN with one of: smile, sex",
         ),
         (TABLE, ("labl", None), InputError, "no label column 'labl': did you mean 'label'?"),
         (TABLE, ("split", None), InputError, "no label column 'split'"),

@@ -1,0 +1,165 @@
+"""Columns of a user's table: which one is the label, which ones are sensitive features, and what the values mean."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fqbench.data.listing import some
+from fqbench.data.samples import FIXED_COLUMNS, SPLITS
+from fqbench.errors import DataError, InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+MAX_VALUES = 20
+UNKNOWN = "unknown"
+MISSING = ("", "nan", "NaN")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+logger = logging.getLogger(__name__)
+
+
+def label_column(table: pd.DataFrame, label: str | None, where: str, taken: Collection[str]) -> str:
+    """Return the column of the label.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The table.
+    label : str or None
+        The column asked for; None means ``label``.
+    where : str
+        Name of the table in messages.
+    taken : collection of str
+        Columns with another purpose: the file name, the split.
+
+    Raises
+    ------
+    InputError
+        There is no such column.
+    """
+    columns = [column for column in table.columns if column not in taken]
+    if label is None:
+        if "label" in columns:
+            return "label"
+        raise InputError(
+            f"{where} has no column 'label'; add --label COLUMN with one of: {', '.join(columns) or '(it has none)'}."
+        )
+    if label not in columns:
+        raise InputError(f"{where} has no label column {label!r}: {_hint(label, columns, where)}")
+    return label
+
+
+def sensitive_columns(
+    table: pd.DataFrame, sensitive: Sequence[str] | None, where: str, taken: Collection[str]
+) -> tuple[str, ...]:
+    """Return the columns of the sensitive features: those asked for, else every column with at most 20 values.
+
+    Raises
+    ------
+    InputError
+        There is no such column.
+    """
+    columns = [column for column in table.columns if column not in {*taken, *FIXED_COLUMNS}]
+    if sensitive is not None:
+        for feature in sensitive:
+            if feature not in columns:
+                raise InputError(f"{where} has no sensitive column {feature!r}: {_hint(feature, columns, where)}")
+        return tuple(dict.fromkeys(sensitive))
+    chosen = tuple(column for column in columns if table[column].nunique() <= MAX_VALUES)
+    left_out = [column for column in columns if column not in chosen]
+    if left_out:
+        logger.warning(
+            "%s: not taken as sensitive features, having more than %d values: %s; name them to use them.",
+            where,
+            MAX_VALUES,
+            ", ".join(left_out),
+        )
+    return chosen
+
+
+def groups_of(table: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
+    """Return the columns of the sensitive features; a missing value becomes "unknown"."""
+    import pandas as pd
+
+    columns = {feature: table[feature].mask(table[feature].isin(MISSING), UNKNOWN) for feature in features}
+    return pd.DataFrame(columns, index=table.index)
+
+
+def classes_of(column: pd.Series[str], names: Sequence[str], where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the class of each row, and the names of the classes in order.
+
+    Parameters
+    ----------
+    column : Series of str
+        The label of each row; its name is the column's.
+    names : sequence of str
+        The images, for messages.
+    where : str
+        Name of the table in messages.
+
+    Raises
+    ------
+    DataError
+        A row has no label, or all have the same.
+    """
+    label = column.name
+    empty = [name for name, value in zip(names, column, strict=True) if value in MISSING]
+    if empty:
+        raise DataError(
+            f"{len(empty)} of {len(names)} images have no {label!r} ({some(empty)}); "
+            f"fill in the label in {where} or take the rows out."
+        )
+    values: list[str] = column.unique().tolist()
+    classes = ordered(values)
+    if len(classes) < 2:
+        raise DataError(f"all {len(names)} images have {label!r} = {classes[0]!r}; add images of a second class.")
+    index = {value: code for code, value in enumerate(classes)}
+    return np.array([index[value] for value in column], dtype=np.int64), classes
+
+
+def ordered(values: Collection[str]) -> tuple[str, ...]:
+    """Return the names of classes in order: whole numbers by value, else by name (so false comes before true)."""
+    whole = all(_is_whole_number(value) for value in values)
+    return tuple(sorted(values, key=lambda value: (int(value) if whole else 0, value)))
+
+
+def named_splits(column: Sequence[str], names: Sequence[str], where: str) -> list[str]:
+    """Return the split of each row, "train", "val" or "test", from the many names that tables have for them.
+
+    Raises
+    ------
+    InputError
+        A row has another one.
+    """
+    wrong = [(name, value) for name, value in zip(names, column, strict=True) if value.lower() not in SPLIT_NAMES]
+    if wrong:
+        name, value = wrong[0]
+        raise InputError(
+            f"{where}: {len(wrong)} row(s) have an unknown split, first {value!r} for {name}; "
+            f"use {', '.join(SPLITS)}, or leave the column out to have the images divided."
+        )
+    return [SPLIT_NAMES[value.lower()] for value in column]
+
+
+def _hint(name: str, columns: list[str], where: str) -> str:
+    return did_you_mean(name, columns) if columns else f"add that column to {where}."
+
+
+def _is_whole_number(value: str) -> bool:
+    digits = value.removeprefix("-")
+    return digits.isascii() and digits.isdigit()
