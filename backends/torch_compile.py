@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import SchemeNotSupported
 from fqbench.plugins import Availability, Level, Support
-from fqbench.quant.scheme import Method, Scheme
 
 from .torch_fx.backend import TorchFxBackend, refuse_device, torch_availability
 
 if TYPE_CHECKING:
-    from fqbench.artifacts import ExportedModel
+    from fqbench.contracts.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
     from .torch_fx.session import TorchSession

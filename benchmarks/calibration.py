@@ -140,8 +140,8 @@ def _inference(model: Path, source: _Source, batch: int) -> Callable[[], None]:
 def _fqbench(model: Path, source: _Source, batch: int) -> Callable[[], None]:
     import pandas as pd
 
-    from fqbench.artifacts import ExportedModel
     from fqbench.config import Preprocessing
+    from fqbench.contracts.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
     from fqbench.quant.observe import observe
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import fqbench
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
 from fqbench.fairness.results import Estimate, GapEstimate
+from fqbench.run import Run
 from fqbench.stages.evaluate import EvaluatedArtifact
-from fqbench.stages.run import Run
 from fqbench.terminal import TerminalReporter
 
 POLICIES = "as-sampled,balanced,stratified,minimax"

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fqbench
-from fqbench.artifacts import ExportedModel
+from fqbench.contracts.artifacts import ExportedModel
+from fqbench.contracts.numerics import IntegerFormat
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.observe import observe
 from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import ranges_of
 from fqbench.quant.record import CalibrationRecord
 from fqbench.quant.rules import Rule
-from fqbench.quant.search import Quantizer
 from fqbench.stages.export import export
 from fqbench.stages.sample import sample
 from fqbench.terminal import TerminalReporter
@@ -87,7 +87,7 @@ def _batches(model: ExportedModel, chosen: CalibrationSet) -> None:
 
 def scales(record: CalibrationRecord, rule: str, bits: int) -> NDArray[np.float64]:
     """Return the scale of each activation."""
-    quantizer = Quantizer(bits)
+    quantizer = IntegerFormat(bits)
     ranges = ranges_of(record, Rule.parse(rule), Policy(), quantizer)
     return quantizer.grid(ranges.low, ranges.high)[0]
 

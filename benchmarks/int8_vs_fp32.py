@@ -15,14 +15,14 @@ from pathlib import Path
 
 import fqbench
 from fqbench import plugins
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
 from fqbench.latency.protocol import Subject, measure
 from fqbench.machine import this_machine, usable_cores
 from fqbench.predictions import predict
+from fqbench.run import Run
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read
-from fqbench.stages.run import Run
 from fqbench.terminal import TerminalReporter
 
 BATCH = 32

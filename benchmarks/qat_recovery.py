@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fqbench
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
 from fqbench.data.samples import group_labels
 from fqbench.fairness.hierarchy import Design, Patterns, Spread, hierarchical_change
 from fqbench.fairness.metrics import accuracy
+from fqbench.run import Run
 from fqbench.stages.decide import decide
 from fqbench.stages.predict import predict_split
 from fqbench.stages.read import read
-from fqbench.stages.run import Run
 from fqbench.terminal import TerminalReporter
 
 if TYPE_CHECKING:

@@ -24,15 +24,15 @@ import torch
 from fqbench.backends.torch_fx.lowering import need_patterns
 
 from fqbench import plugins
-from fqbench.artifacts import Artifact, ExportedModel
 from fqbench.config import Preprocessing
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.latency.protocol import Subject, measure
 from fqbench.machine import this_machine
 from fqbench.models import export, zoo
 from fqbench.models.train import CHECKPOINT, save_checkpoint
 from fqbench.plugins import Arithmetic
 from fqbench.quant.calibration import CalibrationSet
-from fqbench.quant.scheme import Method, Scheme
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -35,7 +35,7 @@ def help_texts() -> str:
 def support_table() -> str:
     """Return the table of runtimes and bits, from what each installed backend says it supports."""
     from fqbench import plugins
-    from fqbench.quant.scheme import Method, Scheme
+    from fqbench.contracts.scheme import Method, Scheme
 
     schemes = {
         "FP32": Scheme.float32(),

@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fqbench.run import experiment as experiment
     from fqbench.stages.bench import bench as bench
     from fqbench.stages.evaluate import evaluate as evaluate
     from fqbench.stages.export import export as export
     from fqbench.stages.predict import predict_split as predict  # noqa: F401 - offered under this name
     from fqbench.stages.quantize import quantize as quantize
     from fqbench.stages.quantize import reference as reference
-    from fqbench.stages.run import experiment as experiment
     from fqbench.stages.sample import calibrate as calibrate
     from fqbench.stages.train import train as train
 
@@ -25,7 +25,7 @@ _OFFERED = {
     "bench": ("fqbench.stages.bench", "bench"),
     "calibrate": ("fqbench.stages.sample", "calibrate"),
     "evaluate": ("fqbench.stages.evaluate", "evaluate"),
-    "experiment": ("fqbench.stages.run", "experiment"),
+    "experiment": ("fqbench.run", "experiment"),
     "export": ("fqbench.stages.export", "export"),
     "predict": ("fqbench.stages.predict", "predict_split"),
     "quantize": ("fqbench.stages.quantize", "quantize"),

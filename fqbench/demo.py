@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fqbench.latency.report import LatencyReport
+from fqbench.latency.results import LatencyReport
+from fqbench.run import Run
 from fqbench.stages.bench import bench
 from fqbench.stages.evaluate import Evaluation, evaluate
 from fqbench.stages.quantize import quantize, reference
-from fqbench.stages.run import Run
 
 SAMPLERS = ("random", "balanced")
 GROUPS = ("skin_tone", "age_group")  # all three features make 18 groups, of which most are too small to say much

@@ -17,7 +17,7 @@ from fqbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from fqbench.fairness import ChangeReport, GroupReport
-    from fqbench.latency.report import LatencyReport
+    from fqbench.latency.results import LatencyReport
     from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
 
 

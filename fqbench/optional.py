@@ -8,15 +8,16 @@ from types import ModuleType
 from fqbench.errors import UnavailableError
 
 
-def require(module: str, *, extra: str) -> ModuleType:
-    """Import ``module``, or say which extra of fqbench brings it.
+def require(module: str, *, extra: str = "") -> ModuleType:
+    """Import ``module``, or say how to install it.
 
     Parameters
     ----------
     module : str
         Dotted name of the module.
     extra : str
-        The extra of fqbench that installs it, as in ``pip install 'fqbench[extra]'``.
+        The extra of fqbench that installs it, as in ``pip install 'fqbench[extra]'``; empty where the base install
+        has it.
 
     Raises
     ------
@@ -29,4 +30,5 @@ def require(module: str, *, extra: str) -> ModuleType:
         top = module.partition(".")[0]
         if error.name != top:
             raise
-        raise UnavailableError(f"{top} is not installed; run: pip install 'fqbench[{extra}]'.") from error
+        command = f"'fqbench[{extra}]'" if extra else top
+        raise UnavailableError(f"{top} is not installed; run: pip install {command}.") from error

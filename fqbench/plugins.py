@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from fqbench.artifacts import Artifact, ExportedModel
     from fqbench.config import BuildOptions, QatOptions
+    from fqbench.contracts.artifacts import Artifact, ExportedModel
+    from fqbench.contracts.scheme import Scheme
     from fqbench.models.train import Hooks
     from fqbench.quant.calibration import CalibrationSet
-    from fqbench.quant.learned import LearnedQuantization
-    from fqbench.quant.scheme import Scheme
+    from fqbench.quant.qat_parameters import QatParameters
 
 BACKENDS = "fqbench.backends"
 SAMPLERS = "fqbench.calib"
@@ -199,7 +199,7 @@ class QuantizedTraining(Protocol):
         """Return the logits of the trained network, rounding included."""
         ...
 
-    def learned(self, model: Path, images: NDArray[np.float32]) -> LearnedQuantization:
+    def learned(self, model: Path, images: NDArray[np.float32]) -> QatParameters:
         """Return the scales that were learnt, for the tensors of the trained weights' exported graph."""
         ...
 

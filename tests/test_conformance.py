@@ -16,10 +16,10 @@ import pytest
 from numpy.typing import NDArray
 
 from fqbench import plugins
-from fqbench.artifacts import Artifact, ExportedModel
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.plugins import Arithmetic, Backend, Level, Sampler, Session, Support
 from fqbench.quant.calibration import CalibrationSet
-from fqbench.quant.scheme import Method, Scheme
 from fqbench.testing.backend_suite import BackendSuite
 from fqbench.testing.sampler_suite import FEATURES, GROUPS, SamplerSuite, make_samples
 from fqbench.testing.tiny_model import calibration_set, tiny_model

@@ -13,11 +13,11 @@ import pytest
 from fqbench import pack as archives
 from fqbench.config import configure
 from fqbench.errors import DataError, FqbenchError, InputError, UnavailableError
+from fqbench.run import Run
 from fqbench.stages.evaluate import evaluate
 from fqbench.stages.pack import Imported, import_results, pack, run_pack
 from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import quantize, reference
-from fqbench.stages.run import Run
 from fqbench.stages.select import subjects
 from fqbench.workspace import Workspace
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import InputError, PluginError, SchemeNotSupported, UnavailableError
 from fqbench.optional import require
 from fqbench.plugins import Availability, Level, Support
-from fqbench.quant.scheme import Method, Scheme
 
 if TYPE_CHECKING:
-    from fqbench.artifacts import ExportedModel
     from fqbench.config import QatOptions
+    from fqbench.contracts.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
     from .session import TorchSession

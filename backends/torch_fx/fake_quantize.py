@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fqbench.quant.grid import Grid
+from fqbench.contracts.qparams import QParams
 from fqbench.quant.weights import scales
 
 from .deprecated import FakeQuantizeBase
@@ -69,11 +69,11 @@ class ActivationFakeQuantize(_FakeQuantize):
         self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> QParams:
         """Scale and zero point as they are now."""
-        return Grid(float(self.scale), int(self.zero_point), self.bits)
+        return QParams(float(self.scale), int(self.zero_point), self.bits)
 
-    def set_grid(self, grid: Grid) -> None:
+    def set_grid(self, grid: QParams) -> None:
         """Take a scale and a zero point, and observe no more."""
         self.scale.fill_(grid.scale)
         self.zero_point.fill_(grid.zero_point)
@@ -108,7 +108,7 @@ class ActivationFakeQuantize(_FakeQuantize):
         else:
             self.low.lerp_(low, self.momentum)
             self.high.lerp_(high, self.momentum)
-        grid = Grid.of(float(self.low), float(self.high), self.bits, symmetric=self.symmetric)
+        grid = QParams.of(float(self.low), float(self.high), self.bits, symmetric=self.symmetric)
         self.scale.fill_(grid.scale)
         self.zero_point.fill_(grid.zero_point)
 

@@ -16,10 +16,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from fqbench.contracts.qparams import QParams
 from fqbench.errors import UnavailableError
 from fqbench.optional import require
 from fqbench.plugins import Arithmetic
-from fqbench.quant.grid import Grid
 
 from .deprecated import quantized_decomposed
 from .fake_quantize import ActivationFakeQuantize
@@ -41,11 +41,11 @@ class RoundedActivation(nn.Module):
 
     Parameters
     ----------
-    grid : Grid
+    grid : QParams
         Scale, zero point and bits.
     """
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: QParams) -> None:
         super().__init__()
         self.scale, self.zero_point, self.top = grid.scale, grid.zero_point, 2**grid.bits - 1
 
@@ -62,14 +62,14 @@ class ClippedActivation(nn.Module):
 
     Parameters
     ----------
-    grid : Grid
+    grid : QParams
         Its lowest and highest level are the range.
     """
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: QParams) -> None:
         super().__init__()
         self.register_buffer("low", torch.tensor(grid.low))
         self.register_buffer("high", torch.tensor(grid.high))

@@ -11,6 +11,7 @@ from torch import fx
 
 from fqbench.quant.activations import activations
 from fqbench.quant.graph import cleaned
+from fqbench.reference import reference_session
 
 from .fake_quantize import ActivationFakeQuantize
 from .fx import Prepared
@@ -90,15 +91,12 @@ class _Watcher(fx.Interpreter):
 def _tensor_values(model: ModelProto, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """Run the exported graph with every activation that a runtime may quantize in sight; return these, sorted."""
     import onnx
-    import onnxruntime as ort
 
     found = activations(model)
     given = model.graph.input[0].name
     wanted = [name for name in (*(one.name for one in found.observed), *found.aliases) if name != given]
     known = {output.name for output in model.graph.output}
     model.graph.output.extend([onnx.ValueInfoProto(name=name) for name in wanted if name not in known])
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = reference_session(model.SerializeToString())
     values = dict(zip(wanted, session.run(wanted, {given: images}), strict=True)) | {given: images}
     return {name: np.sort(value, axis=None) for name, value in values.items()}

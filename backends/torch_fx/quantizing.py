@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from fqbench.contracts.qparams import QParams
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import InputError, PluginError
 from fqbench.models import zoo
 from fqbench.models.train import load_checkpoint, save_checkpoint
 from fqbench.quant.graph import cleaned
-from fqbench.quant.grid import Grid
 from fqbench.quant.ranges import TensorRanges, tensor_ranges
-from fqbench.quant.scheme import Method, Scheme
 
 from . import storage
 from .fx import Prepared, convert, engine
@@ -24,7 +24,7 @@ from .storage import Recipe
 from .weights import quantized_weights
 
 if TYPE_CHECKING:
-    from fqbench.artifacts import ExportedModel
+    from fqbench.contracts.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
 LOOKED_AT = 2  # images on which the two graphs are compared
@@ -147,7 +147,7 @@ def set_ranges(
         if id(quantizer) in ends:  # one quantizer may serve several tensors: what goes into a concatenation, say
             low = min(low for low, _high in ends[id(quantizer)])
             high = max(high for _low, high in ends[id(quantizer)])
-            quantizer.set_grid(Grid.of(low, high, scheme.act_bits, symmetric=quantizer.symmetric))
+            quantizer.set_grid(QParams.of(low, high, scheme.act_bits, symmetric=quantizer.symmetric))
         else:
             own.append(site)
             quantizer.enable_observer(True)

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from fqbench.contracts.qparams import QParams
 from fqbench.errors import DataError
 from fqbench.models import zoo
-from fqbench.quant.grid import Grid
 
 from .fake_quantize import ActivationFakeQuantize
 from .fx import Prepared, prepare, prepare_dynamic
@@ -118,7 +118,7 @@ def read(recipe: Recipe, folder: Path) -> tuple[Prepared, dict[str, Tensor]]:
     try:
         weights = {path: _weight(path, module, tensors, recipe.bits) for path, module in prepared.weighted.items()}
         for site, quantizer in prepared.sites.items():
-            quantizer.set_grid(Grid(*(recipe.activations or {})[site]))
+            quantizer.set_grid(QParams(*(recipe.activations or {})[site]))
         for name, value in _rest(prepared).items():
             value.data.copy_(tensors[REST + name])
     except (KeyError, RuntimeError, ValueError) as error:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from fqbench.contracts.qparams import QParams
 from fqbench.errors import PluginError
 from fqbench.models.train import Hooks
-from fqbench.quant.grid import Grid
-from fqbench.quant.learned import LearnedQuantization
+from fqbench.quant.qat_parameters import QatParameters
 
 from .deprecated import freeze_bn_stats, update_bn_stats
 from .fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fqbench.artifacts import ExportedModel
     from fqbench.config import QatOptions
-    from fqbench.quant.scheme import Scheme
+    from fqbench.contracts.artifacts import ExportedModel
+    from fqbench.contracts.scheme import Scheme
 
 MOMENTUM = 0.01  # of the ranges of activations, as torch has it
 BATCH = 64
@@ -124,12 +124,12 @@ class FakeQuantizedTraining:
             logits: NDArray[np.float32] = self.network(torch.from_numpy(images)).float().numpy()
         return logits
 
-    def learned(self, model: Path, images: NDArray[np.float32]) -> LearnedQuantization:
+    def learned(self, model: Path, images: NDArray[np.float32]) -> QatParameters:
         """Return the scales that were learnt, for the tensors of the exported graph of the trained weights."""
         self.network.eval()
         matched = match(self.prepared, model, images)
-        activations: dict[str, Grid] = {}
-        others: dict[str, Grid] = {}
+        activations: dict[str, QParams] = {}
+        others: dict[str, QParams] = {}
         for site, quantizer in self.prepared.sites.items():
             names = matched.get(site, ())
             if not names:
@@ -141,7 +141,7 @@ class FakeQuantizedTraining:
             for path, module in self.prepared.weighted.items()
         }
         scheme = self.scheme
-        return LearnedQuantization(scheme.bits, scheme.act_bits, self.symmetric, activations, scales, others)
+        return QatParameters(scheme.bits, scheme.act_bits, self.symmetric, activations, scales, others)
 
     def _choose_shares(self) -> None:
         for module in self.prepared.weighted.values():

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto
 
+    from fqbench.contracts.scheme import Scheme
     from fqbench.quant.ranges import TensorRanges
-    from fqbench.quant.scheme import Scheme
 
 
 @dataclass(frozen=True)

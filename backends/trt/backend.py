@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import DataError, InputError, PluginError, SchemeNotSupported, UnavailableError
 from fqbench.optional import require
 from fqbench.plugins import Availability, Level, Support
 from fqbench.quant.activations import activations
 from fqbench.quant.graph import cleaned
 from fqbench.quant.ranges import tensor_ranges
-from fqbench.quant.scheme import Method, Scheme
 from fqbench.quant.weights import correct_biases, scales, weights_of
 
 from .builder import Implicit, build_engine
@@ -30,8 +30,8 @@ from .session import TensorRtSession
 from .versions import Version
 
 if TYPE_CHECKING:
-    from fqbench.artifacts import ExportedModel
     from fqbench.config import BuildOptions
+    from fqbench.contracts.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
 MODEL = "model.onnx"

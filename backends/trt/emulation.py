@@ -9,12 +9,13 @@ in every build.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fqbench.optional import require
 from fqbench.plugins import Arithmetic
+from fqbench.reference import reference_session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,14 +30,7 @@ class EmulatedSession:
     arithmetic = Arithmetic(integer_macs=0, total_macs=0, uncounted=(UNCOUNTED,))
 
     def __init__(self, model: Path, *, threads: int) -> None:
-        ort = require("onnxruntime", extra="train")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        session: Any = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = reference_session(model, threads=threads, settings={"session.disable_quant_qdq": "1"})
         self._run = session.run
         self._input = session.get_inputs()[0].name
 
@@ -48,4 +42,4 @@ class EmulatedSession:
 
 def emulator() -> str:
     """Return the name and version of what emulates."""
-    return f"onnxruntime {require('onnxruntime', extra='train').__version__}"
+    return f"onnxruntime {require('onnxruntime').__version__}"

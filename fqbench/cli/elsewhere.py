@@ -9,7 +9,7 @@ import typer
 
 from fqbench.cli.app import Ids, Json, app, reporting
 from fqbench.cli.options import asks
-from fqbench.stages.run import Run
+from fqbench.run import Run
 from fqbench.terminal import print_json, stdout
 
 

@@ -9,7 +9,7 @@ import typer
 
 from fqbench.cli.app import Json, app, data_app, models_app, reporting
 from fqbench.cli.options import TRACEBACK, asks
-from fqbench.stages.run import Run
+from fqbench.run import Run
 
 
 @app.command(name="list")

@@ -8,7 +8,7 @@ import typer
 
 from fqbench.cli.app import Json, app, reporting
 from fqbench.cli.options import asks, whole_numbers
-from fqbench.stages.run import Run
+from fqbench.run import Run
 
 
 @app.command()

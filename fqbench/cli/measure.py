@@ -10,7 +10,7 @@ import typer
 from fqbench.cli.app import Ids, Json, Reference, app, reporting
 from fqbench.cli.options import asks
 from fqbench.errors import GateFailed
-from fqbench.stages.run import Run
+from fqbench.run import Run
 from fqbench.terminal import Format, print_json, stdout
 
 

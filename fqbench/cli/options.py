@@ -15,7 +15,7 @@ import typer
 from fqbench.config import FLAGS, LISTS, Config, configure
 from fqbench.errors import InputError
 from fqbench.reporter import Reporter
-from fqbench.stages.run import Run
+from fqbench.run import Run
 from fqbench.workspace import Workspace
 
 CONFIG = Annotated[Path | None, typer.Option("--config", help="YAML with options (default: ./fqbench.yaml).")]

@@ -9,7 +9,7 @@ from typing import Any
 
 from fqbench.errors import DataError
 from fqbench.latency.conditions import Conditions
-from fqbench.latency.report import AnswerCheck, Estimate, LatencyReport, Run, SubjectLatency
+from fqbench.latency.results import AnswerCheck, Interval, LatencyReport, SubjectLatency, TimedCall
 from fqbench.latency.steadiness import Doubt, Mark
 from fqbench.machine import Machine
 from fqbench.plugins import Arithmetic
@@ -66,11 +66,11 @@ def _subject(facts: Mapping[str, Any]) -> SubjectLatency:
     )
 
 
-def _estimate(facts: Mapping[str, float | None]) -> Estimate:
+def _estimate(facts: Mapping[str, float | None]) -> Interval:
     """An infinite end was written as null: the upper one, unless a lower one is null as well."""
     ends = [facts["value"], facts["low"], facts["high"]]
     value, low, high = (end if end is not None else float("inf") for end in ends)
-    return Estimate(value, low if facts["low"] is not None else float("-inf"), high)
+    return Interval(value, low if facts["low"] is not None else float("-inf"), high)
 
 
 def _answers(facts: Mapping[str, Any]) -> AnswerCheck:
@@ -83,9 +83,9 @@ def _answers(facts: Mapping[str, Any]) -> AnswerCheck:
     )
 
 
-def _runs(positions: list[int], times: list[int], *, warmup: bool) -> list[Run]:
+def _runs(positions: list[int], times: list[int], *, warmup: bool) -> list[TimedCall]:
     pairs = zip(positions, times, strict=True)
-    return [Run(number, position, nanoseconds, warmup) for number, (position, nanoseconds) in enumerate(pairs)]
+    return [TimedCall(number, position, nanoseconds, warmup) for number, (position, nanoseconds) in enumerate(pairs)]
 
 
 def _marks(facts: list[Mapping[str, str]]) -> tuple[Mark, ...]:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fqbench.artifacts import Artifact
-from fqbench.quant.scheme import Scheme
+from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.scheme import Scheme
 
 PROCESS_STATUS = Path("/proc/self/status")
 CALLS = 5

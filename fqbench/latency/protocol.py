@@ -13,17 +13,16 @@ import numpy as np
 
 from fqbench.errors import DataError, InputError, did_you_mean
 from fqbench.latency.conditions import Conditions, conditions
-from fqbench.latency.report import (
+from fqbench.latency.results import (
     NANOSECONDS_A_MILLISECOND,
     NANOSECONDS_A_SECOND,
     AnswerCheck,
-    Estimate,
+    Interval,
     LatencyReport,
-    Run,
     SubjectLatency,
-    quantile_estimate,
-    round_figures,
+    TimedCall,
 )
+from fqbench.latency.statistics import quantile_estimate, round_figures
 from fqbench.latency.steadiness import MOST_WARMUPS, Doubt, Mark, doubts, is_steady
 from fqbench.machine import this_machine, usable_cores
 from fqbench.reporter import Reporter, Silent
@@ -210,12 +209,12 @@ class _Stopwatch:
         self.inputs = inputs
         self.generator = generator
         self.clock = clock
-        self.warmups: dict[str, list[Run]] = {subject.id: [] for subject in subjects}
-        self.measured: dict[str, list[Run]] = {subject.id: [] for subject in subjects}
+        self.warmups: dict[str, list[TimedCall]] = {subject.id: [] for subject in subjects}
+        self.measured: dict[str, list[TimedCall]] = {subject.id: [] for subject in subjects}
         self.answers = {subject.id: _Answers(subject.expected) for subject in subjects if subject.expected is not None}
 
     def warm_up(self) -> set[str]:
-        """Run rounds until each subject has been steady once, or too many; return the ids of the steady ones."""
+        """TimedCall rounds until each subject has been steady once, or too many; return the ids of the steady ones."""
         steady: set[str] = set()
         for number in range(MOST_WARMUPS):
             self._round(number, self.warmups, warmup=True)
@@ -227,7 +226,7 @@ class _Stopwatch:
         return steady
 
     def go(self, rounds: int, seconds: float) -> int:
-        """Run the measured rounds; return how long they took, in nanoseconds."""
+        """TimedCall the measured rounds; return how long they took, in nanoseconds."""
         start = self.clock()
         elapsed = 0
         number = 0
@@ -241,13 +240,13 @@ class _Stopwatch:
         """Return nanoseconds of the measured rounds (subjects, rounds)."""
         return np.array([[run.nanoseconds for run in self.measured[subject.id]] for subject in self.subjects], np.int64)
 
-    def _round(self, number: int, runs: dict[str, list[Run]], *, warmup: bool) -> None:
+    def _round(self, number: int, runs: dict[str, list[TimedCall]], *, warmup: bool) -> None:
         which = number % len(self.inputs)
         images = self.inputs[which]
         for position, index in enumerate(self.generator.permutation(len(self.subjects))):
             subject = self.subjects[index]
             nanoseconds, answer = _timed(subject.session.run, images, self.clock)
-            runs[subject.id].append(Run(number, position, nanoseconds, warmup))
+            runs[subject.id].append(TimedCall(number, position, nanoseconds, warmup))
             # Checked at once, between two timed calls: a session may write its next answer into the same array.
             if subject.id in self.answers:
                 self.answers[subject.id].add(answer, which * len(images), len(images))
@@ -278,7 +277,7 @@ def _describe(
     subject: Subject,
     stopwatch: _Stopwatch,
     times: NDArray[np.int64],
-    figures: tuple[Estimate, Estimate | None],
+    figures: tuple[Interval, Interval | None],
     *,
     confidence: float,
     state: Conditions,
@@ -310,9 +309,9 @@ def _describe(
     )
 
 
-def _milliseconds(nanoseconds: Estimate) -> Estimate:
+def _milliseconds(nanoseconds: Interval) -> Interval:
     ends = (nanoseconds.value, nanoseconds.low, nanoseconds.high)
-    return Estimate(*(end / NANOSECONDS_A_MILLISECOND for end in ends))
+    return Interval(*(end / NANOSECONDS_A_MILLISECOND for end in ends))
 
 
 def _machine_marks(state: Conditions) -> tuple[Mark, ...]:

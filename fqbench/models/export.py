@@ -17,6 +17,7 @@ from fqbench.config import Preprocessing, PreprocessingOptions
 from fqbench.errors import DataError, InputError
 from fqbench.models.graph_names import head_of, name_by_module, name_missing
 from fqbench.optional import require
+from fqbench.reference import reference_session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -288,11 +289,7 @@ def _parity(path: Path, images: NDArray[np.float32], expected: NDArray[np.float3
 
 
 def _reference_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = reference_session(path)
     (logits,) = session.run(None, {session.get_inputs()[0].name: images})
     return np.asarray(logits)
 

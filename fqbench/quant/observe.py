@@ -20,13 +20,14 @@ from fqbench.quant.activations import SAMPLE, activations
 from fqbench.quant.histogram import BINS, Histograms, Seen
 from fqbench.quant.layout import Layout
 from fqbench.quant.record import CalibrationRecord, read_arrays, write_arrays
+from fqbench.reference import reference_session
 from fqbench.reporter import Reporter, Silent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto
 
-    from fqbench.artifacts import ExportedModel
+    from fqbench.contracts.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
 STAGE_VERSION = 3
@@ -116,15 +117,11 @@ def observe(
 class _Session:
     def __init__(self, model: ModelProto, outputs: graph.Outputs, threads: int | None) -> None:
         import onnx
-        import onnxruntime as ort
 
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3
         with tempfile.TemporaryDirectory(prefix="fqbench-observe-") as scratch:
             path = Path(scratch) / "augmented.onnx"
             onnx.save(model, path)
-            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = reference_session(path, threads=threads)
         self._input = self._session.get_inputs()[0].name
         self._parts = [outputs.maxima, outputs.negative_minima, outputs.sample]
         self._outputs = [self._session.get_outputs()[0].name, *(name for part in self._parts for name in part)]
@@ -213,7 +210,6 @@ def _identity(model: ExportedModel, calibration: CalibrationSet, sample: int) ->
 def _not_finite(cleaned: ModelProto, images: NDArray[np.float32], names: list[str]) -> DataError:
     """Run the images one by one with every activation in sight, and name the first that is not finite."""
     import onnx
-    import onnxruntime as ort
 
     laid_open = onnx.ModelProto()
     laid_open.CopyFrom(cleaned)
@@ -221,10 +217,7 @@ def _not_finite(cleaned: ModelProto, images: NDArray[np.float32], names: list[st
     known = {output.name for output in laid_open.graph.output} | {given}
     produced = [name for node in laid_open.graph.node for name in node.output if name and name not in known]
     laid_open.graph.output.extend([onnx.ValueInfoProto(name=name) for name in produced])
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = ort.InferenceSession(laid_open.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = reference_session(laid_open.SerializeToString(), optimize=False)
     order = {name: number for number, name in enumerate(name for node in cleaned.graph.node for name in node.output)}
     outputs = sorted((output.name for output in session.get_outputs()), key=lambda name: order[name])
     for name, image in zip(names, images, strict=True):

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.contracts.numerics import IntegerFormat
+from fqbench.quant.mse_range import GroupCounts, mse_range
 from fqbench.quant.observe import observe
 from fqbench.quant.policies import AS_SAMPLED, BALANCED, MINIMAX, ONLY, STRATIFIED, Policy
 from fqbench.quant.rules import NAMES, Distribution, Rule
-from fqbench.quant.search import GroupCounts, Quantizer, least_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fqbench.artifacts import ExportedModel
+    from fqbench.contracts.artifacts import ExportedModel
+    from fqbench.contracts.scheme import Scheme
     from fqbench.quant.calibration import CalibrationSet
     from fqbench.quant.record import CalibrationRecord
-    from fqbench.quant.scheme import Scheme
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class TensorRanges:
         Tensors that share another one's range.
     policy, rule : str
         As on the command line.
-    quantizer : Quantizer
+    quantizer : IntegerFormat
         Bits and symmetry that the rule had in mind.
     image_weights : mapping
         How much one image of each group counted.
@@ -65,7 +66,7 @@ class TensorRanges:
     aliases: Mapping[str, str]
     policy: str
     rule: str
-    quantizer: Quantizer
+    quantizer: IntegerFormat
     image_weights: Mapping[str, float]
     record: CalibrationRecord
 
@@ -132,11 +133,11 @@ def tensor_ranges(
         A group has no image, or an activation is not finite.
     """
     record = calibration.record.require(model, calibration) if calibration.record else observe(model, calibration)
-    quantizer = Quantizer(scheme.act_bits, symmetric)
+    quantizer = IntegerFormat(scheme.act_bits, symmetric)
     return ranges_of(record, Rule.parse(scheme.range_rule), Policy.parse(scheme.calib_policy), quantizer)
 
 
-def ranges_of(record: CalibrationRecord, rule: Rule, policy: Policy, quantizer: Quantizer) -> TensorRanges:
+def ranges_of(record: CalibrationRecord, rule: Rule, policy: Policy, quantizer: IntegerFormat) -> TensorRanges:
     """Return the ranges that a rule and a policy make of a record; no inference is done.
 
     ``minimax`` takes no rule: per tensor, it takes the range whose squared error of the group that has most of it is
@@ -150,7 +151,7 @@ def ranges_of(record: CalibrationRecord, rule: Rule, policy: Policy, quantizer: 
     return found
 
 
-def _ranges_of(record: CalibrationRecord, rule: Rule, policy: Policy, quantizer: Quantizer) -> TensorRanges:
+def _ranges_of(record: CalibrationRecord, rule: Rule, policy: Policy, quantizer: IntegerFormat) -> TensorRanges:
     weights = policy.image_weights(record)
     if policy.name == MINIMAX:
         found = _minimax(record, quantizer)
@@ -174,7 +175,7 @@ def _ranges_of(record: CalibrationRecord, rule: Rule, policy: Policy, quantizer:
     )
 
 
-def errors_of(record: CalibrationRecord, ranges: NDArray[np.float64], quantizer: Quantizer) -> NDArray[np.float64]:
+def errors_of(record: CalibrationRecord, ranges: NDArray[np.float64], quantizer: IntegerFormat) -> NDArray[np.float64]:
     """Return the mean squared quantization error of each group under ranges (tensors, 2): (tensors, groups)."""
     errors: NDArray[np.float64] = _seen(record).errors(ranges[:, None, :], quantizer)[:, 0, :]
     return errors
@@ -201,13 +202,13 @@ def clipped_shares(
     return shares
 
 
-def _minimax(record: CalibrationRecord, quantizer: Quantizer) -> NDArray[np.float64]:
+def _minimax(record: CalibrationRecord, quantizer: IntegerFormat) -> NDArray[np.float64]:
     policies = [Policy(AS_SAMPLED), Policy(BALANCED), Policy(STRATIFIED)]
     policies += [Policy(ONLY, {group: 1.0}) for group in record.groups]
     mixed = [Distribution.of(record, policy.image_weights(record)) for policy in policies]
     others = [Rule(name).ranges(values, quantizer) for name in NAMES for values in mixed]
     extremes = np.stack([record.low.min(axis=1), record.high.max(axis=1)], axis=1).astype(np.float64)
-    return least_error(_seen(record), extremes, quantizer, np.stack(others, axis=1))
+    return mse_range(_seen(record), extremes, quantizer, np.stack(others, axis=1))
 
 
 def _seen(record: CalibrationRecord) -> GroupCounts:

@@ -18,7 +18,7 @@ from fqbench.quant.activations import Activation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fqbench.artifacts import ExportedModel
+    from fqbench.contracts.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
 FORMAT = 3

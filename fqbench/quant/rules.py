@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from fqbench.contracts.numerics import IntegerFormat
 from fqbench.errors import InputError, did_you_mean
-from fqbench.quant.search import GroupCounts, Quantizer, least_error
+from fqbench.quant.mse_range import GroupCounts, mse_range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class Rule:
         """The rule as it is written on the command line."""
         return f"{self.name}={self.percentile:g}" if self.name == PERCENTILE else self.name
 
-    def ranges(self, values: Distribution, quantizer: Quantizer) -> NDArray[np.float64]:
+    def ranges(self, values: Distribution, quantizer: IntegerFormat) -> NDArray[np.float64]:
         """Return one range a tensor, shape (tensors, 2); no wider than the extremes."""
         if self.name == MINMAX:
             found = np.stack([values.low, values.high], axis=1)
@@ -76,7 +77,7 @@ class Rule:
             found = entropy_ranges(values, quantizer)
         else:
             seen = GroupCounts(values.edges, values.counts[:, None, :], values.total[:, None])
-            found = least_error(seen, np.stack([values.low, values.high], axis=1), quantizer)
+            found = mse_range(seen, np.stack([values.low, values.high], axis=1), quantizer)
         return found
 
 
@@ -183,7 +184,7 @@ def _quantile(counts: NDArray[np.float64], edges: NDArray[np.float64], share: fl
     return found
 
 
-def entropy_ranges(values: Distribution, quantizer: Quantizer) -> NDArray[np.float64]:
+def entropy_ranges(values: Distribution, quantizer: IntegerFormat) -> NDArray[np.float64]:
     """Threshold with the least divergence of the quantized from the clipped distribution of magnitudes.
 
     For each threshold the values beyond it are counted at it (P); the same bins without them are merged into as many

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fqbench.report.sheets import Sheet
 
 if TYPE_CHECKING:
-    from fqbench.latency.report import LatencyReport, SubjectLatency
+    from fqbench.latency.results import LatencyReport, SubjectLatency
 
 COLUMNS = (
     "artifact", ">p50 ms", ">p90 ms", ">p99 ms", ">images/s",

@@ -7,20 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from fqbench import plugins
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import InputError
 from fqbench.latency.file import read_latency, write_latency
 from fqbench.latency.memory import peak_memory
 from fqbench.latency.protocol import Subject, measure
-from fqbench.latency.report import LatencyReport, SubjectLatency
+from fqbench.latency.results import LatencyReport, SubjectLatency
+from fqbench.latency.zero_weights import refuse_zero_weights
 from fqbench.machine import this_machine
 from fqbench.plugins import Phased, Session
-from fqbench.quant.untrained import refuse_untrained
+from fqbench.run import Run
 from fqbench.stages.build import runtime_of, usable
 from fqbench.stages.predict import Answered, predict_split
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
-from fqbench.stages.run import Run
 from fqbench.workspace import Recipe
 
 STAGE_VERSION = 1
@@ -84,7 +84,7 @@ def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
     asked = run.config.bench
     models = [model_of(run.workspace, answer.artifact) for answer in answered]
     for path in {model.path for model in models}:
-        refuse_untrained(path)
+        refuse_zero_weights(path)
     preprocessing = models[0].preprocessing
     if any(model.preprocessing != preprocessing for model in models):
         raise InputError("these artifacts take differently prepared images; measure each model's artifacts apart.")

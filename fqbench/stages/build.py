@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from fqbench import plugins
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import InputError, UnavailableError
 from fqbench.plugins import Backend, Builder, Emulator, Level, Session
 from fqbench.quant.calibration import CalibrationSet
+from fqbench.run import Run
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of, open_artifact
-from fqbench.stages.run import Run
 from fqbench.stages.sample import TABLE
 from fqbench.workspace import Recipe
 

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from fqbench.errors import InputError
 from fqbench.machine import usable_cores
 from fqbench.plugins import Builder
-from fqbench.quant.closeness import Closeness, answers_of, closeness, reference_logits
+from fqbench.quant.divergence import AnswerDivergence, answer_divergence, answers_of
+from fqbench.reference import reference_logits
+from fqbench.run import Run
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read
-from fqbench.stages.run import Run
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fqbench.artifacts import Artifact, ExportedModel
+    from fqbench.contracts.artifacts import Artifact, ExportedModel
     from fqbench.plugins import Backend
 
 Corrected = Literal["on", "off"]
@@ -62,21 +63,21 @@ def quantize_better(
         why = "its artifacts have to be built before they answer" if isinstance(backend, Builder) else why
         return make("off", out), {"asked": "auto", "used": "off", "not_measured": why}
     expected = reference_logits(model.path, images(), usable_cores())
-    tried: dict[Corrected, tuple[Artifact, Closeness]] = {}
+    tried: dict[Corrected, tuple[Artifact, AnswerDivergence]] = {}
     choices: tuple[Corrected, Corrected] = ("off", "on")
     for choice in choices:
         folder = out / f".bias-correction-{choice}"
         folder.mkdir()
         made = make(choice, folder)
         session = backend.load(made, threads=usable_cores(), device=device)
-        tried[choice] = made, closeness(expected, answers_of(session, images()))
-    used: Corrected = "on" if tried["on"][1].divergence < tried["off"][1].divergence else "off"
+        tried[choice] = made, answer_divergence(expected, answers_of(session, images()))
+    used: Corrected = "on" if tried["on"][1].kl_divergence < tried["off"][1].kl_divergence else "off"
     made = tried[used][0]
     for name in made.files:
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (made.root / name).rename(target)
-    for other, _closeness in tried.values():
+    for other, _divergence in tried.values():
         shutil.rmtree(other.root)
     facts: dict[str, Any] = {"asked": "auto", "used": used, "split": SPLIT}
     measured: dict[str, Any] = {str(choice): close.to_dict() for choice, (_made, close) in tried.items()}

@@ -13,9 +13,9 @@ import numpy as np
 from fqbench.data.samples import Samples
 from fqbench.errors import DataError, InputError, did_you_mean
 from fqbench.fairness.decisions import DecisionRule, probabilities
+from fqbench.run import Run
 from fqbench.stages.predict import Answered
 from fqbench.stages.read import read
-from fqbench.stages.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
 from fqbench.data.samples import group_labels
 from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness import GAPS, change_report, count, count_paired, report
@@ -18,10 +18,10 @@ from fqbench.fairness.comparison import accuracy_p_values
 from fqbench.fairness.measures import Measures, measures
 from fqbench.fairness.results import as_json
 from fqbench.fairness.scores import ScoreRow, score_rows
+from fqbench.run import Run
 from fqbench.stages.decide import Decisions, decide
 from fqbench.stages.predict import predict_split
 from fqbench.stages.read import read
-from fqbench.stages.run import Run
 from fqbench.workspace import Recipe
 
 if TYPE_CHECKING:

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fqbench.artifacts import ExportedModel
 from fqbench.config import Preprocessing
+from fqbench.contracts.artifacts import ExportedModel
 from fqbench.errors import InputError
 from fqbench.models import export as exporting
 from fqbench.models import zoo
 from fqbench.models.train import CHECKPOINT, load_checkpoint
-from fqbench.quant.learned import FACTS, open_learned
+from fqbench.quant.qat_parameters import FACTS, open_qat_parameters
+from fqbench.run import Run
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read
-from fqbench.stages.run import Run
 from fqbench.stages.train import train
 from fqbench.workspace import Entry, Recipe, Workspace
 
@@ -37,12 +37,12 @@ def export(run: Run) -> ExportedModel:
 
 
 def open_model(workspace: Workspace, entry: Entry) -> ExportedModel:
-    """Open a model that this stage wrote, or one that was trained with quantization (`fqbench.stages.tune`)."""
+    """Open a model that this stage wrote, or one that was trained with quantization (`fqbench.stages.qat`)."""
     path = entry.file(exporting.MODEL)
     preprocessing, classes = exporting.read_preprocessing(path)
     model = ExportedModel(entry.id, entry.details["model"], path, entry.digest, classes, preprocessing)
     if (entry.path / FACTS).is_file():
-        weights, learned = entry.file(CHECKPOINT), open_learned(entry.path)
+        weights, learned = entry.file(CHECKPOINT), open_qat_parameters(entry.path)
         return replace(model, architecture=model.name, checkpoint=weights, learned=learned)
     trained = entry.manifest.inputs.get("checkpoint")
     if trained is None:

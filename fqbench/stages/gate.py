@@ -7,10 +7,10 @@ from pathlib import Path
 
 from fqbench.data.samples import group_labels
 from fqbench.gate import GateReport, decide, group_confidence, read_gate
+from fqbench.run import Run
 from fqbench.stages.bench import bench
 from fqbench.stages.evaluate import evaluate_views
 from fqbench.stages.read import read
-from fqbench.stages.run import Run
 from fqbench.stages.select import subjects
 
 

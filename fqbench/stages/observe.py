@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fqbench.artifacts import ExportedModel
+from fqbench.contracts.artifacts import ExportedModel
 from fqbench.machine import usable_cores
 from fqbench.quant import observe as observing
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.record import open_record
-from fqbench.stages.run import Run
+from fqbench.run import Run
 from fqbench.stages.sample import sample
 from fqbench.workspace import Entry, Recipe
 

@@ -13,27 +13,27 @@ import numpy as np
 
 from fqbench import pack as archives
 from fqbench import plugins, predictions
-from fqbench.artifacts import Artifact
 from fqbench.config import Preprocessing
+from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.data.images import PreparedImages
 from fqbench.errors import DataError, InputError
 from fqbench.latency.file import read_latency, write_latency
 from fqbench.latency.memory import peak_memory
 from fqbench.latency.protocol import Subject, measure
-from fqbench.latency.report import LatencyReport
+from fqbench.latency.results import LatencyReport
+from fqbench.latency.zero_weights import refuse_zero_weights
 from fqbench.machine import installed_versions, this_machine, usable_cores
 from fqbench.pack import Pack
 from fqbench.plugins import Builder, Session
 from fqbench.predictions import PREDICTIONS, Predictions, read_predictions, write_predictions
-from fqbench.quant.scheme import Method, Scheme
-from fqbench.quant.untrained import refuse_untrained
+from fqbench.run import Run
 from fqbench.stages.bench import INPUTS, REPORT, with_phases
 from fqbench.stages.bench import STAGE_VERSION as BENCH_VERSION
 from fqbench.stages.build import device_for, usable
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.quantize import model_of, open_artifact
 from fqbench.stages.read import read, read_entry
-from fqbench.stages.run import Run
 from fqbench.workspace import Entry, Recipe
 
 PIXELS, IDS = "images.npy", "sample_ids.json"
@@ -76,7 +76,7 @@ def pack(run: Run, artifacts: Sequence[Artifact], out: Path | None = None) -> Pa
     if len(models) > 1:
         raise InputError("these artifacts are of several models; pack each model's apart.")
     model = next(iter(models.values()))
-    refuse_untrained(model.path)
+    refuse_zero_weights(model.path)
     store = prepare(run, model.preprocessing)
     _frame, rows = store.readable(read(run).split(run.config.eval.split))
     target = out or Path(f"{artifacts[-1].id}.fqpack.zip")

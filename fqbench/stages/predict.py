@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fqbench import plugins, predictions
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.scheme import Method
 from fqbench.machine import this_machine, usable_cores
 from fqbench.plugins import Arithmetic
 from fqbench.predictions import PREDICTIONS, Predictions, read_predictions
-from fqbench.quant.scheme import Method
+from fqbench.run import Run
 from fqbench.stages.build import runtime_of
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read, read_entry
-from fqbench.stages.run import Run
 from fqbench.workspace import Entry, Recipe
 
 if TYPE_CHECKING:

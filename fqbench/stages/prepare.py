@@ -15,8 +15,8 @@ from fqbench.data import images
 from fqbench.data.images import PreparedImages
 from fqbench.data.samples import Samples
 from fqbench.errors import DataError
+from fqbench.run import Run
 from fqbench.stages.read import read, read_entry
-from fqbench.stages.run import Run
 from fqbench.workspace import Entry, Recipe
 
 if TYPE_CHECKING:

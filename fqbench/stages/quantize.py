@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from fqbench import plugins
-from fqbench.artifacts import Artifact, ExportedModel
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import SchemeNotSupported, UnavailableError
 from fqbench.plugins import Backend, Level
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.policies import MINIMAX, Policy
 from fqbench.quant.rules import Rule
-from fqbench.quant.scheme import Method, Scheme
+from fqbench.run import Run
 from fqbench.stages.correct import Corrected, quantize_better
 from fqbench.stages.export import export, open_model
 from fqbench.stages.observe import observe
-from fqbench.stages.run import Run
-from fqbench.stages.tune import agreement_facts, tune
+from fqbench.stages.qat import agreement_facts, tune
 from fqbench.workspace import Entry, Recipe, Workspace
 
 STAGE_VERSION = 2

@@ -11,7 +11,7 @@ from fqbench.config import DataOptions
 from fqbench.data import celeba, fairface, folder, synthfaces, utkface
 from fqbench.data.samples import Problem, Samples
 from fqbench.errors import InputError, did_you_mean
-from fqbench.stages.run import Run
+from fqbench.run import Run
 from fqbench.workspace import Entry, Recipe
 
 STAGE_VERSION = 2  # 2: problems are kept

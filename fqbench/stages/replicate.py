@@ -14,11 +14,11 @@ from fqbench.fairness.hierarchy import Design, Patterns, Spread, hierarchical_ch
 from fqbench.fairness.literature import compression_identified_exemplars
 from fqbench.fairness.metrics import accuracy, gap_values, one_vs_rest
 from fqbench.fairness.results import as_json
+from fqbench.run import Run
 from fqbench.stages.decide import decide
 from fqbench.stages.predict import Answered, predict_split
 from fqbench.stages.quantize import quantize, reference
 from fqbench.stages.read import read
-from fqbench.stages.run import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from fqbench import plugins
-from fqbench.artifacts import ExportedModel
+from fqbench.contracts.artifacts import ExportedModel
 from fqbench.quant import calibration
 from fqbench.quant.calibration import CALIBRATION_SPLIT, CalibrationSet
+from fqbench.run import Run
 from fqbench.stages.export import export
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read, read_entry
-from fqbench.stages.run import Run
 from fqbench.workspace import Entry, Recipe
 
 TABLE = "calibration.parquet"

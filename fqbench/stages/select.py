@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fqbench import plugins
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import InputError
+from fqbench.run import Run
 from fqbench.stages.quantize import artifacts, open_artifact, quantize, reference
-from fqbench.stages.run import Run
 
 
 def subjects(

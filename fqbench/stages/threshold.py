@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
 
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness import decisions
 from fqbench.fairness.decisions import Constraint, DecisionRule, probabilities
+from fqbench.run import Run
 from fqbench.stages.evaluate import Evaluation, evaluate
 from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import open_artifact, quantize, reference
 from fqbench.stages.read import read
-from fqbench.stages.run import Run
 from fqbench.workspace import Recipe
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from fqbench.models import zoo
 from fqbench.models.batches import LabelledImages
 from fqbench.models.objectives import objective
 from fqbench.optional import require
+from fqbench.run import Run
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read, read_entry
-from fqbench.stages.run import Run
 from fqbench.workspace import Entry, Recipe
 
 BOARDS = "tensorboard"  # beside the entries: events hold the time of day, which has no place in a result

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from fqbench.artifacts import Artifact, ExportedModel
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import FqbenchError, SchemeNotSupported
 from fqbench.plugins import Availability, Backend, Level, Session, SignedActivations
-from fqbench.quant.scheme import Method, Scheme
 from fqbench.testing.tiny_model import (
     CLASSES,
     MACS,

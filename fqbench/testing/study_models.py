@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fqbench.artifacts import ExportedModel
 from fqbench.config import Preprocessing
+from fqbench.contracts.artifacts import ExportedModel
 from fqbench.models import export, zoo
 
 if TYPE_CHECKING:

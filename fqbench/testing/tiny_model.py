@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fqbench.artifacts import ExportedModel
 from fqbench.config import Preprocessing
+from fqbench.contracts.artifacts import ExportedModel
 from fqbench.quant.calibration import CalibrationSet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fqbench.quant.learned import LearnedQuantization
-    from fqbench.quant.scheme import Scheme
+    from fqbench.contracts.scheme import Scheme
+    from fqbench.quant.qat_parameters import QatParameters
 
 SIZE = 32
 CLASSES = ("red", "green", "blue", "grey")
@@ -66,19 +66,19 @@ def calibration_set(n: int = 32, seed: int = 1, images: Any = None) -> Calibrati
     return CalibrationSet(sampler="random", frame=frame, images=source, rows=np.arange(n, dtype=np.int64))
 
 
-def learned_scales(model: ExportedModel, scheme: Scheme, *, symmetric: bool = False) -> LearnedQuantization:
+def learned_scales(model: ExportedModel, scheme: Scheme, *, symmetric: bool = False) -> QatParameters:
     """Return scales for the suite's model as quantization-aware training would leave them: here, observed ones."""
+    from fqbench.contracts.qparams import QParams
+    from fqbench.contracts.scheme import Scheme
     from fqbench.quant.graph import cleaned
-    from fqbench.quant.grid import Grid
-    from fqbench.quant.learned import LearnedQuantization
+    from fqbench.quant.qat_parameters import QatParameters
     from fqbench.quant.ranges import tensor_ranges
-    from fqbench.quant.scheme import Scheme
     from fqbench.quant.weights import scales, weights_of
 
     ranges = tensor_ranges(model, Scheme(), calibration_set()).by_name
-    grids = {name: Grid.of(*ends, scheme.act_bits, symmetric=symmetric) for name, ends in ranges.items()}
+    grids = {name: QParams.of(*ends, scheme.act_bits, symmetric=symmetric) for name, ends in ranges.items()}
     weights = {weight.path: scales(weight.rows, scheme.bits, "mse") for weight in weights_of(cleaned(model.path))}
-    return LearnedQuantization(scheme.bits, scheme.act_bits, symmetric, grids, weights)
+    return QatParameters(scheme.bits, scheme.act_bits, symmetric, grids, weights)
 
 
 class Pictures:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from fqbench import plugins
+from fqbench.contracts.numerics import IntegerFormat
 from fqbench.data.samples import group_labels
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.observe import observe
@@ -14,7 +15,6 @@ from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import ranges_of
 from fqbench.quant.record import CalibrationRecord
 from fqbench.quant.rules import Distribution, Rule
-from fqbench.quant.search import Quantizer
 from fqbench.testing.tiny_model import Pictures, pictures, tiny_model
 
 SEEDS = 24
@@ -43,7 +43,7 @@ def test_the_sampler_and_the_policy_agree_in_expectation(
 
 
 def mean_ranges(record: CalibrationRecord, policy: str) -> np.ndarray:
-    ranges = ranges_of(record, Rule("mean_minmax"), Policy(policy), Quantizer())
+    ranges = ranges_of(record, Rule("mean_minmax"), Policy(policy), IntegerFormat())
     return ranges.high - ranges.low
 
 

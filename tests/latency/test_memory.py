@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from fqbench import plugins
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.scheme import Scheme
 from fqbench.latency import memory
 from fqbench.latency.memory import PeakMemory, peak_memory
-from fqbench.quant.scheme import Scheme
 from fqbench.testing.tiny_model import tiny_model
 
 MIB = 2**20

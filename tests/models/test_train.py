@@ -10,8 +10,8 @@ import pytest
 from fqbench.config import configure
 from fqbench.errors import DataError, InputError
 from fqbench.models.zoo import find, preprocessing_of
+from fqbench.run import Run
 from fqbench.stages.export import export
-from fqbench.stages.run import Run
 from fqbench.stages.train import train
 from fqbench.workspace import Workspace
 

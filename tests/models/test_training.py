@@ -91,7 +91,7 @@ import torch
 torch.set_num_threads(1)
 from fqbench.config import configure
 from fqbench.models import train as training
-from fqbench.stages.run import Run
+from fqbench.run import Run
 from fqbench.stages.train import train
 from fqbench.workspace import Workspace
 import time

@@ -14,8 +14,10 @@ import onnx
 import pytest
 from onnx import helper
 
-from fqbench.artifacts import ExportedModel
 from fqbench.config import Preprocessing
+from fqbench.contracts.artifacts import ExportedModel
+from fqbench.contracts.numerics import IntegerFormat
+from fqbench.contracts.scheme import Scheme
 from fqbench.errors import DataError, InputError
 from fqbench.quant import graph
 from fqbench.quant.activations import activations
@@ -24,8 +26,6 @@ from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import ranges_of, tensor_ranges
 from fqbench.quant.record import ARRAYS, CalibrationRecord, open_record
 from fqbench.quant.rules import Rule
-from fqbench.quant.scheme import Scheme
-from fqbench.quant.search import Quantizer
 from fqbench.testing.tiny_model import Pictures, calibration_set, pictures, tiny_model
 
 
@@ -78,7 +78,7 @@ def test_batch_size_and_threads_do_not_matter(model: ExportedModel, sample: int)
     for batch_size, threads in ((8, 1), (32, 2)):
         other = observe(model, calibration, batch_size=batch_size, threads=threads, sample=sample)
         for rule in ("minmax", "mean_minmax", "percentile=99.9", "entropy", "mse"):
-            one, two = (ranges_of(r, Rule.parse(rule), Policy(), Quantizer()) for r in (first, other))
+            one, two = (ranges_of(r, Rule.parse(rule), Policy(), IntegerFormat()) for r in (first, other))
             np.testing.assert_allclose(one.low, two.low, rtol=1e-5, err_msg=rule)
             np.testing.assert_allclose(one.high, two.high, rtol=1e-5, err_msg=rule)
 
@@ -238,5 +238,5 @@ def test_what_a_sample_leaves_out_changes_scales_little(model: ExportedModel) ->
 
 
 def scales(record: CalibrationRecord, rule: str) -> np.ndarray:
-    ranges = ranges_of(record, Rule.parse(rule), Policy(), Quantizer())
+    ranges = ranges_of(record, Rule.parse(rule), Policy(), IntegerFormat())
     return ranges.high - np.minimum(ranges.low, 0)

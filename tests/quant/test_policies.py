@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fqbench.contracts.numerics import IntegerFormat
 from fqbench.errors import InputError
 from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import errors_of, ranges_of
 from fqbench.quant.record import CalibrationRecord
 from fqbench.quant.rules import Rule
-from fqbench.quant.search import Quantizer
 from fqbench.testing.records import record_of
 
 SIZES = {"large": 12, "middle": 6, "small": 2}
@@ -43,7 +43,7 @@ rules = st.sampled_from(["minmax", "mean_minmax", "percentile=99.9", "percentile
 def test_minimax_never_has_a_larger_worst_group_error(
     record: CalibrationRecord, policy: str, rule: str, bits: int, symmetric: bool
 ) -> None:
-    quantizer = Quantizer(bits, symmetric)
+    quantizer = IntegerFormat(bits, symmetric)
     other = ranges_of(record, Rule.parse(rule), Policy.parse(policy), quantizer)
     fairest = ranges_of(record, Rule("mse"), Policy("minimax"), quantizer)
     assert fairest.error.max() <= other.error.max() * (1 + 1e-9)
@@ -54,7 +54,7 @@ def test_minimax_never_has_a_larger_worst_group_error(
 def test_minimax_is_not_worse_than_ranges_that_no_rule_gives(
     record: CalibrationRecord, bits: int, data: st.DataObject
 ) -> None:
-    quantizer = Quantizer(bits)
+    quantizer = IntegerFormat(bits)
     fairest = ranges_of(record, Rule("mse"), Policy("minimax"), quantizer).error.max()
     share = st.floats(0.01, 1)
     any_range = np.array([[record.low.min() * data.draw(share), record.high.max() * data.draw(share)]])
@@ -74,8 +74,8 @@ def test_image_weights() -> None:
     np.testing.assert_allclose(total("stratified"), [0.6, 0.4])
     np.testing.assert_allclose(total("only=b"), [0, 1])
     np.testing.assert_allclose(total("weights=b:3"), [0.25, 0.75])
-    assert ranges_of(record, Rule("minmax"), Policy.parse("only=a"), Quantizer()).by_name["t"] == (0, 1)
-    assert ranges_of(record, Rule("minmax"), Policy.parse("only=b"), Quantizer()).by_name["t"] == (0, 5)
+    assert ranges_of(record, Rule("minmax"), Policy.parse("only=a"), IntegerFormat()).by_name["t"] == (0, 1)
+    assert ranges_of(record, Rule("minmax"), Policy.parse("only=b"), IntegerFormat()).by_name["t"] == (0, 5)
 
 
 def test_balanced_by_weighting_and_by_sampling_agree_in_expectation() -> None:
@@ -92,7 +92,9 @@ def test_balanced_by_weighting_and_by_sampling_agree_in_expectation() -> None:
         random = {"many": pools["many"][chosen[chosen < 400]], "few": pools["few"][chosen[chosen >= 400] - 400]}
         for values, policy, found in ((equal, "as-sampled", sampled), (random, "balanced", weighted)):
             record = record_of({"t": values})
-            found.append(ranges_of(record, Rule.parse("percentile=99"), Policy.parse(policy), Quantizer()).by_name["t"])
+            found.append(
+                ranges_of(record, Rule.parse("percentile=99"), Policy.parse(policy), IntegerFormat()).by_name["t"]
+            )
     for end in (0, 1):
         one, other = np.array(sampled)[:, end], np.array(weighted)[:, end]
         standard_error = np.hypot(one.std(ddof=1), other.std(ddof=1)) / np.sqrt(40)
@@ -119,7 +121,7 @@ def test_a_wrong_policy_is_one_sentence(text: str, message: str) -> None:
 def test_an_unknown_group_is_named() -> None:
     record = record_of({"t": {"light": np.ones((1, 2), np.float32), "dark": np.ones((1, 2), np.float32)}})
     with pytest.raises(InputError, match=r"only=lihgt: no group 'lihgt': did you mean 'light'"):
-        ranges_of(record, Rule(), Policy.parse("only=lihgt"), Quantizer())
+        ranges_of(record, Rule(), Policy.parse("only=lihgt"), IntegerFormat())
 
 
 def test_policies_are_written_as_they_are_read() -> None:

@@ -8,11 +8,11 @@ import io
 import numpy as np
 import pytest
 
+from fqbench.contracts.numerics import IntegerFormat
 from fqbench.errors import InputError
 from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import ranges_of
 from fqbench.quant.rules import Rule
-from fqbench.quant.search import Quantizer
 from fqbench.testing.records import record_of
 
 
@@ -33,8 +33,8 @@ RECORD = record_of({name: {"a": values[:6], "b": values[6:]} for name, values in
 WIDTH = dict(zip(RECORD.names, RECORD.width, strict=True))
 
 
-def found(rule: str, quantizer: Quantizer | None = None) -> dict[str, tuple[float, float]]:
-    return ranges_of(RECORD, Rule.parse(rule), Policy(), quantizer or Quantizer()).by_name
+def found(rule: str, quantizer: IntegerFormat | None = None) -> dict[str, tuple[float, float]]:
+    return ranges_of(RECORD, Rule.parse(rule), Policy(), quantizer or IntegerFormat()).by_name
 
 
 def test_minmax_is_exact() -> None:
@@ -54,7 +54,7 @@ def test_mean_minmax_is_the_mean_over_images() -> None:
 def test_percentile_is_within_one_bin_of_onnxruntime(percentile: float, symmetric: bool) -> None:
     from onnxruntime.quantization.calibrate import HistogramCollector
 
-    ours = found(f"percentile={percentile}", Quantizer(8, symmetric))
+    ours = found(f"percentile={percentile}", IntegerFormat(8, symmetric))
     for name, values in DATA.items():
         collector = HistogramCollector("percentile", symmetric, 1 << 14, 0, percentile, "same")
         with contextlib.redirect_stdout(io.StringIO()):
@@ -99,7 +99,7 @@ def tensorrt_threshold(values: np.ndarray, width: float, levels: int) -> float:
 
 @pytest.mark.parametrize(("bits", "symmetric"), [(8, False), (8, True), (4, False), (4, True), (2, False)])
 def test_entropy_is_within_one_bin_of_the_published_algorithm(bits: int, symmetric: bool) -> None:
-    ours = found("entropy", Quantizer(bits, symmetric))
+    ours = found("entropy", IntegerFormat(bits, symmetric))
     for name, values in DATA.items():
         one_sided = values.min() >= 0 and not symmetric
         expected = tensorrt_threshold(values, WIDTH[name], 2**bits if one_sided else 2 ** (bits - 1))
@@ -115,7 +115,7 @@ def test_entropy_clips_what_onnxruntime_clips() -> None:
     values = rng.uniform(-1, 1, 200_000).astype(np.float32)
     values[:20] = rng.uniform(6, 8, 20)
     record = record_of({"t": {"a": values[None]}})
-    low, high = ranges_of(record, Rule("entropy"), Policy(), Quantizer()).by_name["t"]
+    low, high = ranges_of(record, Rule("entropy"), Policy(), IntegerFormat()).by_name["t"]
     collector = HistogramCollector("entropy", False, 2047, 255, 0, "same")
     with contextlib.redirect_stdout(io.StringIO()):
         collector.collect({"t": values})
@@ -141,7 +141,7 @@ def quantization_error(values: np.ndarray, low: float, high: float, bits: int, s
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_mse_is_as_good_as_brute_force(bits: int, symmetric: bool) -> None:
     """On the raw values, our range is within 1 % of the error of the best of many."""
-    ours = found("mse", Quantizer(bits, symmetric))
+    ours = found("mse", IntegerFormat(bits, symmetric))
     for name, values in DATA.items():
         sample = values.ravel().astype(np.float64)
         lows = [0.0] if values.min() >= 0 or symmetric else np.linspace(0, values.min(), 40)[1:]
@@ -154,7 +154,7 @@ def test_mse_is_as_good_as_brute_force(bits: int, symmetric: bool) -> None:
 @pytest.mark.parametrize("rule", ["minmax", "mean_minmax", "percentile=99.9", "entropy", "mse"])
 @pytest.mark.parametrize("bits", [8, 4, 2])
 def test_symmetric_ranges_are_symmetric_in_the_quantizer(rule: str, bits: int) -> None:
-    quantizer = Quantizer(bits, symmetric=True)
+    quantizer = IntegerFormat(bits, symmetric=True)
     ranges = ranges_of(RECORD, Rule.parse(rule), Policy(), quantizer)
     scale, lowest, highest = quantizer.grid(ranges.low, ranges.high)
     np.testing.assert_array_equal(lowest, -highest)
@@ -162,7 +162,7 @@ def test_symmetric_ranges_are_symmetric_in_the_quantizer(rule: str, bits: int) -
 
 
 def test_clipped_shares_are_those_of_the_values() -> None:
-    ranges = ranges_of(RECORD, Rule("percentile", 95.0), Policy(), Quantizer())
+    ranges = ranges_of(RECORD, Rule("percentile", 95.0), Policy(), IntegerFormat())
     for row, name in enumerate(ranges.tensors):
         for column, part in enumerate((DATA[name][:6], DATA[name][6:])):
             outside = ((part < min(ranges.low[row], 0)) | (part > ranges.high[row])).mean()
@@ -170,14 +170,14 @@ def test_clipped_shares_are_those_of_the_values() -> None:
 
 
 def test_nothing_is_clipped_by_the_extremes() -> None:
-    assert not ranges_of(RECORD, Rule("minmax"), Policy(), Quantizer()).clipped.any()
+    assert not ranges_of(RECORD, Rule("minmax"), Policy(), IntegerFormat()).clipped.any()
 
 
 def test_a_dead_tensor_has_a_range() -> None:
     record = record_of({"dead": {"a": np.zeros((3, 4), np.float32)}, "alive": {"a": np.ones((3, 4), np.float32)}})
     for rule in ("minmax", "mean_minmax", "percentile", "entropy", "mse"):
         for policy in (Policy(), Policy("minimax")):
-            ranges = ranges_of(record, Rule.parse(rule), policy, Quantizer())
+            ranges = ranges_of(record, Rule.parse(rule), policy, IntegerFormat())
             assert np.isfinite(ranges.low).all()
             assert ranges.by_name["dead"] == (0, 0)
             assert ranges.by_name["alive"][1] == pytest.approx(1, rel=0.01)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import fqbench
-from fqbench.artifacts import ExportedModel
+from fqbench.contracts.artifacts import ExportedModel
+from fqbench.contracts.numerics import IntegerFormat
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.observe import observe
 from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import ranges_of
 from fqbench.quant.record import CalibrationRecord
 from fqbench.quant.rules import Rule
-from fqbench.quant.search import Quantizer
 
 RULES = ("minmax", "mean_minmax", "percentile=99.9", "percentile=99.99", "entropy", "mse")
 Trained = tuple[ExportedModel, CalibrationSet]
@@ -33,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def scales(record: CalibrationRecord, rule: str, bits: int) -> np.ndarray:
-    quantizer = Quantizer(bits)
+    quantizer = IntegerFormat(bits)
     ranges = ranges_of(record, Rule.parse(rule), Policy(), quantizer)
     return quantizer.grid(ranges.low, ranges.high)[0]
 

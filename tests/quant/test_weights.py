@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import helper, numpy_helper
 
-from fqbench.artifacts import ExportedModel
 from fqbench.config import Preprocessing
+from fqbench.contracts.artifacts import ExportedModel
+from fqbench.contracts.numerics import IntegerFormat
 from fqbench.quant import graph
 from fqbench.quant.observe import observe
 from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import ranges_of
 from fqbench.quant.rules import Rule
-from fqbench.quant.search import Quantizer
 from fqbench.quant.weights import Weight, correct_biases, rounded, scales, weights_of
 from fqbench.testing.tiny_model import calibration_set
 
@@ -93,7 +93,7 @@ def test_bias_correction_takes_the_mean_shift_back(tensor: str, name: str, tmp_p
     """One weight rounded to 4 bits in the float graph: its operator's channel means come back to FP32's."""
     model = convolutions(tmp_path / "m.onnx")
     calibration = calibration_set(48)
-    ranges = ranges_of(observe(model, calibration, sample=0), Rule(), Policy(), Quantizer())
+    ranges = ranges_of(observe(model, calibration, sample=0), Rule(), Policy(), IntegerFormat())
     images = calibration.images.batch(calibration.rows)
     clean = graph.cleaned(model.path)
     expected = answer(clean, tensor, images)

@@ -12,11 +12,11 @@ import pytest
 
 from fqbench.data.samples import group_labels
 from fqbench.errors import InputError
+from fqbench.run import Run
 from fqbench.stages.bench import bench
 from fqbench.stages.evaluate import evaluate
 from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import quantize, reference
-from fqbench.stages.run import Run
 from tests.conftest import write_photos
 
 MakeRun = Callable[..., Run]

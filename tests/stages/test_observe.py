@@ -9,10 +9,10 @@ import pytest
 
 from fqbench.errors import DataError, InputError
 from fqbench.report.calibration import print_calibration
+from fqbench.run import Run
 from fqbench.stages import observe as stage
 from fqbench.stages.export import export
 from fqbench.stages.quantize import quantize, reference
-from fqbench.stages.run import Run
 
 MakeRun = Callable[..., Run]
 

@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from fqbench.errors import DataError, PluginError, SchemeNotSupported
+from fqbench.run import Run
 from fqbench.stages.quantize import artifacts, quantize, reference
-from fqbench.stages.run import Run
 
 MakeRun = Callable[..., Run]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fqbench.artifacts import Artifact, ExportedModel
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import InputError, SchemeNotSupported
 from fqbench.plugins import Arithmetic, Availability, Level, Support
 from fqbench.quant.calibration import CalibrationSet
-from fqbench.quant.scheme import Method, Scheme
 
 MODEL = "model.onnx"
 

@@ -4,12 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fqbench.backends.ort_arithmetic import measure_arithmetic
+from fqbench.backends.ort.arithmetic import measure_arithmetic
 
 from fqbench import plugins
-from fqbench.artifacts import ExportedModel
+from fqbench.contracts.artifacts import ExportedModel
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.plugins import Backend
-from fqbench.quant.scheme import Method, Scheme
 from fqbench.testing.backend_suite import SCHEMES, BackendSuite
 from fqbench.testing.tiny_model import SIZE
 from tests.backends.torch_fx.trained import network_folder, trained

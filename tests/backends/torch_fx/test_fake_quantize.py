@@ -7,7 +7,7 @@ import pytest
 import torch
 from fqbench.backends.torch_fx.fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
 
-from fqbench.quant.grid import Grid
+from fqbench.contracts.qparams import QParams
 from fqbench.quant.weights import rounded, scales
 
 
@@ -19,28 +19,28 @@ def test_the_widest_range_is_kept_without_momentum() -> None:
     quantizer = ActivationFakeQuantize()
     for values in ([-1.0, 2.0], [-3.0, 1.0], [0.0, 0.5]):
         quantizer(torch.tensor(values))
-    assert quantizer.grid == Grid.of(-3.0, 2.0, 8)
+    assert quantizer.grid == QParams.of(-3.0, 2.0, 8)
 
 
 def test_the_range_follows_slowly_with_momentum() -> None:
     quantizer = ActivationFakeQuantize(momentum=0.5)
     quantizer(torch.tensor([0.0, 4.0]))
     quantizer(torch.tensor([-2.0, 2.0]))
-    assert quantizer.grid == Grid.of(-1.0, 3.0, 8)
+    assert quantizer.grid == QParams.of(-1.0, 3.0, 8)
 
 
 def test_a_bound_is_never_passed() -> None:
     quantizer = ActivationFakeQuantize(bound=6.0)
     rounded_off = quantizer(torch.tensor([0.0, 3.0, 9.0]))
-    assert quantizer.grid == Grid.of(0.0, 6.0, 8)
+    assert quantizer.grid == QParams.of(0.0, 6.0, 8)
     assert float(rounded_off.max()) == pytest.approx(6.0)
 
 
 def test_a_given_grid_is_not_changed_by_what_passes() -> None:
     quantizer = ActivationFakeQuantize(bits=4)
-    quantizer.set_grid(Grid(0.5, 3, 4))
+    quantizer.set_grid(QParams(0.5, 3, 4))
     quantizer(drawn(100) * 50)
-    assert quantizer.grid == Grid(0.5, 3, 4)
+    assert quantizer.grid == QParams(0.5, 3, 4)
 
 
 @pytest.mark.parametrize("bits", [8, 4, 2])
@@ -57,7 +57,7 @@ def test_what_is_not_finite_does_not_become_a_range() -> None:
     quantizer = ActivationFakeQuantize()
     quantizer(torch.tensor([0.0, 1.0]))
     quantizer(torch.tensor([0.0, float("nan")]))
-    assert quantizer.grid == Grid.of(0.0, 1.0, 8)
+    assert quantizer.grid == QParams.of(0.0, 1.0, 8)
 
 
 @pytest.mark.parametrize(("bits", "rule"), [(8, "minmax"), (4, "mse"), (2, "mse")])
@@ -87,7 +87,7 @@ def test_scales_of_weights_follow_the_weights_until_they_are_held() -> None:
 
 def test_gradients_pass_inside_the_range_and_not_outside() -> None:
     quantizer = ActivationFakeQuantize(bits=2)
-    quantizer.set_grid(Grid(1.0, 0, 2))
+    quantizer.set_grid(QParams(1.0, 0, 2))
     values = torch.tensor([1.2, 2.0, 9.0], requires_grad=True)
     quantizer(values).sum().backward()
     assert values.grad is not None

@@ -23,10 +23,10 @@ from fqbench.backends.torch_fx.lowering import (
 from torch import nn
 
 from fqbench import plugins
-from fqbench.artifacts import Artifact, ExportedModel
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.qparams import QParams
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import SchemeNotSupported, UnavailableError
-from fqbench.quant.grid import Grid
-from fqbench.quant.scheme import Method, Scheme
 from fqbench.testing.tiny_model import calibration_set, pictures
 from tests.backends.torch_fx.trained import trained
 
@@ -90,13 +90,13 @@ def test_an_integer_layer_is_the_layer(layer: nn.Module) -> None:
 
 
 def test_a_rounded_activation_is_on_the_levels() -> None:
-    grid = Grid(0.1, 30, 8)
+    grid = QParams(0.1, 30, 8)
     values = RoundedActivation(grid)(torch.linspace(-10, 30, 100))
     torch.testing.assert_close(values, torch.clamp(torch.round(torch.linspace(-10, 30, 100) / 0.1), -30, 225) * 0.1)
 
 
 def test_a_clipped_activation_keeps_its_values_and_its_ends() -> None:
-    grid = Grid(0.1, 30, 8)
+    grid = QParams(0.1, 30, 8)
     values = ClippedActivation(grid)(torch.linspace(-10, 30, 100))
     torch.testing.assert_close(values, torch.clamp(torch.linspace(-10, 30, 100), -3.0, 22.5))
 

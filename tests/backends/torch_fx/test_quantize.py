@@ -21,13 +21,13 @@ from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 
 from fqbench import plugins
-from fqbench.artifacts import Artifact, ExportedModel
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.qparams import QParams
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import DataError, InputError
 from fqbench.models import export as exporting
 from fqbench.models import zoo
-from fqbench.quant.grid import Grid
 from fqbench.quant.ranges import tensor_ranges
-from fqbench.quant.scheme import Method, Scheme
 from fqbench.testing.tiny_model import calibration_set, pictures, tiny_model
 from tests.backends.torch_fx.trained import trained
 
@@ -60,11 +60,11 @@ def test_ranges_are_those_of_the_calibration_record(model: ExportedModel, tmp_pa
     scheme = Scheme(range_rule="percentile=99.9", calib_policy="balanced")
     artifact = quantized(model, scheme, tmp_path)
     assert artifact.details["own_ranges"] == []
-    known = {Grid.of(*ends, 8) for ends in tensor_ranges(model, scheme, calibration_set()).by_name.values()}
+    known = {QParams.of(*ends, 8) for ends in tensor_ranges(model, scheme, calibration_set()).by_name.values()}
     activations = json.loads((artifact.root / RECIPE).read_text())["activations"]
-    shared = [Grid(*values) for values in activations.values()]
+    shared = [QParams(*values) for values in activations.values()]
     assert sum(grid in known for grid in shared) >= len(shared) - 1  # what one quantizer shares is a union
-    assert Grid.of(*tensor_ranges(model, scheme, calibration_set()).by_name["images"], 8) in shared
+    assert QParams.of(*tensor_ranges(model, scheme, calibration_set()).by_name["images"], 8) in shared
 
 
 @pytest.mark.parametrize("scheme", [Scheme(), Scheme(weight_rule="minmax"), Scheme(bias_correction="on")])

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from fqbench.artifacts import ExportedModel
 from fqbench.config import Preprocessing
+from fqbench.contracts.artifacts import ExportedModel
 from fqbench.models import export as exporting
 from fqbench.models import zoo
 from fqbench.models.train import CHECKPOINT, save_checkpoint

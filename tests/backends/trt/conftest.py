@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from fqbench.artifacts import Artifact, ExportedModel
-from fqbench.quant.scheme import Scheme
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.scheme import Scheme
 from fqbench.testing.tiny_model import calibration_set, tiny_model
 from tests.backends.trt.cuda_double import make_pycuda
 from tests.backends.trt.tensorrt_double import make_tensorrt

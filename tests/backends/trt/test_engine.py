@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fqbench.artifacts import Artifact, ExportedModel
 from fqbench.config import BuildOptions
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.scheme import Scheme
 from fqbench.errors import DataError, InputError, UnavailableError
 from fqbench.plugins import Level, Phased
-from fqbench.quant.scheme import Scheme
 from fqbench.testing.tiny_model import calibration_set, pictures
 from tests.backends.trt.conftest import Make, install
 from tests.backends.trt.world import World

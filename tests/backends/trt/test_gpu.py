@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fqbench.config import BuildOptions
+from fqbench.contracts.scheme import Scheme
 from fqbench.errors import UnavailableError
-from fqbench.quant.scheme import Scheme
 from fqbench.testing.tiny_model import pictures
 from tests.backends.trt.conftest import Make
 

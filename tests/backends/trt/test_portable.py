@@ -17,14 +17,14 @@ from fqbench.backends.trt.versions import V10, V11
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fqbench.artifacts import Artifact, ExportedModel
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import DataError, SchemeNotSupported
 from fqbench.models.zoo import STUDY
 from fqbench.plugins import Availability, Backend, Level
 from fqbench.quant.graph import cleaned
 from fqbench.quant.observe import observe
 from fqbench.quant.ranges import tensor_ranges
-from fqbench.quant.scheme import Method, Scheme
 from fqbench.testing.backend_suite import BackendSuite
 from fqbench.testing.study_models import study_model
 from fqbench.testing.tiny_model import calibration_set, onnxruntime_logits, pictures, tiny_model

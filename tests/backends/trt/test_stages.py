@@ -16,13 +16,13 @@ from fqbench.config import configure
 from fqbench.doctor import examine
 from fqbench.errors import DataError, InputError, UnavailableError
 from fqbench.plugins import Builder, Emulator
+from fqbench.run import Run
 from fqbench.stages.bench import bench
 from fqbench.stages.build import build, next_step
 from fqbench.stages.evaluate import evaluate
 from fqbench.stages.pack import import_results, pack, run_pack
 from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import quantize, reference
-from fqbench.stages.run import Run
 from fqbench.stages.select import subjects
 from fqbench.workspace import Workspace
 from tests.backends.trt.conftest import install

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fqbench.errors import DataError, InputError
-from fqbench.quant.untrained import refuse_untrained
+from fqbench.latency.zero_weights import refuse_zero_weights
 from fqbench.testing.tiny_model import tiny_model
 
 GENERATOR = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def save(
 
 @pytest.mark.parametrize("form", [{}, {"transposed": True}, {"constant": True}, {"external": True}])
 def test_drawn_weights_pass_though_biases_are_zero(tmp_path: Path, form: dict[str, bool]) -> None:
-    refuse_untrained(save(tmp_path / "m.onnx", **form))
+    refuse_zero_weights(save(tmp_path / "m.onnx", **form))
 
 
 @pytest.mark.parametrize("form", [{}, {"transposed": True}, {"constant": True}, {"external": True}])
@@ -75,7 +75,7 @@ def test_zeros_are_refused_by_name(tmp_path: Path, zero: str, node: str, form: d
     with pytest.raises(
         DataError, match=f"m.onnx cannot be timed: '{zero}', a weight of {node}, is all zeros"
     ) as caught:
-        refuse_untrained(path)
+        refuse_zero_weights(path)
     assert "train the model" in str(caught.value)
     assert caught.value.exit_code == 4
 
@@ -84,23 +84,23 @@ def test_pruned_channels_are_not_untrained(tmp_path: Path, monkeypatch: pytest.M
     pruned = WEIGHTS["conv.weight"].copy()
     pruned[1:] = 0
     monkeypatch.setitem(WEIGHTS, "conv.weight", pruned)
-    refuse_untrained(save(tmp_path / "m.onnx"))
+    refuse_zero_weights(save(tmp_path / "m.onnx"))
 
 
 def test_model_of_the_suite_is_trained_enough(tmp_path: Path) -> None:
-    refuse_untrained(tiny_model(tmp_path).path)
+    refuse_zero_weights(tiny_model(tmp_path).path)
 
 
 def test_missing_and_damaged_models_are_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
-        refuse_untrained(tmp_path / "none.onnx")
+        refuse_zero_weights(tmp_path / "none.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"\xff\xffnot a model")
     with pytest.raises(InputError, match=r"bad\.onnx is no ONNX model"):
-        refuse_untrained(tmp_path / "bad.onnx")
+        refuse_zero_weights(tmp_path / "bad.onnx")
 
 
 def test_lost_external_data_are_wrong_input(tmp_path: Path) -> None:
     path = save(tmp_path / "m.onnx", external=True)
     (tmp_path / "weights.data").unlink()
     with pytest.raises(InputError, match=r"m\.onnx"):
-        refuse_untrained(path)
+        refuse_zero_weights(path)

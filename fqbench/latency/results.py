@@ -12,8 +12,6 @@ import numpy as np
 from fqbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from fqbench.latency.conditions import Conditions
@@ -23,21 +21,19 @@ if TYPE_CHECKING:
 
 NANOSECONDS_A_MILLISECOND = 1e6
 NANOSECONDS_A_SECOND = 1e9
-# Resampled values held at once: 32 MiB of indices, whatever the number of rounds.
-RESAMPLED_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Interval:
     """A figure and its interval; an end is infinite where the rounds are too few to bound it."""
 
     value: float
     low: float
     high: float
 
-    def inverse(self) -> Estimate:
+    def inverse(self) -> Interval:
         """Return the estimate of 1 / value."""
-        return Estimate(_divide(1.0, self.value), _divide(1.0, self.high), _divide(1.0, self.low))
+        return Interval(divide(1.0, self.value), divide(1.0, self.high), divide(1.0, self.low))
 
     def to_dict(self) -> dict[str, float | None]:
         """Return JSON values; an infinite end is null."""
@@ -89,7 +85,7 @@ class AnswerCheck:
 
 
 @dataclass(frozen=True)
-class Run:
+class TimedCall:
     """One timed call.
 
     Attributes
@@ -118,11 +114,11 @@ class SubjectLatency:
     ----------
     id, label : str
         Id of the artifact and its name in tables.
-    p50_ms, p90_ms, p99_ms : Estimate
+    p50_ms, p90_ms, p99_ms : Interval
         Milliseconds a call (of one batch); order-statistic intervals.
-    images_per_second : Estimate
+    images_per_second : Interval
         Images in all calls over the sum of their times; bootstrap over rounds.
-    ratio : Estimate or None
+    ratio : Interval or None
         p50 of this subject over p50 of the reference: below 1 is faster. Bootstrap over rounds, which are resampled
         for both alike. None where there is no reference.
     answers : AnswerCheck or None
@@ -131,7 +127,7 @@ class SubjectLatency:
         Where the multiply-accumulates run.
     marks : tuple of Mark
         Why not to trust the figures; empty where nothing speaks against them.
-    runs : tuple of Run
+    runs : tuple of TimedCall
         Every raw value in the order measured, warm-ups first.
     facts : mapping
         What the caller wants kept beside the figures: threads, size on disk, version of the runtime.
@@ -139,19 +135,19 @@ class SubjectLatency:
 
     id: str
     label: str
-    p50_ms: Estimate
-    p90_ms: Estimate
-    p99_ms: Estimate
-    images_per_second: Estimate
-    ratio: Estimate | None
+    p50_ms: Interval
+    p90_ms: Interval
+    p99_ms: Interval
+    images_per_second: Interval
+    ratio: Interval | None
     answers: AnswerCheck | None
     arithmetic: Arithmetic
     marks: tuple[Mark, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[TimedCall, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def speedup(self) -> Estimate | None:
+    def speedup(self) -> Interval | None:
         """How many times as fast as the reference at p50: the ratio's inverse."""
         return None if self.ratio is None else self.ratio.inverse()
 
@@ -244,103 +240,8 @@ class LatencyReport:
         }
 
 
-def quantile_estimate(values: NDArray[np.int64], quantile: float, confidence: float) -> Estimate:
-    r"""Return a quantile with its order-statistic interval, which assumes no distribution.
-
-    The number of values below the true quantile is binomial, :math:`B \sim Bin(n, q)`; with
-    :math:`l = F_B^{-1}(\alpha / 2)` and :math:`u = F_B^{-1}(1 - \alpha / 2) + 1` the interval from the l-th to the
-    u-th smallest value holds the quantile with probability of at least :math:`1 - \alpha`, if rounds are independent.
-
-    Parameters
-    ----------
-    values : ndarray of int64, shape (n,)
-        Times.
-    quantile : float
-        In (0, 1).
-    confidence : float
-        :math:`1 - \alpha`.
-
-    Returns
-    -------
-    Estimate
-        ``high`` is infinite (``low`` 0) where ``n`` values are too few: p99 at 95 % needs 368 for an upper end.
-    """
-    from scipy.stats import binom
-
-    ordered = np.sort(values)
-    tail = (1 - confidence) / 2
-    low_rank = int(binom.ppf(tail, len(ordered), quantile))
-    high_rank = int(binom.ppf(1 - tail, len(ordered), quantile)) + 1
-    low = float(ordered[low_rank - 1]) if low_rank >= 1 else 0.0
-    high = float(ordered[high_rank - 1]) if high_rank <= len(ordered) else math.inf
-    return Estimate(float(np.quantile(ordered, quantile)), low, high)
-
-
-def resampled_rounds(rounds: int, replicates: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Yield round numbers (<= replicates, rounds) of a circular block bootstrap, a chunk of replicates at a time.
-
-    Blocks of neighbouring rounds, :math:`\\lceil n^{1/3} \\rceil` long, keep what disturbs several rounds in a row
-    together (Politis and Romano 1992); with independent rounds they cost next to nothing.
-    """
-    generator = np.random.default_rng(seed)
-    length = max(1, math.ceil(rounds ** (1 / 3) - 1e-9))
-    blocks = math.ceil(rounds / length)
-    chunk = max(1, RESAMPLED_AT_ONCE // rounds)
-    for start in range(0, replicates, chunk):
-        starts = generator.integers(rounds, size=(min(chunk, replicates - start), blocks, 1))
-        yield ((starts + np.arange(length)) % rounds).reshape(len(starts), -1)[:, :rounds]
-
-
-def round_figures(
-    values: NDArray[np.int64], *, batch: int, reference: int | None, confidence: float, replicates: int, seed: int
-) -> list[tuple[Estimate, Estimate | None]]:
-    r"""Return throughput and ratio to the reference of every subject, from one bootstrap over rounds.
-
-    Throughput is :math:`batch \cdot n / \sum_r t_r` images a second. The ratio of subject s to the reference is
-    :math:`\mathrm{med}_r(t_{s,r}) / \mathrm{med}_r(t_{ref,r})`; a replicate draws rounds and takes the times of all
-    subjects in these rounds, so that a slow stretch of the machine weighs on both medians alike. The interval is
-    between the :math:`\alpha/2` and :math:`1 - \alpha/2` quantiles of the replicates.
-
-    Parameters
-    ----------
-    values : ndarray of int64, shape (subjects, rounds)
-        Nanoseconds.
-    batch : int
-        Images a call.
-    reference : int or None
-        Row of the reference.
-    confidence : float
-        :math:`1 - \alpha`.
-    replicates, seed : int
-        Of the bootstrap. Memory does not grow with the replicates.
-    """
-    subjects, rounds = values.shape
-    medians, means = [], []
-    for drawn in resampled_rounds(rounds, replicates, seed):
-        medians.append(np.stack([np.median(values[row][drawn], axis=1) for row in range(subjects)]))
-        means.append(np.stack([values[row][drawn].mean(axis=1) for row in range(subjects)]))
-    median, mean = np.concatenate(medians, axis=1), np.concatenate(means, axis=1)
-    tail = (1 - confidence) / 2
-    scale = batch * NANOSECONDS_A_SECOND
-    figures: list[tuple[Estimate, Estimate | None]] = []
-    for row in range(subjects):
-        slow, fast = (float(end) for end in np.quantile(mean[row], [1 - tail, tail]))
-        throughput = Estimate(_divide(scale, float(values[row].mean())), _divide(scale, slow), _divide(scale, fast))
-        figures.append((throughput, _ratio(values, median, row, reference, tail)))
-    return figures
-
-
-def _ratio(
-    values: NDArray[np.int64], median: NDArray[np.float64], row: int, reference: int | None, tail: float
-) -> Estimate | None:
-    if reference is None:
-        return None
-    centre = np.median(values, axis=1)
-    low, high = np.quantile(median[row] / median[reference], [tail, 1 - tail])
-    return Estimate(float(centre[row] / centre[reference]), float(low), float(high))
-
-
-def _divide(numerator: float, denominator: float) -> float:
+def divide(numerator: float, denominator: float) -> float:
+    """Return a quotient with its limits: 0 over infinity, infinity over 0."""
     if math.isinf(denominator):
         return 0.0
     return numerator / denominator if denominator else math.inf

@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Grid:
+class QParams:
     """Levels ``(q - zero_point) * scale`` for q from 0 to ``2**bits - 1``.
 
     Attributes
@@ -26,7 +26,7 @@ class Grid:
     bits: int = 8
 
     @classmethod
-    def of(cls, low: float, high: float, bits: int, *, symmetric: bool = False) -> Grid:
+    def of(cls, low: float, high: float, bits: int, *, symmetric: bool = False) -> QParams:
         """Return the levels of a range, widened to hold zero.
 
         With ``symmetric``, zero is level ``2**(bits - 1)`` and the magnitudes up to the larger end have

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench import plugins
-from fqbench.artifacts import Artifact, ExportedModel
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.scheme import Scheme
 from fqbench.errors import InputError
 from fqbench.machine import usable_cores
 from fqbench.models import export as exporting
@@ -18,13 +19,12 @@ from fqbench.models import train as training
 from fqbench.models import zoo
 from fqbench.optional import require
 from fqbench.plugins import Backend, Builder, Emulator, QuantizedTraining, Session, SignedActivations
-from fqbench.quant.learned import ANSWERS
+from fqbench.quant.qat_parameters import ANSWERS
 from fqbench.quant.record import read_arrays, write_arrays
-from fqbench.quant.scheme import Scheme
+from fqbench.run import Run
 from fqbench.stages.export import PARITY_IMAGES, open_model
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read
-from fqbench.stages.run import Run
 from fqbench.stages.train import BOARDS, labelled, processes
 from fqbench.stages.train import train as train_stage
 from fqbench.workspace import Recipe

@@ -27,7 +27,7 @@ RESHAPING = frozenset(
 )
 
 
-def refuse_untrained(path: Path) -> None:
+def refuse_zero_weights(path: Path) -> None:
     """Check that no weight and no normalization scale of an ONNX model consists of zeros alone.
 
     Parameters

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fqbench.config import Preprocessing
-    from fqbench.quant.learned import LearnedQuantization
-    from fqbench.quant.scheme import Scheme
+    from fqbench.contracts.scheme import Scheme
+    from fqbench.quant.qat_parameters import QatParameters
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ExportedModel:
         Name of the classifier that it was exported from, as for ``--model``; empty where it came as ONNX.
     checkpoint : Path or None
         The weights that it was exported from.
-    learned : LearnedQuantization or None
+    learned : QatParameters or None
         The scales that quantization-aware training gave it.
     """
 
@@ -45,7 +45,7 @@ class ExportedModel:
     preprocessing: Preprocessing
     architecture: str = ""
     checkpoint: Path | None = None
-    learned: LearnedQuantization | None = None
+    learned: QatParameters | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:

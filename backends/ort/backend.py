@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import InputError, PluginError, SchemeNotSupported, UnavailableError
 from fqbench.optional import require
 from fqbench.plugins import Arithmetic, Availability, Level, Support
@@ -18,17 +19,16 @@ from fqbench.quant.activations import activations
 from fqbench.quant.graph import clean as clean_graph
 from fqbench.quant.graph import quiet_quantizer
 from fqbench.quant.ranges import TensorRanges, tensor_ranges
-from fqbench.quant.scheme import Method, Scheme
 from fqbench.quant.weights import Weight, correct_biases, scales, weights_of
 
-from .ort_arithmetic import measure_arithmetic
+from .arithmetic import measure_arithmetic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fqbench.artifacts import ExportedModel
+    from fqbench.contracts.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
-    from fqbench.quant.learned import LearnedQuantization
+    from fqbench.quant.qat_parameters import QatParameters
 
 MODEL = "model.onnx"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -44,7 +44,7 @@ class OnnxRuntimeBackend:
     def availability(self) -> Availability:
         """Return the version, and the devices whose provider this build has."""
         try:
-            ort = require("onnxruntime", extra="train")
+            ort = require("onnxruntime")
         except UnavailableError as error:
             return Availability(None, reason=str(error), remedy="pip install onnxruntime")
         providers = ort.get_available_providers()
@@ -106,7 +106,7 @@ class OnnxRuntimeBackend:
         UnavailableError
             This build of ONNX Runtime has no provider for the device.
         """
-        ort = require("onnxruntime", extra="train")
+        ort = require("onnxruntime")
         provider = PROVIDERS.get(device)
         if provider is None:
             raise InputError(f"{self.name} knows no device {device!r}; choose one of: {', '.join(PROVIDERS)}.")
@@ -157,7 +157,7 @@ def _quantize_static(model: Path, scheme: Scheme, ranges: TensorRanges, out: Pat
     return {"calibration": ranges.details(), "corrected_biases": corrected}
 
 
-def _quantize_learned(model: Path, scheme: Scheme, learned: LearnedQuantization, out: Path) -> None:
+def _quantize_learned(model: Path, scheme: Scheme, learned: QatParameters, out: Path) -> None:
     """Insert Q/DQ nodes with exactly the scales that were learnt, where training had any; all else stays in float."""
     from onnxruntime.quantization import QuantType
 

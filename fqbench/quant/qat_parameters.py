@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.contracts.qparams import QParams
 from fqbench.errors import DataError
-from fqbench.quant.grid import Grid
 from fqbench.quant.record import read_arrays, write_arrays
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ FACTS, SCALES, ANSWERS = "quantization.json", "weight_scales.npz", "answers.npz"
 
 
 @dataclass(frozen=True)
-class LearnedQuantization:
+class QatParameters:
     """Scales and zero points that a model was trained with.
 
     Attributes
@@ -31,20 +31,20 @@ class LearnedQuantization:
         Of weights and activations.
     symmetric : bool
         Whether all zero points are in the middle of their levels.
-    activations : mapping of str to Grid
+    activations : mapping of str to QParams
         By tensor of the cleaned graph of the trained model. A tensor that is not here was in float.
     weights : mapping of str to ndarray of float32
         Scales of the output channels, by path of the module.
-    others : mapping of str to Grid
+    others : mapping of str to QParams
         Activations of the trainer's own graph that the exported one has no tensor for, by the trainer's name.
     """
 
     bits: int
     act_bits: int
     symmetric: bool
-    activations: Mapping[str, Grid]
+    activations: Mapping[str, QParams]
     weights: Mapping[str, NDArray[np.float32]]
-    others: Mapping[str, Grid] = field(default_factory=dict)
+    others: Mapping[str, QParams] = field(default_factory=dict)
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -65,8 +65,8 @@ class LearnedQuantization:
         write_arrays(folder / SCALES, dict(sorted(self.weights.items())))
 
 
-def open_learned(folder: Path) -> LearnedQuantization:
-    """Open what `LearnedQuantization.save` wrote.
+def open_qat_parameters(folder: Path) -> QatParameters:
+    """Open what `QatParameters.save` wrote.
 
     Raises
     ------
@@ -77,17 +77,17 @@ def open_learned(folder: Path) -> LearnedQuantization:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:
             raise DataError(f"{folder / FACTS} has format {facts['format']}, not {FORMAT}; train again.")
-        return LearnedQuantization(
+        return QatParameters(
             bits=facts["bits"],
             act_bits=facts["act_bits"],
             symmetric=facts["symmetric"],
-            activations={name: Grid(*values) for name, values in facts["activations"].items()},
+            activations={name: QParams(*values) for name, values in facts["activations"].items()},
             weights=read_arrays(folder / SCALES),
-            others={name: Grid(*values) for name, values in facts["others"].items()},
+            others={name: QParams(*values) for name, values in facts["others"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"the learnt quantization in {folder} is damaged ({error}); delete it, run again.") from error
 
 
-def _plain(grid: Grid) -> list[float | int]:
+def _plain(grid: QParams) -> list[float | int]:
     return [grid.scale, grid.zero_point, grid.bits]

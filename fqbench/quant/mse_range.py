@@ -10,59 +10,14 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fqbench.contracts.numerics import IntegerFormat
+
 ONE_SIDED = 128  # candidates of the first pass for ranges with one free end
 TWO_SIDED = 24  # along each end, for ranges with two
 FINER = 5  # candidates along each end of a later pass
 PASSES = 6
 COARSER = 4  # bins merged for the first passes
 CHUNK = 1 << 22  # values of the error matrix at a time
-
-
-@dataclass(frozen=True)
-class Quantizer:
-    """Uniform quantization of activations, one scale a tensor.
-
-    Attributes
-    ----------
-    bits : int
-        8, 4 or 2.
-    symmetric : bool
-        Signed with the zero point 0 and as many levels above as below; else unsigned with a zero point.
-    """
-
-    bits: int = 8
-    symmetric: bool = False
-
-    @property
-    def steps(self) -> int:
-        """Number of steps from the lowest to the highest level."""
-        return 2 * self.signed_levels - (2 if self.symmetric else 1)
-
-    @property
-    def signed_levels(self) -> int:
-        """Levels for magnitudes of a tensor with both signs."""
-        levels: int = 2 ** (self.bits - 1)
-        return levels
-
-    @property
-    def levels_of_one_side(self) -> int:
-        """Levels for magnitudes of a tensor without negative values."""
-        return self.signed_levels if self.symmetric else 2 * self.signed_levels
-
-    def grid(
-        self, low: NDArray[np.float64], high: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return scale, lowest and highest level of ranges, all in float; zero always is a level."""
-        low, high = np.minimum(low, 0), np.maximum(high, 0)
-        if self.symmetric:
-            largest = np.maximum(-low, high)
-            scale = 2 * largest / self.steps
-            lowest = np.full_like(scale, -(self.steps // 2))
-        else:
-            scale = (high - low) / self.steps
-            zero = np.divide(-low, scale, out=np.zeros_like(scale), where=scale > 0)
-            lowest = -np.rint(zero)
-        return np.where(scale > 0, scale, 1.0), lowest, lowest + self.steps
 
 
 @dataclass(frozen=True)
@@ -96,14 +51,14 @@ class GroupCounts:
         merged = self.counts.reshape(tensors, groups, bins // factor, factor).sum(axis=3)
         return GroupCounts(self.edges[:, ::factor], merged, self.totals)
 
-    def errors(self, ranges: NDArray[np.float64], quantizer: Quantizer) -> NDArray[np.float64]:
+    def errors(self, ranges: NDArray[np.float64], quantizer: IntegerFormat) -> NDArray[np.float64]:
         """Return the mean squared quantization error of each group of each tensor, for several ranges.
 
         Parameters
         ----------
         ranges : ndarray, shape (tensors, candidates, 2)
             Ranges to try.
-        quantizer : Quantizer
+        quantizer : IntegerFormat
             Bits and symmetry.
 
         Returns
@@ -135,10 +90,10 @@ class GroupCounts:
         return np.divide(errors, totals, out=np.zeros_like(errors), where=totals > 0)
 
 
-def least_error(
+def mse_range(
     seen: GroupCounts,
     extremes: NDArray[np.float64],
-    quantizer: Quantizer,
+    quantizer: IntegerFormat,
     others: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return, per tensor, the range with the least error of the group that has the most of it.
@@ -152,7 +107,7 @@ def least_error(
         What was observed.
     extremes : ndarray, shape (tensors, 2)
         The lowest and the highest value.
-    quantizer : Quantizer
+    quantizer : IntegerFormat
         Bits and symmetry.
     others : ndarray, shape (tensors, n, 2), optional
         More ranges to consider: the result is not worse than any of them.
@@ -187,7 +142,7 @@ def _square() -> NDArray[np.float64]:
 class _Search:
     seen: GroupCounts
     extremes: NDArray[np.float64]
-    quantizer: Quantizer
+    quantizer: IntegerFormat
     others: NDArray[np.float64] | None
 
     def run(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:

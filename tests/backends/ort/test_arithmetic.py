@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from fqbench.backends.ort_arithmetic import count_macs, measure_arithmetic
+from fqbench.backends.ort.arithmetic import count_macs, measure_arithmetic
 from onnx import TensorProto, helper, numpy_helper
 
+from fqbench.run import Run
 from fqbench.stages.quantize import quantize, reference
-from fqbench.stages.run import Run
 
 CPU = "CPUExecutionProvider"
 # The tiny classifier at 32x32: two 3x3 convolutions and a linear layer.

@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 
 from fqbench import plugins
-from fqbench.quant.scheme import Method, Scheme
+from fqbench.contracts.scheme import Method, Scheme
+from fqbench.run import Run
 from fqbench.stages.export import export
-from fqbench.stages.run import Run
 
 
 def test_external_data_come_along_and_dynamic_int8_reads_them(make_run: Callable[..., Run], tmp_path: Path) -> None:

@@ -14,15 +14,15 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from fqbench.artifacts import Artifact
+from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import DataError, InputError
 from fqbench.quant.graph import cleaned
-from fqbench.quant.learned import open_learned
+from fqbench.quant.qat_parameters import open_qat_parameters
 from fqbench.quant.weights import weights_of
+from fqbench.run import Run
 from fqbench.stages.evaluate import evaluate
 from fqbench.stages.export import export
 from fqbench.stages.quantize import quantize, reference
-from fqbench.stages.run import Run
 
 torch = pytest.importorskip("torch")
 
@@ -52,7 +52,7 @@ def test_it_is_compared_with_the_fp32_model_that_it_started_from(make_run: MakeR
 def test_onnxruntime_gets_exactly_the_learnt_scales(make_run: MakeRun, bits: int) -> None:
     run, artifact = qat(make_run, backend="ort", bits=bits)
     folder = tuned_folder(run, artifact)
-    learned = open_learned(folder)
+    learned = open_qat_parameters(folder)
     graph = onnx.load(artifact.main_file).graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     seen = 0
@@ -77,7 +77,7 @@ def test_runtimes_agree_with_the_network_that_was_trained(make_run: MakeRun) -> 
 
 def test_signed_runtimes_are_trained_for_with_zero_points_in_the_middle(make_run: MakeRun) -> None:
     run, artifact = qat(make_run, backend="trt")
-    learned = open_learned(tuned_folder(run, artifact))
+    learned = open_qat_parameters(tuned_folder(run, artifact))
     assert learned.symmetric
     assert {grid.zero_point for grid in learned.activations.values()} == {128}
     graph = onnx.load(artifact.root / "model.onnx").graph
@@ -118,7 +118,7 @@ def test_scales_are_held_after_the_epochs_that_are_given_to_them(make_run: MakeR
         qat(make_run, backend="torch_fx", qat_freeze_ranges=share, qat_freeze_batchnorm=share, best_by="last")
         for share in (1.0, 0.0)
     )
-    details = [open_learned(tuned_folder(*one)) for one in (free, held)]
+    details = [open_qat_parameters(tuned_folder(*one)) for one in (free, held)]
     assert details[0].activations != details[1].activations
 
 

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from fqbench.latency.report import Estimate, quantile_estimate, resampled_rounds, round_figures
+from fqbench.latency.results import Interval
+from fqbench.latency.statistics import quantile_estimate, resampled_rounds, round_figures
 
 times = st.lists(st.integers(1, 10**9), min_size=5, max_size=80).map(lambda values: np.array(values, np.int64))
 
 
-def ratio_of(values: NDArray[np.int64], *, replicates: int = 500, seed: int = 0) -> Estimate:
+def ratio_of(values: NDArray[np.int64], *, replicates: int = 500, seed: int = 0) -> Interval:
     figures = round_figures(values, batch=1, reference=0, confidence=0.95, replicates=replicates, seed=seed)
     ratio = figures[1][1]
     assert ratio is not None
@@ -141,10 +142,10 @@ def test_blocks_are_neighbours_and_replicates_complete(rounds: int) -> None:
 def test_replicates_do_not_depend_on_how_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     values = simulated(100, np.random.default_rng(7), disturbed=False)
     at_once = ratio_of(values)
-    monkeypatch.setattr("fqbench.latency.report.RESAMPLED_AT_ONCE", 700)
+    monkeypatch.setattr("fqbench.latency.statistics.RESAMPLED_AT_ONCE", 700)
     assert ratio_of(values) == at_once
 
 
 def test_inverse_swaps_the_ends() -> None:
-    inverse = Estimate(0.5, 0.25, math.inf).inverse()
+    inverse = Interval(0.5, 0.25, math.inf).inverse()
     assert (inverse.value, inverse.low, inverse.high) == (2.0, 0.0, 4.0)
