@@ -16,7 +16,7 @@ import numpy as np
 
 from fqbench.fairness.comparison import change_report
 from fqbench.fairness.counts import PairedCounts, count
-from fqbench.fairness.evaluation import report
+from fqbench.fairness.evaluation import group_report
 from fqbench.fairness.gap_intervals import gap_interval, part
 from fqbench.fairness.hypothesis_tests import equivalence, mcnemar
 from fqbench.fairness.intervals import bca, jackknife_acceleration, paired_difference, percentile, resample, wilson
@@ -97,7 +97,9 @@ def print_cost() -> None:
         counts = count(*predictions(n))
         seconds = best(lambda counts=counts: replicate_everything(counts.table))
         print(f"  10,000 replicates of {len(RATES)} rates and {len(GAPS)} gaps, n = {n:9,} {seconds:8.3f} s  (< 0.2)")
-        print(f"    whole report, same n                        {best(lambda counts=counts: report(counts)):8.3f} s")
+        print(
+            f"    whole report, same n                        {best(lambda counts=counts: group_report(counts)):8.3f} s"
+        )
     print(f"  fairlearn n_boot, 4 rates, n = 20,000          {fairlearn_seconds(20_000, 20):8.0f} s  (scaled from 20)")
     print(f"  fairlearn n_boot, 4 rates, n = 2,000,000       {fairlearn_seconds(2_000_000, 1):8.0f} s  (scaled from 1)")
 

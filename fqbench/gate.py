@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -62,9 +62,9 @@ class GateOptions(BaseModel):
     limits : Limits
         What is checked.
     undecided : {"fail", "pass", "warn"}
-        What becomes of a limit that the data do not decide.
+        How a limit that the data do not decide counts.
     confidence : float
-        Of the intervals; over groups it is raised by Bonferroni's rule, so that all groups together keep it.
+        Of the intervals; over groups it is raised by Bonferroni's rule, so that it holds for all groups jointly.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +92,8 @@ class Check:
         Passed where the whole interval keeps to the bound, failed where none of it does.
     images_needed : float
         Where undecided: about how many images would decide, if the figure is as seen; else NaN.
+    left_out : tuple of str
+        Groups whose rate is undefined, so that the figure says nothing about them.
     """
 
     artifact_id: str
@@ -103,15 +105,17 @@ class Check:
     high: float
     outcome: Outcome
     images_needed: float = math.nan
+    left_out: tuple[str, ...] = ()
 
     @property
     def evidence(self) -> str:
         """The figure with its interval against the bound, in words."""
         if math.isnan(self.value):
-            return "undefined: there are no images to compute it from"
+            return "undefined: no images to compute it from"
         low, high = (f"{end:.4g}" if math.isfinite(end) else "unbounded" for end in (self.low, self.high))
         need = f"; about {self.images_needed:,.0f} images would decide" if math.isfinite(self.images_needed) else ""
-        return f"{self.value:.4g} [{low}, {high}] against {self.bound:g}{need}"
+        without = f"; without {', '.join(self.left_out)}, undefined there" if self.left_out else ""
+        return f"{self.value:.4g} [{low}, {high}] against {self.bound:g}{need}{without}"
 
 
 @dataclass(frozen=True)
@@ -174,11 +178,11 @@ def decide(options: GateOptions, evaluation: Evaluation, latency: LatencyReport 
     Raises
     ------
     InputError
-        There is nothing beside the reference to check.
+        There is no artifact to check besides the reference.
     """
     candidates = evaluation.artifacts[1:]
     if not candidates:
-        raise InputError("the gate has nothing to check beside the reference; name an artifact.")
+        raise InputError("the gate has only the reference and no artifact to check; name an artifact.")
     checks: list[Check] = []
     for artifact in candidates:
         checks += _fairness(options.limits, artifact)
@@ -245,7 +249,8 @@ def _changes(limits: Limits, artifact: EvaluatedArtifact, change: ChangeReport) 
         bound = getattr(limits, limit)
         if bound is not None:
             gap = change.gaps[name]
-            yield _at_most(artifact, limit, bound, (gap.value, gap.low, gap.high), n)
+            check = _at_most(artifact, limit, bound, (gap.value, gap.low, gap.high), n)
+            yield replace(check, left_out=gap.undefined)
 
 
 def _levels(limits: Limits, artifact: EvaluatedArtifact, report: GroupReport) -> Iterator[Check]:
@@ -255,13 +260,19 @@ def _levels(limits: Limits, artifact: EvaluatedArtifact, report: GroupReport) ->
         bound = getattr(limits, limit)
         if bound is not None:
             gap = report.gaps[name]
-            yield _at_most(artifact, limit, bound, (gap.value, gap.low, gap.high), n)
+            check = _at_most(artifact, limit, bound, (gap.value, gap.low, gap.high), n)
+            yield replace(check, left_out=gap.undefined)
     smallest = {"min_disparate_impact": "demographic_parity_ratio", "min_worst_group_accuracy": "worst_group_accuracy"}
     for limit, name in smallest.items():
         bound = getattr(limits, limit)
         if bound is not None:
             gap = report.gaps[name]
-            yield _at_least(artifact, limit, bound, (gap.value, gap.low, gap.high), n)
+            check = _at_least(artifact, limit, bound, (gap.value, gap.low, gap.high), n)
+            yield (
+                _about_every_group(check, gap.undefined)
+                if name == "worst_group_accuracy"
+                else replace(check, left_out=gap.undefined)
+            )
     if limits.min_accuracy is not None:
         figures = (accuracy.value, accuracy.low, accuracy.high)
         yield _at_least(artifact, "min_accuracy", limits.min_accuracy, figures, n)
@@ -296,6 +307,12 @@ def _at_least(artifact: EvaluatedArtifact, limit: str, bound: float, figures: Se
     outcome = Outcome.PASSED if low >= bound else (Outcome.FAILED if high < bound else Outcome.UNDECIDED)
     needed = _images_needed(bound, value, high - low, n) if outcome is Outcome.UNDECIDED else math.nan
     return Check(artifact.id, artifact.label, limit, bound, value, low, high, outcome, needed)
+
+
+def _about_every_group(check: Check, left_out: tuple[str, ...]) -> Check:
+    """A limit on every group is not shown to hold where a group has no images."""
+    passed = check.outcome is Outcome.PASSED and bool(left_out)
+    return replace(check, left_out=left_out, outcome=Outcome.UNDECIDED if passed else check.outcome)
 
 
 def _images_needed(bound: float, value: float, width: float, n: int) -> float:

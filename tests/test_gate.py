@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fqbench.errors import InputError
-from fqbench.fairness import change_report, count, count_paired, report
+from fqbench.fairness import change_report, count, count_paired, group_report
 from fqbench.gate import GateOptions, Limits, Outcome, decide, group_confidence, read_gate, to_junit
 from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
 
@@ -32,7 +32,7 @@ def evaluation(n: int, *, lost: dict[str, float], confidence: float = 0.95) -> E
     paired = count_paired(truth, reference, candidate, groups)
 
     def artifact(name: str, answers: np.ndarray, change: object) -> EvaluatedArtifact:
-        made = report(count(truth, answers, groups), **options)
+        made = group_report(count(truth, answers, groups), **options)
         return EvaluatedArtifact(name, name, f"p-{name}", "here", made, change)  # type: ignore[arg-type]
 
     artifacts = (artifact("fp32", reference, None), artifact("int8", candidate, change_report(paired, **options)))
@@ -87,7 +87,7 @@ def test_every_limit(limits: Limits, outcome: Outcome) -> None:
 def test_an_undefined_figure_is_undecided_never_passed() -> None:
     groups, truth = np.array(["a"] * 50 + ["b"] * 50), np.array([0] * 50 + [0, 1] * 25)
     options = {"replicates": 200}
-    made = report(count(truth, truth, groups, classes=["0", "1"]), **options)
+    made = group_report(count(truth, truth, groups, classes=["0", "1"]), **options)
     change = change_report(count_paired(truth, truth, truth, groups, classes=["0", "1"]), **options)
     first = EvaluatedArtifact("fp32", "fp32", "p", "here", made, None)
     found = Evaluation((first, replace(first, id="int8", change=change)), "f", "test", ("g",), "1", "")
@@ -139,5 +139,5 @@ def test_no_limits_file(tmp_path: Path) -> None:
 
 def test_nothing_but_the_reference() -> None:
     found = evaluation(60, lost={})
-    with pytest.raises(InputError, match="nothing to check beside the reference"):
+    with pytest.raises(InputError, match="only the reference and no artifact to check"):
         decide(GateOptions(limits=Limits(min_accuracy=0.5)), replace(found, artifacts=found.artifacts[:1]), None)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fqbench.errors import DataError, InputError, did_you_mean
+from fqbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,21 +108,20 @@ class Samples:
                 raise InputError(f"{self.name} has no sensitive feature {feature!r}: {hint}")
         return wanted
 
-    def require_groups(self, split: str, by: Sequence[str]) -> None:
-        """Check that every group of the data set has images in ``split``.
+    def groups(self, by: Sequence[str], where: tuple[str, str] | None = None) -> tuple[str, ...]:
+        """Return the names of all groups in any split, sorted, so that one without images in a split is still known.
 
-        Raises
-        ------
-        DataError
-            A group that occurs elsewhere in the data set has no image in this split; the message lists them.
+        Parameters
+        ----------
+        by : sequence of str
+            Sensitive features whose intersections are the groups.
+        where : tuple of two str, optional
+            A sensitive feature and a value; only groups among these rows are returned.
         """
-        present = set(group_labels(self.split(split), by))
-        missing = sorted(set(group_labels(self.frame, by)) - present)
-        if missing:
-            raise DataError(
-                f"{self.name}: no image in split {split!r} for group(s) {', '.join(missing)}; "
-                "give these groups images there, or group by fewer features with --by."
-            )
+        frame = self.frame
+        if where is not None:
+            frame = frame[frame[where[0]].astype(str) == where[1]]
+        return tuple(sorted(map(str, set(group_labels(frame, by)))))
 
 
 def group_labels(frame: pd.DataFrame, by: Sequence[str]) -> NDArray[np.str_]:

@@ -1,70 +1,53 @@
 """Fairness statistics: counts in, figures with error bars out.
 
-`evaluate` and `compare` take arrays that came from anywhere; `report` and `change_report` take counts.
+`evaluate` and `compare` take arrays from any source; `group_report` and `change_report` take counts. The names are
+loaded on first use, so ``import fqbench.fairness`` does not import numpy.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from fqbench.fairness.comparison import change_report, compare
-    from fqbench.fairness.counts import Counts, PairedCounts, count, count_paired
-    from fqbench.fairness.evaluation import evaluate, report
-    from fqbench.fairness.metrics import GAPS, RATES, Gap, gap
-    from fqbench.fairness.results import Change, ChangeReport, Estimate, GapChange, GapEstimate, GroupReport
+if TYPE_CHECKING:  # for type checkers; what is loaded at run time is in `_HOME`
+    from fqbench.fairness.comparison import change_report as change_report
+    from fqbench.fairness.comparison import compare as compare
+    from fqbench.fairness.counts import Counts as Counts
+    from fqbench.fairness.counts import PairedCounts as PairedCounts
+    from fqbench.fairness.counts import count as count
+    from fqbench.fairness.counts import count_paired as count_paired
+    from fqbench.fairness.evaluation import evaluate as evaluate
+    from fqbench.fairness.evaluation import group_report as group_report
+    from fqbench.fairness.metrics import GAPS as GAPS
+    from fqbench.fairness.metrics import RATES as RATES
+    from fqbench.fairness.metrics import Gap as Gap
+    from fqbench.fairness.metrics import gap as gap
+    from fqbench.fairness.results import Change as Change
+    from fqbench.fairness.results import ChangeReport as ChangeReport
+    from fqbench.fairness.results import Estimate as Estimate
+    from fqbench.fairness.results import GapChange as GapChange
+    from fqbench.fairness.results import GapEstimate as GapEstimate
+    from fqbench.fairness.results import GroupReport as GroupReport
 
-# No module has the name of a function: importing the module would put it in the function's place.
 _HOME = {
-    "Change": "results",
-    "ChangeReport": "results",
-    "Counts": "counts",
-    "Estimate": "results",
-    "GAPS": "metrics",
-    "Gap": "metrics",
-    "GapChange": "results",
-    "GapEstimate": "results",
-    "GroupReport": "results",
-    "PairedCounts": "counts",
-    "RATES": "metrics",
-    "change_report": "comparison",
-    "compare": "comparison",
-    "count": "counts",
-    "count_paired": "counts",
-    "evaluate": "evaluation",
-    "gap": "metrics",
-    "report": "evaluation",
+    name: module
+    for module, names in {
+        "evaluation": "evaluate group_report",
+        "comparison": "compare change_report",
+        "counts": "count count_paired Counts PairedCounts",
+        "metrics": "gap Gap GAPS RATES",
+        "results": "Estimate GapEstimate GroupReport Change GapChange ChangeReport",
+    }.items()
+    for name in names.split()
 }
-
-__all__ = [  # noqa: RUF022 - the doors first
-    "evaluate",
-    "compare",
-    "report",
-    "change_report",
-    "count",
-    "count_paired",
-    "gap",
-    "Counts",
-    "PairedCounts",
-    "Gap",
-    "Estimate",
-    "GapEstimate",
-    "GroupReport",
-    "Change",
-    "GapChange",
-    "ChangeReport",
-    "GAPS",
-    "RATES",
-]
+# No module has the name of a function: importing the module would put it in the function's place.
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: numpy and what follows stay out of ``import fqbench.fairness``."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

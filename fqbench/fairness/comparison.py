@@ -23,7 +23,7 @@ import numpy as np
 
 from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness.counts import PairedCounts, count_paired
-from fqbench.fairness.evaluation import MANY_GROUPS, check_options, chosen_class, gap_keys, proportion
+from fqbench.fairness.evaluation import MANY_GROUPS, check_options, chosen_class, gap_keys, group_warnings, proportion
 from fqbench.fairness.hypothesis_tests import Correction, adjust, equivalence, mcnemar, variance_on_the_margin, verdict
 from fqbench.fairness.intervals import SMALL_GROUP, paired_difference, percentile, resample
 from fqbench.fairness.metrics import GAPS, NAN, GapRule
@@ -360,10 +360,7 @@ def _share(hits: NDArray[np.bool_]) -> float:
 
 
 def _warnings(rows: Sequence[ChangeRow]) -> tuple[str, ...]:
-    out = []
-    small = [f"{row.group} ({row.n})" for row in rows if row.small]
-    if small:
-        out.append(f"under {SMALL_GROUP} images, so figures there are rough: {', '.join(small)}.")
+    out = group_warnings(rows)
     sizes = [row.n for row in rows if row.n]
     if len(sizes) > MANY_GROUPS:
         out.append(

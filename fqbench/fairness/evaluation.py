@@ -12,7 +12,7 @@ from fqbench.fairness.counts import Counts, count
 from fqbench.fairness.gap_intervals import Part, debiased, gap_interval, noise_floor, part
 from fqbench.fairness.intervals import SMALL_GROUP, wilson
 from fqbench.fairness.metrics import GAPS, NAN, PROPORTIONS, GapRule, fairlearn_value, gap, one_vs_rest
-from fqbench.fairness.results import Estimate, GapEstimate, GroupReport, GroupRow
+from fqbench.fairness.results import ChangeRow, Estimate, GapEstimate, GroupReport, GroupRow, without_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,10 +70,10 @@ def evaluate(
     1.0
     """
     counts = count(y_true, y_pred, sensitive_features, classes=classes)
-    return report(counts, positive=positive, replicates=replicates, confidence=confidence, seed=seed)
+    return group_report(counts, positive=positive, replicates=replicates, confidence=confidence, seed=seed)
 
 
-def report(
+def group_report(
     counts: Counts,
     *,
     positive: str | int | None = None,
@@ -83,8 +83,8 @@ def report(
 ) -> GroupReport:
     """Report rates per group and the gaps between groups from counts; parameters and errors as `evaluate`.
 
-    The gaps between the values of one feature are ``report(counts.marginal(feature))``, those within each level of
-    a control feature ``report(part)`` for each part of ``counts.within(control)``.
+    For the gaps between the values of one feature, pass ``counts.marginal(feature)``; for those within each level of a
+    control feature, pass each part of ``counts.within(control)``.
     """
     check_options(replicates, confidence)
     index = chosen_class(counts.classes, positive)
@@ -214,10 +214,7 @@ def _balanced(tpr: Estimate, fpr: Estimate) -> Estimate:
 
 
 def _warnings(rows: Sequence[GroupRow], gaps: dict[str, GapEstimate]) -> tuple[str, ...]:
-    out = []
-    small = [f"{row.group} ({row.n})" for row in rows if row.small]
-    if small:
-        out.append(f"under {SMALL_GROUP} images, so figures there are rough: {', '.join(small)}.")
+    out = group_warnings(rows)
     sizes = [row.n for row in rows if row.n]
     if len(sizes) > MANY_GROUPS and any(each.chance <= 0.05 for each in gaps.values()):
         out.append(
@@ -233,3 +230,13 @@ def _warnings(rows: Sequence[GroupRow], gaps: dict[str, GapEstimate]) -> tuple[s
     for undefined, names in by_groups.items():
         out.append(f"left out as undefined: {', '.join(undefined)} in {', '.join(names)}.")
     return tuple(out)
+
+
+def group_warnings(rows: Sequence[GroupRow] | Sequence[ChangeRow]) -> list[str]:
+    """Return one sentence about the groups without images and one about the small ones."""
+    empty = [row.group for row in rows if row.n == 0]
+    small = [f"{row.group} ({row.n})" for row in rows if row.small and row.n]
+    out = [without_images(empty)] if empty else []
+    if small:
+        out.append(f"fewer than {SMALL_GROUP} images, so these figures are imprecise: {', '.join(small)}.")
+    return out

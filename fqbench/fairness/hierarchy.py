@@ -6,7 +6,7 @@ their seed, and seeds as wholes; pooling them would count the same images severa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,10 +48,18 @@ class Patterns:
 
     @classmethod
     def count(
-        cls, labels: NDArray[np.int64], answers: NDArray[np.int64], groups: NDArray[np.str_], classes: int
+        cls,
+        labels: NDArray[np.int64],
+        answers: NDArray[np.int64],
+        groups: NDArray[np.str_],
+        classes: int,
+        known_groups: Sequence[str] | None = None,
     ) -> Patterns:
-        """Count patterns of ``answers`` (images, models)."""
+        """Count patterns of ``answers`` (images, models); ``known_groups`` may name groups without images."""
         names, codes = np.unique(groups, return_inverse=True)
+        if known_groups is not None:
+            codes = np.array([list(known_groups).index(name) for name in names], dtype=np.intp)[codes]
+            names = np.asarray(known_groups)
         if not len(labels) == len(answers) == len(groups):
             raise InputError("labels, answers and groups differ in length; give one row an image.")
         rows, counts = np.unique(np.column_stack([codes, labels, answers]), axis=0, return_counts=True)
@@ -67,11 +75,13 @@ class Patterns:
         return tables.reshape(models, len(self.groups), self.classes, self.classes)
 
     def resampled(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Draw as many images of each group anew, with replacement; return the weights of the patterns."""
+        """Draw as many images of each group again, with replacement; return the weights of the patterns."""
         weights = np.zeros(len(self.counts))
         for group in range(len(self.groups)):
             rows = np.flatnonzero(self.rows[:, 0] == group)
             total = int(self.counts[rows].sum())
+            if total == 0:
+                continue
             weights[rows] = rng.multinomial(total, self.counts[rows] / total)
         return weights
 
@@ -165,6 +175,8 @@ def hierarchical_change(
     figures = statistic(patterns.tables(whole))
     seeds = sorted(design.references)
     draws = min(len(columns) for columns in design.candidates.values())
+    if np.isnan(figures).all():  # a group without images
+        return Spread(NAN, NAN, NAN, NAN, NAN, NAN, len(seeds), draws, few=len(seeds) < FEW)
 
     def mean(figures: NDArray[np.float64], *, over_seeds: bool, over_draws: bool) -> float:
         chosen = rng.choice(seeds, len(seeds)) if over_seeds else np.asarray(seeds)

@@ -20,7 +20,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures of a change from a reference; NaN where undefined, or where logits would be needed and are not there.
+    """Measures of a change from a reference; NaN where undefined (no images), or where logits are needed and missing.
 
     Attributes
     ----------
@@ -92,8 +92,8 @@ def measures(
     divergence: Mapping[str, float] = {}
     if logits_reference is not None and logits is not None:
         before, after = (_cross_entropy(labels, values) for values in (logits_reference, logits))
-        excess = literature.excess_loss(before, after, groups)
-        divergence = _means(literature.kl_divergence(logits_reference, logits), groups)
+        excess = _of_all(paired, literature.excess_loss(before, after, groups))
+        divergence = _of_all(paired, _means(literature.kl_divergence(logits_reference, logits), groups))
     relative = np.full((len(paired.groups), 2), NAN)
     variance = distance = amplification = NAN
     sums = {"EOpp0": NAN, "EOpp1": NAN, "EOdd": NAN}
@@ -122,6 +122,11 @@ def measures(
 
 def _named(paired: PairedCounts, values: NDArray[np.float64]) -> dict[str, float]:
     return {group: float(value) for group, value in zip(paired.groups, values, strict=True)}
+
+
+def _of_all(paired: PairedCounts, values: Mapping[str, float]) -> dict[str, float]:
+    """Values of all groups, NaN for a group without images."""
+    return {group: values.get(group, NAN) for group in paired.groups}
 
 
 def _means(values: NDArray[np.float64], groups: NDArray[np.str_]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -26,6 +26,11 @@ def as_json(value: Any) -> Any:
     return value
 
 
+def without_images(groups: Sequence[str]) -> str:
+    """Say in one sentence which groups have no images, and what follows for the figures."""
+    return f"no images of {', '.join(groups)}: n = 0, every rate is undefined, and gaps are computed without them."
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A rate and its interval.
@@ -46,7 +51,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class GroupRow:
-    """One group's rates; ``small`` marks groups under 30 images.
+    """One group's rates; ``small`` marks groups under 30 images, and a group without images has n = 0.
 
     The rates beside accuracy are of the positive class, and undefined where none was chosen of more than two classes.
     """
@@ -130,7 +135,7 @@ class GroupReport:
     confidence, replicates, seed
         As asked for.
     warnings : tuple of str
-        One sentence each: small groups, undefined rates.
+        One sentence each: groups without images, small groups, undefined rates.
     """
 
     groups: tuple[GroupRow, ...]

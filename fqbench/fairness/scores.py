@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,7 @@ def score_rows(
     *,
     positive: int | None,
     reference: NDArray[np.float32] | None = None,
+    known_groups: Sequence[str] | None = None,
     confidence: float = 0.95,
 ) -> tuple[ScoreRow, ...]:
     """Return the threshold-free figures of every group, and of all images together as the last row.
@@ -69,6 +70,8 @@ def score_rows(
         Index of the positive class; None leaves AUC undefined.
     reference : ndarray of float32, shape (n, classes), optional
         The reference's logits for the same images.
+    known_groups : sequence of str, optional
+        All groups, in order, including those without images; by default those that occur, sorted.
     confidence : float
         Of the interval of the AUC.
 
@@ -89,7 +92,7 @@ def score_rows(
             logit_shift=_shift(logits[rows], reference, rows, np.mean),
             largest_logit_shift=_shift(logits[rows], reference, rows, np.max),
         )
-        for group, rows in _parts(groups)
+        for group, rows in _parts(groups, known_groups)
     )
 
 
@@ -160,10 +163,9 @@ def expected_calibration_error(labels: NDArray[np.int64], chances: NDArray[np.fl
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def _parts(groups: NDArray[np.str_]) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    names, codes = np.unique(groups, return_inverse=True)
-    for code, name in enumerate(names):
-        yield str(name), np.flatnonzero(codes == code)
+def _parts(groups: NDArray[np.str_], known: Sequence[str] | None) -> Iterator[tuple[str, NDArray[np.intp]]]:
+    for name in np.unique(groups) if known is None else known:
+        yield str(name), np.flatnonzero(groups == name)
     yield "all", np.arange(len(groups))
 
 

@@ -9,15 +9,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fqbench.report.sheets import Sheet, print_sheets, to_latex, to_markdown
+from fqbench.fairness.results import without_images
+from fqbench.report.sheets import UNDEFINED, Sheet, print_sheets, to_latex, to_markdown
 from fqbench.terminal import Format, print_json, stdout
 
 if TYPE_CHECKING:
     from fqbench.fairness import Change, ChangeReport, Estimate, GapEstimate, GroupReport
     from fqbench.fairness.hypothesis_tests import Verdict
+    from fqbench.fairness.results import ChangeRow, GroupRow
     from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
 
-UNDEFINED = "undefined"
 BAR = 10
 # What DESIGN §8 asks to see, in this order; the others are in --json and --csv.
 SHOWN_GAPS = {
@@ -134,7 +135,9 @@ def verdict_in_words(reference: str, label: str, change: ChangeReport) -> str:
     if undecided:
         needed = [row.verdict.images_needed for row in undecided if math.isfinite(row.verdict.images_needed)]
         most = f"; about {max(needed):,.0f} images a group would decide all of them" if needed else ""
-        words.append(f"undecided for {len(undecided)}{most}")
+        empty = sum(row.n == 0 for row in undecided)
+        without = f", {empty} of them without images" if empty else ""
+        words.append(f"undecided for {len(undecided)}{without}{most}")
     return "; ".join(words) + "."
 
 
@@ -145,7 +148,7 @@ def _groups(artifact: EvaluatedArtifact, *, bars: bool) -> Sheet:
     for row in (*report.groups, report.overall):
         bar = (_bar(row.accuracy),) if bars else ()
         rates = (_rate(estimate) for estimate in (row.accuracy, row.selection_rate, row.tpr, row.fpr))
-        rows.append((row.group + (" (small)" if row.small else ""), str(row.n), *bar, *rates))
+        rows.append((_named(row), str(row.n), *bar, *rates))
     columns = ("group", ">n", *(("",) if bars else ()), f">accuracy, {rate}", ">selection rate", ">TPR", ">FPR")
     title = f"{artifact.label}  ({artifact.id}, {artifact.runtime})"
     return Sheet(title, columns, tuple(rows), tuple(f"! {warning}" for warning in report.warnings), total=True)
@@ -153,16 +156,18 @@ def _groups(artifact: EvaluatedArtifact, *, bars: bool) -> Sheet:
 
 def _gaps(evaluation: Evaluation) -> Sheet:
     first = evaluation.artifacts[0].report
+    empty = [row.group for row in first.groups if row.n == 0]
     rows = []
     for name, title in SHOWN_GAPS.items():
         gaps = [artifact.report.gaps[name] for artifact in evaluation.artifacts]
-        rows.append((title, *(_gap(gap) for gap in gaps), _pair(first, name), _chance(gaps[0])))
+        rows.append((title, *(_gap(gap, empty) for gap in gaps), _pair(first, name), _chance(gaps[0])))
     columns = ("between groups", *(f">{artifact.label}" for artifact in evaluation.artifacts), "set by", ">by chance")
     note = (
         f"set by: the groups with the highest and the lowest rate, for {evaluation.artifacts[0].label}. "
         "by chance: what groups of these sizes show on average when there is no difference."
     )
-    return Sheet("gaps between groups", columns, tuple(rows), (note,))
+    notes = (f"! {without_images(empty)}", note) if empty else (note,)
+    return Sheet("gaps between groups", columns, tuple(rows), notes)
 
 
 def _scores(evaluation: Evaluation) -> Sheet:
@@ -173,7 +178,7 @@ def _scores(evaluation: Evaluation) -> Sheet:
             other = artifact.scores[index]
             cells += [
                 UNDEFINED if math.isnan(other.auc.value) else f"{other.auc.value:.3f}",
-                f"{other.calibration_error:.3f}",
+                UNDEFINED if math.isnan(other.calibration_error) else f"{other.calibration_error:.3f}",
             ]
         rows.append(tuple(cells))
     names = [f">{what} {artifact.label}" for artifact in evaluation.artifacts for what in ("AUC", "ECE")]
@@ -200,7 +205,7 @@ def _change(reference: EvaluatedArtifact, artifact: EvaluatedArtifact, change: C
         p = row.mcnemar_p_adjusted
         rows.append(
             (
-                row.group + (" (small)" if row.small else ""),
+                _named(row),
                 str(row.n),
                 str(row.flips),
                 str(row.negative_flips),
@@ -241,6 +246,10 @@ def _figures(artifact: EvaluatedArtifact) -> Iterator[list[object]]:
         yield ["", f"change_of_{name}", moved.value, moved.low, moved.high, artifact.change.overall.n]
 
 
+def _named(row: GroupRow | ChangeRow) -> str:
+    return f"{row.group} (small)" if row.small and row.n else row.group
+
+
 def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
@@ -259,10 +268,12 @@ def _rate(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def _gap(gap: GapEstimate) -> str:
+def _gap(gap: GapEstimate, empty: Sequence[str]) -> str:
+    """A gap with the groups that are left out of it, except those without images: the sheet names these once."""
     if math.isnan(gap.value):
         return UNDEFINED
-    left_out = f" without {', '.join(gap.undefined)}" if gap.undefined else ""
+    undefined = [group for group in gap.undefined if group not in empty]
+    left_out = f" without {', '.join(undefined)}" if undefined else ""
     return f"{gap.value:.3f} [{gap.low:.3f}, {gap.high:.3f}]{left_out}"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fqbench.report.sheets import Sheet
+from fqbench.fairness.results import without_images
+from fqbench.report.sheets import UNDEFINED, Sheet
 
 if TYPE_CHECKING:
     from fqbench.fairness.hierarchy import Spread
@@ -26,6 +27,9 @@ def replication_sheets(replication: Replication) -> list[Sheet]:
     if replication.groups and replication.groups[-1].accuracy.few:
         notes.append("! fewer than three training seeds: the intervals know little about training and are too narrow.")
     groups = tuple((row.group, str(row.n), *_cells(row.accuracy), str(row.exemplars)) for row in replication.groups)
+    empty = [row.group for row in replication.groups if row.n == 0]
+    if empty:
+        notes.append(f"! {without_images(empty)}")
     named = ", ".join(replication.exemplars[:SHOWN])
     more = f" and {len(replication.exemplars) - SHOWN} more (--json)" if len(replication.exemplars) > SHOWN else ""
     exemplars = f"exemplars: images whose most frequent prediction changes (Hooker 2019): {named or 'none'}{more}."
@@ -41,6 +45,8 @@ def replication_sheets(replication: Replication) -> list[Sheet]:
 
 
 def _cells(spread: Spread) -> tuple[str, ...]:
-    change = f"{100 * spread.value:+.2f} [{100 * spread.low:+.2f}, {100 * spread.high:+.2f}]"
+    change = UNDEFINED
+    if not math.isnan(spread.value):
+        change = f"{100 * spread.value:+.2f} [{100 * spread.low:+.2f}, {100 * spread.high:+.2f}]"
     sources = (spread.sd_seeds, spread.sd_draws, spread.sd_images)
     return (change, *("-" if math.isnan(sd) else f"{100 * sd:.2f}" for sd in sources))

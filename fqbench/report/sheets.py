@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+UNDEFINED = "undefined"
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
     "&": r"\&",

@@ -13,7 +13,7 @@ import numpy as np
 from fqbench.contracts.artifacts import Artifact
 from fqbench.data.samples import group_labels
 from fqbench.errors import InputError, did_you_mean
-from fqbench.fairness import GAPS, change_report, count, count_paired, report
+from fqbench.fairness import GAPS, change_report, count, count_paired, group_report
 from fqbench.fairness.comparison import accuracy_p_values
 from fqbench.fairness.measures import Measures, measures
 from fqbench.fairness.results import as_json
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from fqbench.fairness import ChangeReport, GroupReport, PairedCounts
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 REPORT = "fairness.json"
 
 
@@ -129,10 +129,13 @@ def evaluate(run: Run, artifacts: Sequence[Artifact]) -> Evaluation:
     artifacts : sequence of Artifact
         At least one; FP32 first, so that changes are those that quantization made.
 
+    Returns
+    -------
+    Evaluation
+        Every group of the data set; one without images in the split has n = 0 and undefined figures.
+
     Raises
     ------
-    DataError
-        A group has no image in the split.
     InputError
         No artifacts, or an unknown feature or class.
     """
@@ -164,8 +167,6 @@ def evaluate_views(
         hint = did_you_mean(asked.positive, samples.classes)
         raise InputError(f"{samples.name} has no class {asked.positive!r} for --positive: {hint}")
     positive = asked.positive if asked.positive or len(samples.classes) > 2 else samples.classes[-1]
-    for by in groupings:
-        samples.require_groups(asked.split, by)
     answered = [predict_split(run, artifact) for artifact in artifacts]
     decided = decide(run, answered, files, positive)
     options = {
@@ -176,44 +177,55 @@ def evaluate_views(
     }
     evaluations = [
         Evaluation(
-            _figures_of_all(run, part, by, options),
+            _figures_of_all(run, part, by, samples.groups(by, where), options),
             samples.name,
             asked.split,
             by,
             positive,
             samples.notice,
-            subset,
+            "" if where is None else "=".join(where),
         )
         for by in groupings
-        for subset, part in _parts(run, decided)
+        for where, part in _parts(run, decided)
     ]
     _keep(run, evaluations, decided, options)
     return evaluations
 
 
-def _parts(run: Run, decided: list[Decisions]) -> list[tuple[str, list[Decisions]]]:
+def _parts(run: Run, decided: list[Decisions]) -> list[tuple[tuple[str, str] | None, list[Decisions]]]:
     control = run.config.eval.control
     if control is None:
-        return [("", decided)]
+        return [(None, decided)]
     read(run).features([control])
     values = sorted(decided[0].frame[control].astype(str).unique())
-    return [(f"{control}={value}", [one.where(control, value) for one in decided]) for value in values]
+    return [((control, value), [one.where(control, value) for one in decided]) for value in values]
 
 
 def _figures_of_all(
-    run: Run, decided: Sequence[Decisions], by: Sequence[str], options: Mapping[str, Any]
+    run: Run, decided: Sequence[Decisions], by: Sequence[str], known: Sequence[str], options: Mapping[str, Any]
 ) -> tuple[EvaluatedArtifact, ...]:
     """Figures of all artifacts; p-values are corrected over the groups of all of them together."""
-    groups, classes = group_labels(decided[0].frame, by), read(run).classes
+    groups, classes = _Groups(group_labels(decided[0].frame, by), known), read(run).classes
     labels = decided[0].frame["label"].to_numpy(dtype=np.int64)
     reference, *others = decided
-    paired = [count_paired(labels, reference.labels, one.labels, groups, classes=classes) for one in others]
+    paired = [
+        count_paired(labels, reference.labels, one.labels, groups.labels, classes=classes, known_groups=known)
+        for one in others
+    ]
     tests = [accuracy_p_values(table) for table in paired]
     figures = [_figures(run, reference, groups, None, options)]
     for index, (one, table) in enumerate(zip(others, paired, strict=True)):
         family = [p for other, values in enumerate(tests) if other != index for p in values]
         figures.append(_figures(run, one, groups, _Against(reference, table, family), options))
     return tuple(figures)
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """The group of each image, and all groups of the data set, also those without images here."""
+
+    labels: NDArray[np.str_]
+    known: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -226,7 +238,7 @@ class _Against:
 
 
 def _figures(
-    run: Run, one: Decisions, groups: NDArray[np.str_], against: _Against | None, options: Mapping[str, Any]
+    run: Run, one: Decisions, groups: _Groups, against: _Against | None, options: Mapping[str, Any]
 ) -> EvaluatedArtifact:
     asked, classes, positive = run.config.eval, read(run).classes, options["positive"]
     labels = one.frame["label"].to_numpy(dtype=np.int64)
@@ -237,13 +249,14 @@ def _figures(
             against.paired, margins=margins, correction=asked.correction, family=against.family, **options
         )
         logits = {"logits_reference": against.reference.logits, "logits": one.logits}
-        found = measures(against.paired, labels, groups, positive=positive, **logits)
+        found = measures(against.paired, labels, groups.labels, positive=positive, **logits)
     scores: tuple[ScoreRow, ...] = ()
     if one.logits is not None:
         scores = score_rows(
             labels,
             one.logits,
-            groups,
+            groups.labels,
+            known_groups=groups.known,
             positive=classes.index(positive) if positive else None,
             reference=None if against is None else against.reference.logits,
             confidence=options["confidence"],
@@ -253,7 +266,9 @@ def _figures(
         label=one.label,
         predictions_id=one.predictions_id,
         runtime=one.runtime,
-        report=report(count(labels, one.labels, groups, classes=classes), **options),
+        report=group_report(
+            count(labels, one.labels, groups.labels, classes=classes, known_groups=groups.known), **options
+        ),
         change=change,
         scores=scores,
         measures=found,

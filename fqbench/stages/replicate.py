@@ -36,7 +36,7 @@ class ReplicatedGroup:
     group : str
         "all" for all images.
     n : int
-        Images.
+        Images; where it is 0, every figure is undefined.
     accuracy : Spread
         Change of accuracy from FP32.
     exemplars : int
@@ -128,13 +128,12 @@ def _compare(
 ) -> Replication:
     asked, samples = run.config.eval, read(run)
     by = samples.features(asked.by)
-    samples.require_groups(asked.split, by)
     name = asked.positive or samples.classes[-1]
     decided = decide(run, answered, (), name)
     frame = decided[0].frame
     labels, groups = frame["label"].to_numpy(dtype=np.int64), group_labels(frame, by)
     answers = np.column_stack([one.labels for one in decided])
-    patterns = Patterns.count(labels, answers, groups, len(samples.classes))
+    patterns = Patterns.count(labels, answers, groups, len(samples.classes), samples.groups(by))
     changed = compression_identified_exemplars(
         answers[:, list(design.references.values())].T,
         answers[:, [column for columns in design.candidates.values() for column in columns]].T,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fqbench.data.samples import Samples, group_labels
-from fqbench.errors import DataError, InputError
+from fqbench.errors import InputError
 
 FRAME = pd.DataFrame(
     {
@@ -36,12 +36,16 @@ def test_the_digest_depends_on_rows_and_classes() -> None:
     assert SAMPLES.digest != Samples("faces", Path(), FRAME, ("n", "y"), ("tone", "age")).digest
 
 
+def test_groups_are_those_of_all_splits() -> None:
+    assert set(group_labels(SAMPLES.split("test"), ["tone"])) == {"light"}
+    assert SAMPLES.groups(["tone"]) == ("dark", "light")
+    assert SAMPLES.groups(["tone", "age"], ("tone", "light")) == ("light×22", "light×333")
+    assert SAMPLES.groups([]) == ("all",)
+
+
 def test_what_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match="no sensitive feature 'tonne': did you mean 'tone'"):
         SAMPLES.features(["tonne"])
-    with pytest.raises(DataError, match=r"no image in split 'test' for group\(s\) dark"):
-        SAMPLES.require_groups("test", ["tone"])
-    SAMPLES.require_groups("train", ["tone"])
     without = Samples("faces", Path(), FRAME[FRAME["split"] != "val"], ("no", "yes"), ("tone",))
     with pytest.raises(InputError, match="no images in split 'val'"):
         without.split("val")

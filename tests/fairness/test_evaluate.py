@@ -10,7 +10,7 @@ from hypothesis import given
 from statsmodels.stats.proportion import proportion_confint
 
 from fqbench.errors import DataError, InputError
-from fqbench.fairness import Counts, count, evaluate, gap, report
+from fqbench.fairness import Counts, count, evaluate, gap, group_report
 from fqbench.fairness.metrics import GAPS
 from fqbench.testing import strategies as ours
 
@@ -62,12 +62,12 @@ def test_the_same_seed_gives_the_same_report_and_another_one_other_intervals():
 def test_counts_and_arrays_give_the_same_report():
     y_true, y_pred, frame = data()
     counts = count(y_true, y_pred, frame)
-    assert evaluate(y_true, y_pred, sensitive_features=frame, **FEW) == report(counts, **FEW)
+    assert evaluate(y_true, y_pred, sensitive_features=frame, **FEW) == group_report(counts, **FEW)
 
 
 @given(ours.counts())
 def test_any_table_gives_a_report_or_says_why_not(counts):
-    got = report(counts, **FEW)
+    got = group_report(counts, **FEW)
     plain = json.loads(json.dumps(got.to_dict(), allow_nan=False))
     assert [row["group"] for row in plain["groups"]] == list(counts.groups)
     for row, n in zip(got.groups, counts.n, strict=True):
@@ -93,7 +93,7 @@ def test_any_table_gives_a_report_or_says_why_not(counts):
 
 def test_a_group_without_positives_is_undefined_named_and_beside_fairlearns_zero():
     table = np.array([[[50, 10], [20, 80]], [[50, 10], [30, 70]], [[90, 10], [0, 0]]])
-    got = report(Counts(("a", "b", "c"), ("no", "yes"), table), **FEW)
+    got = group_report(Counts(("a", "b", "c"), ("no", "yes"), table), **FEW)
     tpr = got.gaps["equal_opportunity_difference"]
     assert tpr.value == pytest.approx(0.1)
     assert tpr.fairlearn_value == pytest.approx(0.8)
@@ -104,7 +104,7 @@ def test_a_group_without_positives_is_undefined_named_and_beside_fairlearns_zero
 
 
 def test_small_groups_are_marked():
-    got = report(Counts(("a", "b"), ("0", "1"), np.array([[[20, 0], [9, 0]], [[20, 0], [10, 0]]])), **FEW)
+    got = group_report(Counts(("a", "b"), ("0", "1"), np.array([[[20, 0], [9, 0]], [[20, 0], [10, 0]]])), **FEW)
     assert [row.small for row in got.groups] == [True, False]
     assert any("a (29)" in warning for warning in got.warnings)
 
@@ -112,14 +112,14 @@ def test_small_groups_are_marked():
 def test_many_groups_of_which_one_stands_apart_are_warned_of():
     def warnings(right):
         table = np.array([[[x, 1_000 - x], [0, 0]] for x in right])
-        return report(Counts(tuple("abcdefghi"), ("0", "1"), table), replicates=500).warnings
+        return group_report(Counts(tuple("abcdefghi"), ("0", "1"), table), replicates=500).warnings
 
     assert any(warning.startswith("9 groups: where one stands apart") for warning in warnings([900] * 8 + [700]))
     assert not any(warning.startswith("9 groups") for warning in warnings([900] * 9))
 
 
 def test_an_empty_group_in_a_split_is_a_row_without_figures():
-    got = report(Counts(("a", "b"), ("0", "1"), np.array([[[20, 5], [9, 30]], [[0, 0], [0, 0]]])), **FEW)
+    got = group_report(Counts(("a", "b"), ("0", "1"), np.array([[[20, 5], [9, 30]], [[0, 0], [0, 0]]])), **FEW)
     assert got.row("b").n == 0
     assert np.isnan(got.row("b").accuracy.value)
     assert np.isnan(got.gaps["accuracy_gap"].value)
@@ -128,11 +128,11 @@ def test_an_empty_group_in_a_split_is_a_row_without_figures():
 
 @given(ours.full_counts(classes=3))
 def test_several_classes(counts):
-    got = report(counts, **FEW)
+    got = group_report(counts, **FEW)
     assert got.positive is None
     assert got.row("g0").tpr.n == 0
     assert got.row("g0").accuracy.n == counts.n[0]
-    chosen = report(counts, positive="2", **FEW)
+    chosen = group_report(counts, positive="2", **FEW)
     assert chosen.positive == "2"
     assert chosen.row("g0").tpr.value == pytest.approx(counts.table[0, 2, 2] / counts.table[0, 2].sum())
     for name, rule in GAPS.items():
@@ -175,7 +175,7 @@ def test_wrong_options_are_named(options, error, message):
 @given(ours.counts())
 def test_names_of_groups_do_not_matter(counts):
     renamed = Counts(tuple(f"x{name}" for name in counts.groups), counts.classes, counts.table)
-    first, second = report(counts, **FEW), report(renamed, **FEW)
+    first, second = group_report(counts, **FEW), group_report(renamed, **FEW)
     for name in GAPS:
         np.testing.assert_array_equal(first.gaps[name].high, second.gaps[name].high)
         np.testing.assert_array_equal(first.gaps[name].low, second.gaps[name].low)
@@ -188,7 +188,7 @@ def test_cost_does_not_depend_on_the_number_of_images():
         table = np.random.default_rng(0).multinomial(n, [0.4, 0.1, 0.1, 0.4], size=14).reshape(14, 2, 2)
         counts = Counts(tuple(map(str, range(14))), ("0", "1"), table)
         start = time.process_time()
-        report(counts)
+        group_report(counts)
         return time.process_time() - start
 
     seconds(100)
