@@ -14,11 +14,11 @@ from fqbench.gate import Outcome
 from fqbench.report.evaluation import evaluation_csv, evaluation_sheets
 from fqbench.report.replication import replication_sheets
 from fqbench.report.sheets import to_markdown
+from fqbench.run import Run
 from fqbench.stages.evaluate import Evaluation, evaluate, evaluate_views
 from fqbench.stages.gate import gate
 from fqbench.stages.quantize import quantize, reference
 from fqbench.stages.replicate import replicate
-from fqbench.stages.run import Run
 from fqbench.stages.threshold import calibrate_threshold
 from tests.conftest import write_photos
 
