@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from fqbench.data.samples import SPLITS, Problem, Samples, group_labels
+from fqbench.data.samples import SMALL_GROUP, SPLITS, Problem, Samples, group_labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FEW = 30  # groups below this are marked in every report
 SMALLEST = 5
 LISTED = 10
 
@@ -147,11 +146,11 @@ def _count_problems(groups: Sequence[GroupCounts], labels: dict[str, dict[str, i
     problems = []
     for split in SPLITS:
         missing = [group.group for group in groups if not group.splits[split]]
-        small = [group.group for group in groups if 0 < group.splits[split] < FEW]
+        small = [group.group for group in groups if 0 < group.splits[split] < SMALL_GROUP]
         without = [label for label, count in labels[split].items() if not count]
         found = (
             (f"group(s) have no image in split {split!r}", missing),
-            (f"group(s) have under {FEW} images in split {split!r}", small),
+            (f"group(s) have under {SMALL_GROUP} images in split {split!r}", small),
             (f"class(es) have no image in split {split!r}", without),
         )
         problems += [Problem(what, len(names), tuple(names[:LISTED])) for what, names in found if names]

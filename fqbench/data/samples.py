@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 GROUP_SEPARATOR = "×"
+SMALL_GROUP = 30  # groups with fewer images are marked in every report
 FIXED_COLUMNS = ("sample_id", "path", "split", "label")
 
 

@@ -16,17 +16,19 @@ one of 14 groups loses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.data.samples import SMALL_GROUP
 from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness.counts import PairedCounts, count_paired
 from fqbench.fairness.evaluation import MANY_GROUPS, check_options, chosen_class, gap_keys, group_warnings, proportion
 from fqbench.fairness.hypothesis_tests import Correction, adjust, equivalence, mcnemar, variance_on_the_margin, verdict
-from fqbench.fairness.intervals import SMALL_GROUP, paired_difference, percentile, resample
-from fqbench.fairness.metrics import GAPS, NAN, GapRule
+from fqbench.fairness.intervals import paired_difference, percentile, resample
+from fqbench.fairness.metrics import GAPS, GapRule
 from fqbench.fairness.results import Change, ChangeReport, ChangeRow, GapChange
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ def change_report(
         gaps=_gap_changes(
             paired, index, margin, replicates=replicates, confidence=confidence, rng=np.random.default_rng(seed)
         ),
-        flip_ratio=max(shares) / min(shares) if shares and min(shares) > 0 else NAN,
+        flip_ratio=max(shares) / min(shares) if shares and min(shares) > 0 else math.nan,
         classes=paired.classes,
         positive=None if index is None else paired.classes[index],
         features=paired.features,
@@ -178,14 +180,14 @@ def _margins(margins: Mapping[str, float] | None) -> dict[str, float]:
 
 def _changes(paired: PairedCounts, rate: str, index: int | None, confidence: float) -> list[Change]:
     if rate != "accuracy" and index is None:
-        return [Change(NAN, NAN, NAN, NAN, NAN, 0, 0, 0)] * len(paired.groups)
+        return [Change(math.nan, math.nan, math.nan, math.nan, math.nan, 0, 0, 0)] * len(paired.groups)
     gains, losses, n = discordant(paired, rate, index)
     key = ("accuracy", -1) if index is None or rate == "accuracy" else (_RATES[rate], index)
     before, _ = proportion(paired.reference.table, key)
     low, high = paired_difference(gains, losses, n, confidence)
     out = []
     for x, b, c, total, lower, upper in zip(before, gains, losses, n, low, high, strict=True):
-        shares = [float(each / total) if total > 0 else NAN for each in (x, x + b - c, b - c)]
+        shares = [float(each / total) if total > 0 else math.nan for each in (x, x + b - c, b - c)]
         out.append(Change(shares[0], shares[1], shares[2], float(lower), float(upper), int(total), int(b), int(c)))
     return out
 
@@ -305,7 +307,7 @@ def _gap_change(
     least = 1 if rule.how == "minimum" else 2
     usable = [i for i, out in enumerate(missing) if np.count_nonzero(~out) >= least]
     enough = len(usable) == len(pairs) if len(paired.classes) == 2 else bool(usable)
-    reference = candidate = low = high = p_equivalent = p_different = variance = NAN
+    reference = candidate = low = high = p_equivalent = p_different = variance = math.nan
     if enough:
         kept = [pairs[i][0][..., ~missing[i]] for i in usable]
         drawn = [pairs[i][1][..., ~missing[i]] for i in usable]

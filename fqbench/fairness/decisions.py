@@ -145,9 +145,9 @@ class DecisionRule:
 
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the softmax of logits (images, classes) in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    powers = np.exp(shifted)
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    from scipy.special import softmax
+
+    return np.asarray(softmax(logits.astype(np.float64), axis=1))
 
 
 def fit_single_threshold(scores: NDArray[np.float64], labels: NDArray[np.int64], positive: int) -> DecisionRule:

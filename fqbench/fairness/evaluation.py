@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.data.samples import SMALL_GROUP
 from fqbench.errors import InputError
 from fqbench.fairness.counts import Counts, count
 from fqbench.fairness.gap_intervals import Part, debiased, gap_interval, noise_floor, part
-from fqbench.fairness.intervals import SMALL_GROUP, wilson
-from fqbench.fairness.metrics import GAPS, NAN, PROPORTIONS, GapRule, fairlearn_value, gap, one_vs_rest
-from fqbench.fairness.results import ChangeRow, Estimate, GapEstimate, GroupReport, GroupRow, without_images
+from fqbench.fairness.intervals import wilson
+from fqbench.fairness.metrics import GAPS, PROPORTIONS, GapRule, fairlearn_value, gap, one_vs_rest
+from fqbench.fairness.results import UNDEFINED, ChangeRow, Estimate, GapEstimate, GroupReport, GroupRow, without_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MANY_GROUPS = 8
-UNDEFINED = Estimate(NAN, NAN, NAN, 0)
 _Key = tuple[str, int]
 
 
@@ -151,7 +152,7 @@ def _gap_estimate(
     rule: GapRule, counts: Counts, positive: str | None, parts: Sequence[Part], confidence: float
 ) -> GapEstimate:
     observed = gap(rule.name, counts, positive)
-    low = high = floor = limit = chance = without = NAN
+    low = high = floor = limit = chance = without = math.nan
     if not np.isnan(observed.value):
         # of several classes, one that too few groups have takes no part (see `metrics.gap`)
         parts = [each for each in parts if len(each.n) >= (1 if rule.how == "minimum" else 2)]

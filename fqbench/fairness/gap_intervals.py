@@ -119,30 +119,6 @@ def part(successes: Any, trials: Any, rng: np.random.Generator, replicates: int)
     return Part(x, n, noise, rng.binomial(column, pooled, size=shape) / column)
 
 
-def between_group_variance(rates: Rates, n: NDArray[np.int64]) -> float:
-    r"""Unbiased variance of the groups' true rates, :math:`S^2 - \frac1K\sum_k r_k(1-r_k)/(n_k-1)`.
-
-    Parameters
-    ----------
-    rates : ndarray of float64, shape (groups,)
-        Defined rates, each a proportion of ``n`` images.
-    n : ndarray of int, shape (groups,)
-        Their denominators.
-
-    Returns
-    -------
-    float
-        May be negative by chance; NaN with fewer than two groups, or where a group has one image only.
-
-    References
-    ----------
-    Lum, Zhang and Bower (2022), De-biasing "bias" measurement, FAccT. (Theirs has n for n - 1.)
-    """
-    if len(rates) < 2 or np.min(n) < 2:
-        return float("nan")
-    return float(rates.var(ddof=1) - np.mean(rates * (1 - rates) / (n - 1)))
-
-
 def _compare(rule: GapRule, tables: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return the gap of rates (groups, ...), one array a part, over axis 0."""
     values = []

@@ -6,6 +6,7 @@ their seed, and seeds as wholes; pooling them would count the same images severa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,6 @@ from fqbench.errors import DataError, InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NAN = float("nan")
 FEW = 3
 # (models, groups, labels, predictions) -> (models,): one figure a model from its table of counts
 Statistic = Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
@@ -176,7 +176,8 @@ def hierarchical_change(
     seeds = sorted(design.references)
     draws = min(len(columns) for columns in design.candidates.values())
     if np.isnan(figures).all():  # a group without images
-        return Spread(NAN, NAN, NAN, NAN, NAN, NAN, len(seeds), draws, few=len(seeds) < FEW)
+        nan = math.nan
+        return Spread(nan, nan, nan, nan, nan, nan, len(seeds), draws, few=len(seeds) < FEW)
 
     def mean(figures: NDArray[np.float64], *, over_seeds: bool, over_draws: bool) -> float:
         chosen = rng.choice(seeds, len(seeds)) if over_seeds else np.asarray(seeds)
@@ -195,15 +196,15 @@ def hierarchical_change(
         return values[~np.isnan(values)]
 
     everything = replicate(images=True, over_seeds=len(seeds) > 1, over_draws=draws > 1)
-    low, high = (NAN, NAN)
+    low = high = math.nan
     if len(everything):
         low, high = np.quantile(everything, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Spread(
         value=mean(figures, over_seeds=False, over_draws=False),
         low=float(low),
         high=float(high),
-        sd_seeds=_sd(replicate(images=False, over_seeds=True, over_draws=False)) if len(seeds) > 1 else NAN,
-        sd_draws=_sd(replicate(images=False, over_seeds=False, over_draws=True)) if draws > 1 else NAN,
+        sd_seeds=_sd(replicate(images=False, over_seeds=True, over_draws=False)) if len(seeds) > 1 else math.nan,
+        sd_draws=_sd(replicate(images=False, over_seeds=False, over_draws=True)) if draws > 1 else math.nan,
         sd_images=_sd(replicate(images=True, over_seeds=False, over_draws=False)),
         seeds=len(seeds),
         draws=draws,
@@ -212,4 +213,4 @@ def hierarchical_change(
 
 
 def _sd(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else NAN
+    return float(values.std(ddof=1)) if len(values) > 1 else math.nan

@@ -8,6 +8,7 @@ there are not enough data, and the verdict is *undecided*, with the number of im
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -168,7 +169,7 @@ def images_to_decide(
     from scipy.special import ndtr
 
     if np.isnan(change) or np.isnan(variance):
-        return float("nan")
+        return math.nan
     sigma, sigma_margin = float(np.sqrt(variance)), float(np.sqrt(margin_variance or variance))
     one, two = quantile_of_normal(1 - alpha), quantile_of_normal(1 - alpha / 2)
     certain = ((one * sigma_margin + two * sigma) / margin) ** 2
@@ -230,8 +231,8 @@ def verdict(
         As in `images_to_decide`.
     """
     if p_equivalent <= alpha:
-        return Verdict("equivalent", margin, p_equivalent, p_different, float("nan"))
+        return Verdict("equivalent", margin, p_equivalent, p_different, math.nan)
     if p_different <= alpha:
-        return Verdict("different", margin, p_equivalent, p_different, float("nan"))
+        return Verdict("different", margin, p_equivalent, p_different, math.nan)
     needed = images_to_decide(change, variance, margin, margin_variance=margin_variance, alpha=alpha)
     return Verdict("undecided", margin, p_equivalent, p_different, needed)

@@ -3,18 +3,19 @@ r"""Error bars for rates and gaps, from the counts alone: the cost does not depe
 **Single rates** get Wilson's score interval, which is right where the textbook one fails: few images, rates near 0 or
 1.
 
+**Paired changes** of one rate get Tango's score interval, which has width even where no image changed.
+
 **Bootstrap** replicates of any statistic are multinomial draws of the table, one for each group (`resample`),
-summarised by `percentile` or `bca`. Rates that are undefined in the data stay out of every replicate; one that is
-defined in the data but not in some replicate (all of a group's few positives left out) is drawn again until it is
-(`redraw_undefined`), so that every replicate compares the same groups. Rates at 0 of n or n of n have no spread in a
-plain bootstrap, which would call five images certain: ``pseudo_count`` lets empty cells fill.
+summarised by `percentile`. Rates at 0 of n or n of n have no spread in a plain bootstrap, which would call five images
+certain: ``pseudo_count`` lets empty cells fill.
 
 Gaps between groups need more than this; see `fqbench.fairness.gap_intervals`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +23,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fqbench.fairness.metrics import Rates, Table
-
 CHUNK_BYTES = 64 * 2**20
-SMALL_GROUP = 30
 
 
 def quantile_of_normal(probability: float) -> float:
@@ -99,106 +97,12 @@ def resample(
         yield out.reshape(size, *table.shape)
 
 
-def redraw_undefined(replicates: Rates, observed: Rates, rng: np.random.Generator) -> Rates:
-    """Replace rates that only a replicate left undefined by draws from the same group's defined replicates.
-
-    Parameters
-    ----------
-    replicates : ndarray, shape (replicates, groups)
-        Rates; changed in place.
-    observed : ndarray, shape (groups,)
-        The rates in the data; a group that is undefined there stays undefined everywhere.
-    rng : Generator
-        The source of chance.
-
-    Returns
-    -------
-    ndarray, shape (replicates, groups)
-        ``replicates``.
-    """
-    missing = np.isnan(replicates)
-    for group in np.flatnonzero(missing.any(axis=0)):
-        gaps = missing[:, group]
-        if np.isnan(observed[group]) or gaps.all():
-            replicates[:, group] = observed[group]
-            continue
-        replicates[gaps, group] = rng.choice(replicates[~gaps, group], size=int(gaps.sum()))
-    replicates[:, np.isnan(observed)] = np.nan
-    return replicates
-
-
 def percentile(values: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval of replicates (replicates,); NaN where a replicate is NaN."""
     if values.size == 0 or np.isnan(values).any():
-        return float("nan"), float("nan")
+        return math.nan, math.nan
     low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
-
-
-def bca(
-    observed: float, values: NDArray[np.float64], acceleration: float, confidence: float = 0.95
-) -> tuple[float, float]:
-    r"""Bias-corrected and accelerated bootstrap interval (Efron 1987).
-
-    Percentiles :math:`\Phi(z_0 + \frac{z_0 + z_\alpha}{1 - a(z_0 + z_\alpha)})` of the replicates, with
-    :math:`z_0 = \Phi^{-1}(P(\theta^* < \hat\theta) + P(\theta^* = \hat\theta)/2)`.
-
-    Parameters
-    ----------
-    observed : float
-        The statistic of the data.
-    values : ndarray, shape (replicates,)
-        The statistic of each replicate.
-    acceleration : float
-        From `jackknife_acceleration`.
-    confidence : float, default 0.95
-        Two-sided.
-
-    Returns
-    -------
-    low, high : float
-        NaN where the statistic or a replicate is undefined.
-    """
-    from scipy.special import ndtr, ndtri
-
-    if np.isnan(observed) or values.size == 0 or np.isnan(values).any():
-        return float("nan"), float("nan")
-    below = (np.count_nonzero(values < observed) + np.count_nonzero(values == observed) / 2) / len(values)
-    z0 = ndtri(np.clip(below, 0.5 / len(values), 1 - 0.5 / len(values)))
-    z = z0 + ndtri([0.5 - confidence / 2, 0.5 + confidence / 2])
-    low, high = np.quantile(values, ndtr(z0 + z / (1 - acceleration * z)))
-    return float(low), float(high)
-
-
-def jackknife_acceleration(table: NDArray[np.int64], statistic: Callable[[Table], Rates]) -> float:
-    r"""Acceleration for `bca` from leave-one-out tables: one for each non-empty cell, not one for each image.
-
-    :math:`a = \frac16 \sum_{g,i} (l_{gi}/n_g)^3 / (\sum_{g,i} (l_{gi}/n_g)^2)^{3/2}` with the jackknife influence
-    :math:`l_{gi} = (n_g - 1)(\bar\theta_{(g\cdot)} - \theta_{(gi)})` (Davison and Hinkley 1997, 5.3.2 and 3.2.1).
-
-    Parameters
-    ----------
-    table : ndarray of int64, shape (groups, ...)
-        The counts.
-    statistic : callable
-        Maps tables (m, groups, ...) to values (m,).
-    """
-    cells = np.argwhere(table > 0)
-    if len(cells) == 0:
-        return 0.0
-    out = np.repeat(table[None], len(cells), axis=0)
-    out[(np.arange(len(cells)), *cells.T)] -= 1
-    values, weights = np.asarray(statistic(out)), table[tuple(cells.T)]
-    third = second = 0.0
-    for group in np.unique(cells[:, 0]):
-        rows = (cells[:, 0] == group) & ~np.isnan(values)
-        n = weights[rows].sum()
-        if n < 2:
-            continue
-        influence = (n - 1) / n * (np.average(values[rows], weights=weights[rows]) - values[rows])
-        third += float((weights[rows] * influence**3).sum())
-        second += float((weights[rows] * influence**2).sum())
-    return third / (6 * second**1.5) if second > 0 else 0.0
 
 
 def paired_score(gains: Any, losses: Any, n: Any, difference: Any) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ group, and NaN where the group's rate is undefined.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def std_of_drops(paired: PairedCounts) -> float:
     """
     drops = accuracy_drops(paired)
     drops = drops[~np.isnan(drops)]
-    return float(drops.std()) if len(drops) > 1 else float("nan")
+    return float(drops.std()) if len(drops) > 1 else math.nan
 
 
 def relative_error_changes(paired: PairedCounts, positive: str | int | None = None) -> NDArray[np.float64]:
@@ -112,7 +113,7 @@ def combined_error_variance(paired: PairedCounts, positive: str | int | None = N
     changes = relative_error_changes(paired, positive)
     changes = changes[~np.isnan(changes).any(axis=1)]
     if len(changes) < 2:
-        return float("nan")
+        return math.nan
     return float(((changes - changes.mean(axis=0)) ** 2).sum(axis=1).mean())
 
 
@@ -127,7 +128,7 @@ def symmetric_distance_error(paired: PairedCounts, positive: str | int | None = 
     """
     changes = relative_error_changes(paired, positive)
     changes = changes[~np.isnan(changes).any(axis=1)]
-    return float(np.abs(changes[:, 1] - changes[:, 0]).mean()) if len(changes) else float("nan")
+    return float(np.abs(changes[:, 1] - changes[:, 0]).mean()) if len(changes) else math.nan
 
 
 def equal_opportunity_sums(counts: Counts, positive: str | int | None = None) -> dict[str, float]:
@@ -149,7 +150,7 @@ def equal_opportunity_sums(counts: Counts, positive: str | int | None = None) ->
 def _pair_sum(values: Rates) -> float:
     values = values[~np.isnan(values)]
     if len(values) < 2:
-        return float("nan")
+        return math.nan
     return float(np.abs(values[:, None] - values[None, :]).sum() / 2)
 
 
@@ -181,18 +182,15 @@ def kl_divergence(logits_reference: Any, logits: Any) -> NDArray[np.float64]:
     DataError
         A logit is not finite.
     """
+    from scipy.special import log_softmax
+
     first, second = np.asarray(logits_reference, np.float64), np.asarray(logits, np.float64)
     if first.ndim != 2 or first.shape != second.shape:
         raise InputError(f"both models need logits (images, classes) of one shape, not {first.shape}, {second.shape}.")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise DataError("some logits are not finite; the divergence from them is undefined.")
-    log_p, log_q = _log_softmax(first), _log_softmax(second)
+    log_p, log_q = log_softmax(first, axis=1), log_softmax(second, axis=1)
     return np.asarray(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0), dtype=np.float64)
-
-
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)
 
 
 def bias_amplification(table: Table) -> float:
@@ -209,7 +207,7 @@ def bias_amplification(table: Table) -> float:
     """
     size, labelled, predicted = table.sum(axis=(1, 2)), table[:, 1, :].sum(axis=1), table[:, :, 1].sum(axis=1)
     if labelled.sum() == 0 or predicted.sum() == 0:
-        return float("nan")
+        return math.nan
     share = labelled / labelled.sum()
     over = share > size / size.sum()
     return float((predicted / predicted.sum() - share)[over].mean()) if over.any() else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,6 @@ from fqbench.fairness.results import as_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,9 @@ def measures(
         before, after = (_cross_entropy(labels, values) for values in (logits_reference, logits))
         excess = _of_all(paired, literature.excess_loss(before, after, groups))
         divergence = _of_all(paired, _means(literature.kl_divergence(logits_reference, logits), groups))
-    relative = np.full((len(paired.groups), 2), NAN)
-    variance = distance = amplification = NAN
-    sums = {"EOpp0": NAN, "EOpp1": NAN, "EOdd": NAN}
+    relative = np.full((len(paired.groups), 2), math.nan)
+    variance = distance = amplification = math.nan
+    sums = {"EOpp0": math.nan, "EOpp1": math.nan, "EOdd": math.nan}
     if positive is not None:
         relative = literature.relative_error_changes(paired, positive)
         variance = literature.combined_error_variance(paired, positive)
@@ -105,7 +104,7 @@ def measures(
         amplification = literature.bias_amplification(paired.candidate.binary(positive).table)
     return Measures(
         excess_loss=excess,
-        excess_loss_gap=literature.excess_loss_gap(dict(excess)) if excess else NAN,
+        excess_loss_gap=literature.excess_loss_gap(dict(excess)) if excess else math.nan,
         std_of_drops=literature.std_of_drops(paired),
         relative_fpr_change=_named(paired, relative[:, 0]),
         relative_fnr_change=_named(paired, relative[:, 1]),
@@ -126,7 +125,7 @@ def _named(paired: PairedCounts, values: NDArray[np.float64]) -> dict[str, float
 
 def _of_all(paired: PairedCounts, values: Mapping[str, float]) -> dict[str, float]:
     """Values of all groups, NaN for a group without images."""
-    return {group: values.get(group, NAN) for group in paired.groups}
+    return {group: values.get(group, math.nan) for group in paired.groups}
 
 
 def _means(values: NDArray[np.float64], groups: NDArray[np.str_]) -> dict[str, float]:
@@ -136,6 +135,6 @@ def _means(values: NDArray[np.float64], groups: NDArray[np.str_]) -> dict[str, f
 
 
 def _cross_entropy(labels: NDArray[np.int64], logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    normalizer = np.log(np.exp(shifted).sum(axis=1))
-    return np.asarray(normalizer - shifted[np.arange(len(labels)), labels])
+    from scipy.special import log_softmax
+
+    return np.asarray(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels])

@@ -11,6 +11,7 @@ the largest (for a ratio the smallest) over the classes. Accuracy is that of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     Table = NDArray[np.int64] | NDArray[np.float64]
     Rates = NDArray[np.float64]
-
-NAN = float("nan")
 
 
 def _ratio(numerator: Table, denominator: Table) -> Rates:
@@ -214,6 +213,20 @@ _RULES = (
     GapRule("worst_group_accuracy", ("accuracy",), "minimum", 1.0),
 )
 GAPS: Mapping[str, GapRule] = {rule.name: rule for rule in _RULES}
+r"""All gaps by name; the ideal is 0 for differences, 1 for ratios and accuracies.
+
+- ``demographic_parity_difference``: :math:`\max_a P(\hat Y=1|A=a) - \min_a P(\hat Y=1|A=a)`.
+- ``demographic_parity_ratio``: disparate impact, :math:`\min_a P(\hat Y=1|A=a) / \max_a P(\hat Y=1|A=a)`; 0.8 is the
+  four-fifths rule; undefined where nobody in any group is selected.
+- ``equalized_odds_difference``: the larger of the TPR and the FPR difference (Hardt et al. 2016); undefined where fewer
+  than two groups have a TPR, or fewer than two an FPR.
+- ``equalized_odds_ratio``: the smaller of the TPR and the FPR ratio; undefined where one of them is 0 in all groups.
+- ``equal_opportunity_difference``: :math:`\max_a TPR_a - \min_a TPR_a` (Hardt et al. 2016).
+- ``predictive_equality_difference``: :math:`\max_a FPR_a - \min_a FPR_a` (Corbett-Davies et al. 2017).
+- ``predictive_parity_difference``: :math:`\max_a PPV_a - \min_a PPV_a` (Chouldechova 2017).
+- ``accuracy_gap``: the same of accuracy, over all classes.
+- ``worst_group_accuracy``: :math:`\min_a P(\hat Y=Y|A=a)` (Sagawa et al. 2020).
+"""
 
 
 @dataclass(frozen=True)
@@ -294,7 +307,7 @@ def _gap_of(chosen: GapRule, groups: tuple[str, ...], rates: Mapping[str, Rates]
     undefined = tuple(group for group, out in zip(groups, missing, strict=True) if out)
     values = [float(chosen.component(rates[name])) for name in chosen.rates]
     if any(np.isnan(value) for value in values):
-        return Gap(NAN, None, undefined, chosen.rates[0], positive)
+        return Gap(math.nan, None, undefined, chosen.rates[0], positive)
     pick = max if chosen.how == "difference" else min
     value, rate = pick(zip(values, chosen.rates, strict=True), key=lambda entry: entry[0])
     high, low = int(np.nanargmax(rates[rate])), int(np.nanargmin(rates[rate]))
@@ -321,57 +334,6 @@ def gap_values(tables: Table, names: Sequence[str] | None = None) -> dict[str, R
     return {each.name: each.value(rates) for each in rules}
 
 
-def demographic_parity_difference(counts: Counts, positive: str | int | None = None) -> Gap:
-    r"""Largest difference of selection rates, :math:`\max_a P(\hat Y=1|A=a) - \min_a P(\hat Y=1|A=a)`; 0 is ideal."""
-    return gap("demographic_parity_difference", counts, positive)
-
-
-def demographic_parity_ratio(counts: Counts, positive: str | int | None = None) -> Gap:
-    r"""Disparate impact, :math:`\min_a P(\hat Y=1|A=a) / \max_a P(\hat Y=1|A=a)`; 1 is ideal, 0.8 the four-fifths rule.
-
-    Undefined where nobody in any group is selected.
-    """
-    return gap("demographic_parity_ratio", counts, positive)
-
-
-def equalized_odds_difference(counts: Counts, positive: str | int | None = None) -> Gap:
-    r"""Larger of the TPR and the FPR difference between groups; 0 is ideal (Hardt et al. 2016).
-
-    Undefined where fewer than two groups have a TPR, or fewer than two an FPR.
-    """
-    return gap("equalized_odds_difference", counts, positive)
-
-
-def equalized_odds_ratio(counts: Counts, positive: str | int | None = None) -> Gap:
-    r"""Smaller of the TPR and the FPR ratio between groups; 1 is ideal. Undefined where an FPR or TPR is 0 in all."""
-    return gap("equalized_odds_ratio", counts, positive)
-
-
-def equal_opportunity_difference(counts: Counts, positive: str | int | None = None) -> Gap:
-    r"""Largest TPR difference between groups, :math:`\max_a TPR_a - \min_a TPR_a`; 0 is ideal (Hardt et al. 2016)."""
-    return gap("equal_opportunity_difference", counts, positive)
-
-
-def predictive_equality_difference(counts: Counts, positive: str | int | None = None) -> Gap:
-    r"""Largest FPR difference between groups, :math:`\max_a FPR_a - \min_a FPR_a`; 0 is ideal (Corbett-Davies 2017)."""
-    return gap("predictive_equality_difference", counts, positive)
-
-
-def predictive_parity_difference(counts: Counts, positive: str | int | None = None) -> Gap:
-    r"""Largest difference of precision, :math:`\max_a PPV_a - \min_a PPV_a`; 0 is ideal (Chouldechova 2017)."""
-    return gap("predictive_parity_difference", counts, positive)
-
-
-def accuracy_gap(counts: Counts) -> Gap:
-    r"""Largest difference of accuracy between groups, over all classes; 0 is ideal."""
-    return gap("accuracy_gap", counts)
-
-
-def worst_group_accuracy(counts: Counts) -> Gap:
-    r"""Smallest accuracy of a group, :math:`\min_a P(\hat Y=Y|A=a)`; 1 is ideal (Sagawa et al. 2020)."""
-    return gap("worst_group_accuracy", counts)
-
-
 def fairlearn_value(name: str, counts: Counts, positive: str | int | None = None) -> float:
     """Compute a gap as fairlearn does, an undefined rate counting as 0 and an empty group left out.
 
@@ -387,6 +349,6 @@ def fairlearn_value(name: str, counts: Counts, positive: str | int | None = None
     for rate in chosen.rates:
         rates = np.nan_to_num(RATES[rate](table))
         low, high = np.min(rates, initial=np.inf), np.max(rates, initial=-np.inf)
-        how = {"difference": high - low, "ratio": low / high if high > 0 else NAN, "minimum": low}
+        how = {"difference": high - low, "ratio": low / high if high > 0 else math.nan, "minimum": low}
         components.append(float(how[chosen.how]))
     return (max if chosen.how == "difference" else min)(components)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
@@ -47,6 +48,9 @@ class Estimate:
     low: float
     high: float
     n: int
+
+
+UNDEFINED = Estimate(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,13 +12,12 @@ import numpy as np
 from fqbench.errors import InputError
 from fqbench.fairness.decisions import probabilities
 from fqbench.fairness.intervals import quantile_of_normal
-from fqbench.fairness.results import Estimate
+from fqbench.fairness.results import UNDEFINED, Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BINS = 15
-NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,13 @@ def auc(truth: NDArray[np.bool_], scores: NDArray[np.float64], confidence: float
     DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44; Sun and Xu (2014) for computing it by ranks; Qin and
     Hotilovac (2008), Statistical Methods in Medical Research 17, for the logit scale.
     """
+    from scipy.special import expit, logit
     from scipy.stats import rankdata
 
     positives, negatives = scores[truth], scores[~truth]
     m, n = len(positives), len(negatives)
     if m == 0 or n == 0:
-        return Estimate(NAN, NAN, NAN, 0)
+        return UNDEFINED
     ranks = rankdata(np.concatenate([positives, negatives]))
     above = (ranks[:m] - rankdata(positives)) / n
     below = 1 - (ranks[m:] - rankdata(negatives)) / m
@@ -134,8 +135,8 @@ def auc(truth: NDArray[np.bool_], scores: NDArray[np.float64], confidence: float
     if value in {0.0, 1.0} or variance == 0:
         slack = z**2 / (min(m, n) + z**2)
         return Estimate(value, max(0.0, value - slack), min(1.0, value + slack), m + n)
-    centre, width = np.log(value / (1 - value)), z * np.sqrt(variance) / (value * (1 - value))
-    low, high = (1 / (1 + np.exp(-(centre + side * width))) for side in (-1, 1))
+    centre, width = logit(value), z * np.sqrt(variance) / (value * (1 - value))
+    low, high = expit([centre - width, centre + width])
     return Estimate(value, float(low), float(high), m + n)
 
 
@@ -156,7 +157,7 @@ def expected_calibration_error(labels: NDArray[np.int64], chances: NDArray[np.fl
     Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, ICML, equation 3.
     """
     if len(labels) == 0:
-        return NAN
+        return math.nan
     confident, right = chances.max(axis=1), chances.argmax(axis=1) == labels
     places = np.clip(np.ceil(confident * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(places, weights=right.astype(float) - confident, minlength=bins)
@@ -173,13 +174,13 @@ def _auc_of(
     labels: NDArray[np.int64], chances: NDArray[np.float64], positive: int | None, confidence: float
 ) -> Estimate:
     if positive is None:
-        return Estimate(NAN, NAN, NAN, 0)
+        return UNDEFINED
     return auc(labels == positive, chances[:, positive], confidence)
 
 
 def _margin(logits: NDArray[np.float32]) -> float:
     if len(logits) == 0 or logits.shape[1] < 2:
-        return NAN
+        return math.nan
     largest = np.partition(logits.astype(np.float64), -2, axis=1)[:, -2:]
     return float((largest[:, 1] - largest[:, 0]).mean())
 
@@ -188,5 +189,5 @@ def _shift(
     logits: NDArray[np.float32], reference: NDArray[np.float32] | None, rows: NDArray[np.intp], how: object
 ) -> float:
     if reference is None or len(logits) == 0 or not callable(how):
-        return NAN
+        return math.nan
     return float(how(np.abs(logits.astype(np.float64) - reference[rows])))

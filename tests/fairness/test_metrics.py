@@ -59,8 +59,6 @@ def test_gaps_equal_fairlearn_where_all_rates_are_defined(name, counts):
     np.testing.assert_allclose(got.value, expected, **EXACT)
     assert got.undefined == ()
     np.testing.assert_allclose(m.fairlearn_value(name, counts), expected, **EXACT)
-    public = getattr(m, name)
-    assert public(counts) == got
 
 
 @pytest.mark.parametrize("name", list(m.GAPS))
@@ -116,7 +114,7 @@ def test_one_against_rest_on_arrays_is_that_of_counts(counts, index):
 def test_a_group_without_positives_is_undefined_and_named_where_fairlearn_says_zero():
     table = np.array([[[5, 1], [2, 8]], [[5, 1], [3, 7]], [[9, 1], [0, 0]]])
     counts = Counts(("a", "b", "c"), ("0", "1"), table)
-    gap = m.equal_opportunity_difference(counts)
+    gap = m.gap("equal_opportunity_difference", counts)
     np.testing.assert_allclose(gap.value, 0.1, **EXACT)
     assert gap.pair == ("a", "b")
     assert gap.undefined == ("c",)
@@ -124,10 +122,10 @@ def test_a_group_without_positives_is_undefined_and_named_where_fairlearn_says_z
     fairlearn = reference.equal_opportunity_difference(y_true, y_pred, sensitive_features=groups)
     np.testing.assert_allclose(fairlearn, 0.8, **EXACT)
     np.testing.assert_allclose(m.fairlearn_value("equal_opportunity_difference", counts), 0.8, **EXACT)
-    odds = m.equalized_odds_difference(counts)
+    odds = m.gap("equalized_odds_difference", counts)
     assert odds.undefined == ("c",)
     np.testing.assert_allclose(odds.value, 0.1, **EXACT)
-    assert m.demographic_parity_difference(counts).undefined == ()
+    assert m.gap("demographic_parity_difference", counts).undefined == ()
 
 
 def test_an_empty_group_sets_no_gap():
@@ -152,9 +150,9 @@ def test_one_group_has_no_gap_but_a_worst_accuracy(name):
 def test_odds_are_undefined_if_one_of_the_two_rates_has_no_gap():
     table = np.array([[[4, 4], [4, 4]], [[4, 2], [0, 0]]])
     counts = Counts(("a", "b"), ("0", "1"), table)
-    assert np.isnan(m.equalized_odds_difference(counts).value)
-    assert m.equalized_odds_difference(counts).undefined == ("b",)
-    assert not np.isnan(m.predictive_equality_difference(counts).value)
+    assert np.isnan(m.gap("equalized_odds_difference", counts).value)
+    assert m.gap("equalized_odds_difference", counts).undefined == ("b",)
+    assert not np.isnan(m.gap("predictive_equality_difference", counts).value)
 
 
 def test_all_right_all_wrong_and_nobody_selected():
@@ -162,24 +160,24 @@ def test_all_right_all_wrong_and_nobody_selected():
     wrong = Counts(("a", "b"), ("0", "1"), np.array([[[0, 5], [5, 0]], [[0, 1], [1, 0]]]))
     nobody = Counts(("a", "b"), ("0", "1"), np.array([[[5, 0], [5, 0]], [[1, 0], [1, 0]]]))
     for counts, accuracy_ in ((right, 1.0), (wrong, 0.0)):
-        assert m.equalized_odds_difference(counts) == m.Gap(0.0, None, (), "true_positive_rate", "1")
-        assert m.demographic_parity_ratio(counts).value == 1.0
-        assert m.worst_group_accuracy(counts).value == accuracy_
-    assert np.isnan(m.demographic_parity_ratio(nobody).value)
-    assert m.demographic_parity_difference(nobody).value == 0.0
-    assert m.predictive_parity_difference(nobody).undefined == ("a", "b")
+        assert m.gap("equalized_odds_difference", counts) == m.Gap(0.0, None, (), "true_positive_rate", "1")
+        assert m.gap("demographic_parity_ratio", counts).value == 1.0
+        assert m.gap("worst_group_accuracy", counts).value == accuracy_
+    assert np.isnan(m.gap("demographic_parity_ratio", nobody).value)
+    assert m.gap("demographic_parity_difference", nobody).value == 0.0
+    assert m.gap("predictive_parity_difference", nobody).undefined == ("a", "b")
 
 
 def test_the_pair_is_highest_first():
     counts = Counts(("low", "high"), ("0", "1"), np.array([[[9, 1], [0, 0]], [[1, 9], [0, 0]]]))
-    assert m.demographic_parity_difference(counts).pair == ("high", "low")
-    assert m.demographic_parity_ratio(counts).pair == ("high", "low")
+    assert m.gap("demographic_parity_difference", counts).pair == ("high", "low")
+    assert m.gap("demographic_parity_ratio", counts).pair == ("high", "low")
 
 
 def test_odds_name_the_rate_that_sets_them():
     counts = Counts(("a", "b"), ("0", "1"), np.array([[[5, 5], [5, 5]], [[5, 5], [2, 8]]]))
-    assert m.equalized_odds_difference(counts).rate == "true_positive_rate"
-    assert m.equalized_odds_difference(counts, "0").rate == "false_positive_rate"
+    assert m.gap("equalized_odds_difference", counts).rate == "true_positive_rate"
+    assert m.gap("equalized_odds_difference", counts, "0").rate == "false_positive_rate"
 
 
 @given(ours.full_counts(classes=3))
