@@ -17,19 +17,19 @@ BLOCK = re.compile(r"(<!-- generated: (?P<what>[a-z-]+) -->\n).*?(<!-- end -->)"
 
 
 def help_texts() -> str:
-    """Return every verb's ``--help``, as a user sees it on a terminal of 100 columns."""
+    """Return every verb's ``--help-all``, as a user sees it on a terminal of 100 columns."""
     os.environ.update({"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"})
-    import typer
-
     from fqbench.cli import app
+    from fqbench.cli.help import COMPLETE
 
     def walk(command: object, path: tuple[str, ...]) -> list[str]:
         context = command.context_class(command, info_name=" ".join(path), terminal_width=100, max_content_width=100)  # type: ignore[attr-defined]
+        context.meta[COMPLETE] = True
         text = f"## `{' '.join(path)}`\n\n```text\n{command.get_help(context).rstrip()}\n```\n"  # type: ignore[attr-defined]
         children = getattr(command, "commands", {})
         return [text, *(part for name, child in children.items() for part in walk(child, (*path, name)))]
 
-    return "\n".join(walk(typer.main.get_command(app), ("fqbench",)))
+    return "\n".join(walk(app, ("fqbench",)))
 
 
 def support_table() -> str:

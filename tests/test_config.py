@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from fqbench.config import FLAGS, Config, Preprocessing, configure, vary
+from fqbench.config import Config, Preprocessing, configure, options, vary
 from fqbench.errors import InputError
 
 
@@ -48,11 +48,33 @@ def test_empty_file_is_all_defaults(empty_folder: Path) -> None:
 
 
 def test_every_flag_reaches_an_option_that_exists() -> None:
-    for flag, (section, field) in FLAGS.items():
-        assert section in Config.model_fields, flag
-        options = type(getattr(Config(), section))
-        assert field in options.model_fields, flag
-    assert len(set(FLAGS.values())) == len(FLAGS), "two flags for one option"
+    for name, option in options().items():
+        default = getattr(getattr(Config(), option.section), option.field)
+        if default is not None:
+            assert getattr(getattr(configure(**{name: default}), option.section), option.field) == default
+
+
+def test_every_option_has_a_help_text_and_a_flag_unless_it_is_marked() -> None:
+    shown = {(option.section, option.field) for option in options().values()}
+    hidden = []
+    for section, part in Config.model_fields.items():
+        assert part.title, section
+        assert part.description, section
+        for field, info in type(getattr(Config(), section)).model_fields.items():
+            assert info.description, f"{section}.{field}"
+            hidden += [] if (section, field) in shown else [f"{section}.{field}"]
+    assert hidden == ["eval.seed", "eval.threads", "eval.batch_size", "bench.seed"]
+
+
+def test_lists_and_choices_follow_from_the_type() -> None:
+    found = options()
+    assert found["mean"].is_list
+    assert found["augment"].is_list
+    assert found["augment"].choices == ("flip", "crop", "colour")
+    assert not found["bits"].is_list
+    assert found["bits"].choices == (32, 8, 4, 2)
+    assert found["calib_by"].spelled == "--calib-by"
+    assert configure(mean="0.5, 0.4,0.3").preprocessing.mean == (0.5, 0.4, 0.3)
 
 
 def test_what_is_configured_survives_yaml(empty_folder: Path) -> None:
@@ -71,7 +93,7 @@ def test_options_cannot_be_changed() -> None:
     ("flags", "message"),
     [
         ({"bitz": 8}, "unknown option 'bitz': did you mean 'bits'"),
-        ({"bits": 7}, r"--bits: .*not 7; see --help"),
+        ({"bits": 7}, r"--bits: .*not 7; see --help-all"),
         ({"confidence": 1.5}, r"--confidence: .*less than 1, not 1.5"),
         ({"calib_n": 0}, r"--calib-n: .*not 0"),
         ({"split": "tset"}, r"--split: .*not 'tset'"),
@@ -156,7 +178,7 @@ def test_a_variation_keeps_what_was_said_apart_from_defaults() -> None:
     ("section", "options", "message"),
     [
         ("quantize", {"bitz": 8}, "unknown option 'quantize.bitz': did you mean 'bits'"),
-        ("quantize", {"bits": 5}, r"--bits: .*not 5; see --help"),
+        ("quantize", {"bits": 5}, r"--bits: .*not 5; see --help-all"),
         ("data", {"name": None}, r"--data: "),
         ("eval", {"seed": -1}, r"eval\.seed: .*not -1"),
         ("quantise", {"bits": 8}, "unknown option 'quantise': did you mean 'quantize'"),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from fqbench.cli import make, measure  # isort: skip  # the order of the imports is that of the verbs in --help
-from fqbench.cli import elsewhere, look  # isort: skip
+from fqbench.cli import remote, look  # isort: skip
 from fqbench.cli.app import app
 from fqbench.errors import FqbenchError
 from fqbench.terminal import fail
@@ -18,14 +18,14 @@ from fqbench.terminal import fail
 ClickException: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of fqbench, none of the codes that a CI job decides on
 
-__all__ = ["app", "elsewhere", "look", "main", "make", "measure"]
+__all__ = ["app", "look", "main", "make", "measure", "remote"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the only place where an error becomes a line on stderr and an exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        sys.exit(typer.main.get_command(app).main(given, prog_name="fqbench", standalone_mode=False) or 0)
+        sys.exit(app.main(given, prog_name="fqbench", standalone_mode=False) or 0)
     except FqbenchError as error:
         fail(str(error), error, given, error.exit_code)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The application, and the options that several verbs share."""
+"""The application, and the arguments that several verbs share."""
 
 from __future__ import annotations
 
@@ -6,27 +6,20 @@ from typing import Annotated
 
 import typer
 
-from fqbench.terminal import TerminalReporter
+from fqbench.cli.help import OUTPUT
+from fqbench.cli.verbs import Verbs
 
-app = typer.Typer(
-    name="fqbench",
-    help="Quantize image classifiers for the runtime that ships them; measure its speed, and whom it now fails.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+MAKE, MEASURE, REMOTE, INSPECT = "Make", "Measure", "Run on another machine", "Inspect"
+
+app = Verbs(
+    "fqbench",
+    "Quantize image classifiers for a target runtime, and measure their latency and their accuracy per group.",
 )
-data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(data_app, name="data")
-models_app = typer.Typer(help="Look at classifiers.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(models_app, name="models")
 
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON.")]
 Reference = Annotated[
-    str | None, typer.Option("--reference", help="Artifact that the others are compared with (default: FP32).")
+    str | None, typer.Option("--reference", metavar="ID", help="Artifact to compare the others with (default: FP32).")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Artifacts (default: all of the configured model).")
 ]
-
-reporting = {"reporter": TerminalReporter}

@@ -1,25 +1,28 @@
-"""Verbs that look: at the workspace, the machine, data sets and classifiers."""
+"""Verbs that inspect the workspace, the machine, data sets and classifiers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fqbench.cli.app import Json, app, data_app, models_app, reporting
-from fqbench.cli.options import TRACEBACK, asks
-from fqbench.run import Run
+from fqbench.cli.app import INSPECT, Json, app
+
+if TYPE_CHECKING:
+    from fqbench.run import Run
+
+data_app = app.group("data", "Preview and check data sets.", panel=INSPECT)
+models_app = app.group("models", "List and profile classifiers.", panel=INSPECT)
 
 
-@app.command(name="list")
-@asks(**reporting)
+@app.verb("list", panel=INSPECT)
 def list_entries(
     run: Run,
-    kind: Annotated[str | None, typer.Argument(help="Only this kind: artifacts, predictions ...")] = None,
+    kind: Annotated[str | None, typer.Argument(help="List one kind only: artifacts, predictions ...")] = None,
     as_json: Json = False,
 ) -> None:
-    """List what is in the workspace.
+    """List the entries of the workspace.
 
     Example: fqbench list artifacts
     """
@@ -28,17 +31,16 @@ def list_entries(
     print_entries(run.workspace.entries(kind), as_json=as_json)
 
 
-@app.command()
-@asks(**reporting)
+@app.verb("show", panel=INSPECT)
 def show(
     run: Run,
-    entry_id: Annotated[str, typer.Argument(metavar="ID", help="Id of an entry, or its beginning.")],
+    entry_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the entry, or a unique prefix.")],
     calibration: Annotated[
-        bool, typer.Option("--calibration", help="Of an artifact: which ranges clip which group.")
+        bool, typer.Option("--calibration", help="For an artifact: clipping and noise of its ranges per group.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show one entry of the workspace: its inputs, seeds, versions and facts.
+    """Show an entry: inputs, seeds, versions, results.
 
     Example: fqbench show resnet10t-ort-int8-balanced --calibration
     """
@@ -49,10 +51,11 @@ def show(
     print_calibration(entry, as_json=as_json) if calibration else print_manifest(entry, as_json=as_json)
 
 
-@app.command()
-@asks(**reporting)
+@app.verb("doctor", panel=INSPECT)
 def doctor(run: Run, as_json: Json = False) -> None:
-    """Say what runs on this machine, what is missing, and how to get it.
+    """Check which runtimes work on this machine.
+
+    Names what is missing, and the command that installs it.
 
     Example: fqbench doctor
     """
@@ -62,17 +65,17 @@ def doctor(run: Run, as_json: Json = False) -> None:
     print_health(examine(run.workspace), as_json=as_json)
 
 
-@data_app.command()
-@asks("data", **reporting)
+@data_app.verb("preview", own=("data",))
 def preview(
     run: Run,
     name: Annotated[str | None, typer.Argument(help="Data set (default: the configured one).")] = None,
-    out: Annotated[Path, typer.Option("--out", help="Where to write the PNG.")] = Path("preview.png"),
-    per_group: Annotated[int, typer.Option("--per-group", min=1, help="Images a row.")] = 12,
+    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="PNG file to write.")] = Path("preview.png"),
+    per_group: Annotated[int, typer.Option("--per-group", metavar="N", min=1, help="Images per row.")] = 12,
 ) -> None:
-    """Write a contact sheet: one row a group, so that you see what the model sees.
+    """Write a contact sheet with one row per group.
 
-    synthfaces are drawn by a program: they test the pipeline and are no evidence about people.
+    synthfaces are drawn by a program: they test the pipeline and are not evidence about people.
+
     Example: fqbench data preview synthfaces --out faces.png
     """
     from fqbench.data.preview import contact_sheet
@@ -83,17 +86,16 @@ def preview(
     print_preview(contact_sheet(samples, out, per_group=per_group), out, samples)
 
 
-@data_app.command(name="inspect")
-@asks("data", **reporting)
+@data_app.verb("inspect", own=("data",))
 def inspect_data(
     run: Run,
     name: Annotated[str | None, typer.Argument(help="Data set (default: the configured one).")] = None,
     by: Annotated[
-        str | None, typer.Option("--by", metavar="A,B,...", help="Sensitive features that make the groups.")
+        str | None, typer.Option("--by", metavar="A,B,...", help="Sensitive features that define the groups.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Count a data set by split, class and group, and list its problems.
+    """Count images per split, class and group; list problems.
 
     Example: fqbench data inspect celeba --root CelebA --label Smiling
     """
@@ -105,11 +107,10 @@ def inspect_data(
     print_inspection(inspect(samples, [part.strip() for part in by.split(",")] if by else None), as_json=as_json)
 
 
-@models_app.command(name="list")
+@models_app.verb("list")
 def list_models(
-    pattern: Annotated[str | None, typer.Argument(help="Part of a name (default: the study's models).")] = None,
+    pattern: Annotated[str | None, typer.Argument(help="Part of the name (default: the models of the study).")] = None,
     as_json: Json = False,
-    traceback: TRACEBACK = False,  # noqa: ARG001 - read by `fail`
 ) -> None:
     """List the classifiers that --model takes.
 
@@ -121,14 +122,13 @@ def list_models(
     print_models(listed(pattern), as_json=as_json)
 
 
-@models_app.command()
+@models_app.verb("profile")
 def profile(
-    name: Annotated[str, typer.Argument(help="Classifier: any name of timm or torchvision.")],
-    size: Annotated[int | None, typer.Option("--size", min=8, max=4096, help="Input size (default: its own).")] = None,
+    name: Annotated[str, typer.Argument(help="Any timm or torchvision model.")],
+    size: Annotated[int | None, typer.Option("--size", metavar="N", min=8, max=4096, help="Input size.")] = None,
     as_json: Json = False,
-    traceback: TRACEBACK = False,  # noqa: ARG001 - read by `fail`
 ) -> None:
-    """Show what a classifier costs: parameters, FLOPs, memory, and the operators of its ONNX graph.
+    """Show parameters, FLOPs, memory and ONNX operators.
 
     Example: fqbench models profile mobilenet_v2
     """

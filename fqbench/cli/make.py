@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fqbench.cli.app import Json, app, reporting
-from fqbench.cli.options import asks, whole_numbers
-from fqbench.run import Run
+from fqbench.cli.app import MAKE, Json, app
+
+if TYPE_CHECKING:
+    from fqbench.run import Run
 
 
-@app.command()
-@asks("data", "model", "preprocessing", "train", **reporting)
+@app.verb("train", panel=MAKE, own=("train",), more=("data", "model", "preprocessing"))
 def train(
     run: Run,
     seeds: Annotated[
-        str | None, typer.Option("--seeds", metavar="A,B,...", help="Several seeds, one checkpoint each: 0,1,2.")
+        str | None, typer.Option("--seeds", metavar="A,B,...", help="Train one checkpoint per random seed: 0,1,2.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a classifier on a data set.
+    """Train a classifier.
 
     Example: fqbench train --model resnet10t --data folder --root photos
     """
+    from fqbench.config import whole_numbers
     from fqbench.stages.train import train as train_stage
     from fqbench.stages.train import train_seeds
     from fqbench.tables import print_entries, print_entry
@@ -34,10 +35,9 @@ def train(
         print_entries(train_seeds(run, whole_numbers("--seeds", seeds)), as_json=as_json)
 
 
-@app.command()
-@asks("data", "model", "preprocessing", "train", **reporting)
+@app.verb("export", panel=MAKE, own=("model",), more=("data", "preprocessing", "train"))
 def export(run: Run, as_json: Json = False) -> None:
-    """Export the trained classifier to ONNX, or adopt your own ONNX file.
+    """Export a classifier to ONNX, or adopt your own.
 
     Example: fqbench export --onnx model.onnx --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --data folder --root photos
     """
@@ -47,10 +47,11 @@ def export(run: Run, as_json: Json = False) -> None:
     print_entry(run.workspace.get(export_stage(run).id, "models"), as_json=as_json)
 
 
-@app.command()
-@asks("data", "model", "preprocessing", "train", "qat", "quantize", **reporting)
+@app.verb("quantize", panel=MAKE, own=("quantize",), more=("data", "model", "preprocessing", "train", "qat"))
 def quantize(run: Run, as_json: Json = False) -> None:
-    """Quantize the configured model for a runtime; what is missing on the way is made first.
+    """Quantize a classifier for a runtime.
+
+    Trains, exports and calibrates first where that has not been done yet.
 
     Example: fqbench quantize --backend ort --bits 8 --calib balanced
     """
@@ -64,14 +65,15 @@ def quantize(run: Run, as_json: Json = False) -> None:
         run.reporter.say(todo)
 
 
-@app.command()
-@asks("data", "model", "preprocessing", "train", "bench", "build", **reporting)
+@app.verb("build", panel=MAKE, own=("build",), more=("data", "model", "preprocessing", "train", "bench"))
 def build(
     run: Run,
-    artifact_id: Annotated[str, typer.Argument(metavar="ID", help="Artifact, or its beginning.")],
+    artifact_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the artifact, or a unique prefix.")],
     as_json: Json = False,
 ) -> None:
-    """Compile an artifact for the GPU at hand, for runtimes that need it.
+    """Compile an artifact for the local GPU.
+
+    Only runtimes that need it have this step, and `predict`, `eval` and `bench` run it by themselves.
 
     Example: fqbench build resnet10t-trt-int8-balanced --max-batch 8
     """

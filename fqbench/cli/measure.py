@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fqbench.cli.app import Ids, Json, Reference, app, reporting
-from fqbench.cli.options import asks
+from fqbench.cli.app import MEASURE, Ids, Json, Reference, app
 from fqbench.errors import GateFailed
-from fqbench.run import Run
 from fqbench.terminal import Format, print_json, stdout
 
+if TYPE_CHECKING:
+    from fqbench.run import Run
 
-@app.command()
-@asks("data", "bench", "eval", **reporting)
+
+@app.verb("demo", panel=MEASURE, more=("data", "eval", "bench"))
 def demo(
     run: Run,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Smaller data and shorter training: seconds, not minutes.")
+        bool, typer.Option("--debug", help="Small data and short training, to test an installation in seconds.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run the whole main job on the embedded data set.
+    """Run the whole workflow on generated faces.
 
     Draws synthfaces, trains a small classifier, quantizes it to INT8 with a random and with a balanced calibration set,
-    and prints what that does to each group and to the speed. Example: fqbench demo
+    and reports accuracy per group and latency.
+
+    Example: fqbench demo
     """
     from fqbench.demo import run_demo
     from fqbench.report.evaluation import evaluation_sheets
@@ -40,24 +42,27 @@ def demo(
     print_sheets([*evaluation_sheets(result.evaluation, bars=True), latency_sheet(result.latency)], stdout())
 
 
-@app.command(name="eval")
-@asks("data", "model", "preprocessing", "train", "qat", "quantize", "eval", **reporting)
+@app.verb("eval", panel=MEASURE, own=("eval",), more=("data", "model", "preprocessing", "train", "qat", "quantize"))
 def evaluate(
     run: Run,
     ids: Ids = None,
     reference: Reference = None,
     predictions: Annotated[
-        list[Path] | None, typer.Option("--predictions", help="Table of predictions made elsewhere (CSV, Parquet).")
+        list[Path] | None,
+        typer.Option("--predictions", metavar="PATH", help="Predictions of another program, as CSV or Parquet."),
     ] = None,
-    style: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TEXT,
+    style: Annotated[
+        Format, typer.Option("--format", metavar="NAME", help="text, json, csv, markdown or latex.")
+    ] = Format.TEXT,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Short for --format csv.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Short for --format markdown.")] = False,
     as_latex: Annotated[bool, typer.Option("--latex", help="Short for --format latex.")] = False,
 ) -> None:
-    """Report, group by group, what each artifact gets right, beside FP32, with what changed and a verdict.
+    """Evaluate accuracy and fairness per group.
 
-    Without IDs: all artifacts of the configured model, the configured one among them.
+    Compares each artifact with the FP32 baseline, and tests whether each change is significant or equivalent.
+
     Example: fqbench eval --by skin_tone --markdown
     """
     from fqbench.report.evaluation import show_evaluations
@@ -69,18 +74,19 @@ def evaluate(
     show_evaluations(evaluate_views(run, subjects(run, ids, reference), files=predictions or ()), chosen)
 
 
-@app.command()
-@asks("data", "model", "preprocessing", "train", "qat", "quantize", "bench", **reporting)
+@app.verb("bench", panel=MEASURE, own=("bench",), more=("data", "model", "preprocessing", "train", "qat", "quantize"))
 def bench(
     run: Run,
     ids: Ids = None,
     reference: Reference = None,
-    again: Annotated[bool, typer.Option("--again", help="Measure anew, though these were measured before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure again, even if a stored result exists.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure the latency of artifacts against each other, interleaved in one process.
+    """Measure and compare the latency of artifacts.
 
-    Without IDs: all artifacts of the configured model, the configured one among them. Example: fqbench bench --batch 1
+    All artifacts run interleaved in one process, so that drift of the machine affects all of them alike.
+
+    Example: fqbench bench --batch 1
     """
     from fqbench.report.latency import latency_sheet
     from fqbench.report.sheets import print_sheets
@@ -91,17 +97,21 @@ def bench(
     print_json(report.to_dict()) if as_json else print_sheets([latency_sheet(report)], stdout())
 
 
-@app.command()
-@asks("data", "model", "preprocessing", "train", "qat", "quantize", "eval", "bench", **reporting)
+@app.verb("gate", panel=MEASURE, more=("eval", "bench", "data", "model", "preprocessing", "train", "qat", "quantize"))
 def gate(
     run: Run,
-    limits: Annotated[Path, typer.Option("--limits", help="YAML file with the limits.")],
+    limits: Annotated[Path, typer.Option("--limits", metavar="PATH", help="YAML file of limits.")],
     ids: Ids = None,
     reference: Reference = None,
-    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML here, for a CI system.")] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="PATH", help="Write a JUnit XML report to this file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check artifacts against limits, on intervals: exit code 0 where they keep to them, 1 where not.
+    """Check artifacts against limits, for a CI job.
+
+    A check compares a confidence interval, not a point estimate, with its limit: it passes, fails or is undecided.
+    The exit code is 1 if the gate is not passed.
 
     Example: fqbench gate --limits limits.yaml --junit gate.xml
     """
@@ -113,17 +123,20 @@ def gate(
     raise typer.Exit(0 if report.passed else GateFailed.exit_code)
 
 
-@app.command()
-@asks("data", "model", "preprocessing", "train", "qat", "quantize", "eval", **reporting)
+@app.verb("replicate", panel=MEASURE, more=("quantize", "eval", "data", "model", "preprocessing", "train", "qat"))
 def replicate(
     run: Run,
-    seeds: Annotated[str, typer.Option("--seeds", help="Training seeds, comma-separated.")] = "",
-    draws: Annotated[str, typer.Option("--draws", help="Seeds of the calibration sampler, comma-separated.")] = "",
+    seeds: Annotated[str, typer.Option("--seeds", metavar="A,B,...", help="Training seeds: 0,1,2.")] = "",
+    draws: Annotated[
+        str, typer.Option("--draws", metavar="A,B,...", help="Random seeds of the calibration sampler: 0,1,2.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Compare the configured artifact with FP32 over several training seeds and calibration draws.
+    """Repeat the comparison with FP32 over random seeds.
 
-    Shows the change of every group with the variance by source, and the images whose usual prediction changes.
+    Reports the change per group with its variance by source (training seeds, calibration draws, test images), and the
+    images whose most frequent prediction changes.
+
     Example: fqbench replicate --seeds 0,1,2 --draws 0,1,2 --by skin_tone
     """
     from fqbench.config import whole_numbers
@@ -135,22 +148,29 @@ def replicate(
     print_json(result.to_dict()) if as_json else print_sheets(replication_sheets(result), stdout())
 
 
-@app.command(name="calibrate-threshold")
-@asks("data", "model", "preprocessing", "train", "qat", "quantize", "eval", **reporting)
+@app.verb(
+    "calibrate-threshold", panel=MEASURE, more=("eval", "data", "model", "preprocessing", "train", "qat", "quantize")
+)
 def calibrate_threshold(
     run: Run,
     artifact_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Artifact (default: the configured one).")
+        str | None, typer.Argument(metavar="[ID]", help="Id of the artifact (default: the configured one).")
     ] = None,
     constraint: Annotated[
         str | None,
-        typer.Option(help="Thresholds per group that make this equal: demographic_parity, equalized_odds ..."),
+        typer.Option(
+            "--constraint",
+            metavar="NAME",
+            help="Fit thresholds per group that equalize this: demographic_parity, equalized_odds ...",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fit the decision threshold of an artifact anew on the validation split, and show the effect on the test split.
+    """Refit the decision threshold of an artifact.
 
-    Without --constraint one threshold for all is fitted. The result is an artifact of its own.
+    Fits on the validation split, reports on the test split, and stores the result as a new artifact. Without
+    --constraint all groups share one threshold.
+
     Example: fqbench calibrate-threshold --constraint equalized_odds --by skin_tone
     """
     from fqbench.report.evaluation import show_evaluations

@@ -1,116 +1,138 @@
-"""The command line's options, made from the configuration's own fields, so that the two cannot drift apart."""
+"""A verb's command, made of its own parameters and of the configuration's fields, so that the two cannot differ."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fqbench.config import FLAGS, LISTS, Config, configure
-from fqbench.errors import InputError
-from fqbench.reporter import Reporter
-from fqbench.run import Run
-from fqbench.workspace import Workspace
+from fqbench.cli.help import GENERAL, VerbCommand, help_all
+from fqbench.config import Config, Option, configure, options
 
-CONFIG = Annotated[Path | None, typer.Option("--config", help="YAML with options (default: ./fqbench.yaml).")]
-WORKSPACE = Annotated[
-    Path | None, typer.Option("--workspace", help="Where results live (default: $FQBENCH_WORKSPACE or ./fqbench_runs).")
+if TYPE_CHECKING:
+    from typer.core import TyperCommand
+
+    from fqbench.cli.verbs import Verb
+
+CONFIG = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="PATH", rich_help_panel=GENERAL, help="YAML file (default: ./fqbench.yaml)."),
 ]
-TRACEBACK = Annotated[bool, typer.Option("--traceback", help="Show the traceback of an error.")]
+WORKSPACE = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        metavar="PATH",
+        rich_help_panel=GENERAL,
+        help="Directory of results (default: $FQBENCH_WORKSPACE or ./fqbench_runs).",
+    ),
+]
+TRACEBACK = Annotated[
+    bool, typer.Option("--traceback", rich_help_panel=GENERAL, help="Show the traceback of an error.")
+]
+HELP_ALL = Annotated[
+    bool,
+    typer.Option(
+        "--help-all", rich_help_panel=GENERAL, is_eager=True, callback=help_all, help="Explain all options and exit."
+    ),
+]
 
 
-def asks(*sections: str, reporter: Callable[[], Reporter]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a verb the options of these sections of the configuration, and call it with the `Run` they make.
+def command(verb: Verb) -> TyperCommand:
+    """Return the command of a verb."""
+    given = _parameters(verb)
+    flags = [
+        option for section in (*verb.own, *verb.more) for option in options().values() if option.section == section
+    ]
+    own = {name: parameter for name, parameter in given.items() if name != "run"}
+    parameters = [*own.values(), *(_flag(option) for option in flags)]
+    if "run" in given:
+        parameters += [_parameter("config", CONFIG), _parameter("workspace", WORKSPACE)]
+    parameters += [_parameter("traceback", TRACEBACK, False), _parameter("all_options", HELP_ALL, False)]
 
-    Parameters
-    ----------
-    *sections : str
-        Sections of `Config` whose flags the verb takes.
-    reporter : callable
-        Makes the reporter of the run.
-    """
+    def call(**values: Any) -> None:
+        arguments = {name: values[name] for name in own}
+        if "run" in given:
+            said = {option.name: values[option.name] for option in flags}
+            arguments["run"] = _run(values["config"], values["workspace"], said)
+        verb.function(**arguments)
 
-    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
-        own = [
-            parameter for name, parameter in inspect.signature(verb, eval_str=True).parameters.items() if name != "run"
-        ]
-        flags = [name for name, (section, _field) in FLAGS.items() if section in sections]
-
-        @functools.wraps(verb)
-        def call(config: Path | None, workspace: Path | None, traceback: bool, **given: Any) -> None:  # noqa: ARG001
-            merged = configure(config, **{name: given.pop(name) for name in flags})
-            told = reporter()
-            verb(run=Run(merged, Workspace(workspace, told), told), **given)
-
-        common = [
-            _parameter("config", CONFIG),
-            _parameter("workspace", WORKSPACE),
-            _parameter("traceback", TRACEBACK, False),
-        ]
-        signature = inspect.Signature([*own, *(_flag(name) for name in flags), *common])
-        call.__signature__ = signature  # type: ignore[attr-defined]
-        call.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
-        return call
-
-    return decorate
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(
+        name=verb.name,
+        cls=VerbCommand,
+        help=verb.function.__doc__,
+        context_settings={"max_content_width": 100},
+    )(call)
+    made = typing.cast("VerbCommand", typer.main.get_command(app))
+    made.more = verb.more
+    return made
 
 
-def whole_numbers(flag: str, text: str) -> list[int]:
-    """Return the numbers of ``"0,1,2"``.
+def _run(file: Path | None, workspace: Path | None, said: dict[str, Any]) -> Any:
+    from fqbench.run import Run
+    from fqbench.terminal import TerminalReporter
+    from fqbench.workspace import Workspace
 
-    Raises
-    ------
-    InputError
-        It holds something else.
-    """
-    try:
-        return [int(part) for part in text.split(",") if part.strip()]
-    except ValueError as error:
-        raise InputError(f"{flag} takes whole numbers with commas between them, not {text!r}.") from error
+    config, reporter = configure(file, **said), TerminalReporter()
+    return Run(config, Workspace(workspace, reporter), reporter)
+
+
+def _parameters(verb: Verb) -> dict[str, inspect.Parameter]:
+    """Return a verb's parameters with their annotations evaluated, except those that it is given."""
+    function = verb.function
+    texts = {name: text for name, text in function.__annotations__.items() if name not in {"run", "return"}}
+    hints = typing.get_type_hints(
+        types.SimpleNamespace(__annotations__=texts), globalns=function.__globals__, include_extras=True
+    )
+    found = inspect.signature(function).parameters
+    return {name: parameter.replace(annotation=hints.get(name, Any)) for name, parameter in found.items()}
 
 
 def _parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _flag(name: str) -> inspect.Parameter:
-    section, field = FLAGS[name]
-    model = typing.get_type_hints(Config)[section]
-    info = model.model_fields[field]
-    text = info.description or ""
-    if info.default is not None and "(default" not in text:
-        text += f" [default: {info.default}]"
-    spelled = "--" + name.replace("_", "-")
-    metavar: str | None = _metavar(name, info.annotation)
-    if _plain(name, info.annotation) is bool:
+def _flag(option: Option) -> inspect.Parameter:
+    kind = _parsed(option)
+    spelled, metavar = option.spelled, option.metavar or _metavar(option, kind)
+    if kind is bool:
         spelled, metavar = f"{spelled}/{spelled.replace('--', '--no-', 1)}", None
-    option = typer.Option(spelled, help=text, show_default=False, metavar=metavar)
-    return _parameter(name, Annotated[_plain(name, info.annotation) | None, option])
+    shown = typer.Option(
+        spelled,
+        help=_text(option),
+        show_default=False,
+        metavar=metavar,
+        rich_help_panel=Config.model_fields[option.section].title,
+    )
+    return _parameter(option.name, Annotated[kind | None, shown])
 
 
-def _plain(name: str, annotation: Any) -> Any:
+def _text(option: Option) -> str:
+    """Return the help of an option: what it sets, what it may be, and what it is by default."""
+    default = option.info.default
+    facts = [", ".join(map(str, option.choices))] if option.choices else []
+    if default is not None:
+        shown = ",".join(map(str, default)) if option.is_list else default
+        facts.append(f"default: {shown}")
+    text = option.info.description or ""
+    return f"{text} [{'; '.join(facts)}]" if facts else text
+
+
+def _parsed(option: Option) -> Any:
     """Return the type that the command line parses: lists and choices come as text, and pydantic checks them."""
-    if name in LISTS:
+    if option.is_list or option.metavar:
         return str
-    members = [kind for kind in _members(annotation) if kind is not type(None)]
-    if typing.get_origin(members[0]) is typing.Literal:
-        return type(typing.get_args(members[0])[0])
-    return members[0]
+    return type(option.choices[0]) if option.choices else option.type
 
 
-def _metavar(name: str, annotation: Any) -> str:
-    if name in LISTS:
+def _metavar(option: Option, kind: Any) -> str | None:
+    if option.is_list:
         return "A,B,..."
-    plain = _plain(name, annotation)
-    return {int: "N", float: "X", Path: "PATH"}.get(plain, "NAME")
-
-
-def _members(annotation: Any) -> tuple[Any, ...]:
-    origin = typing.get_origin(annotation)
-    return typing.get_args(annotation) if origin in {typing.Union, types.UnionType} else (annotation,)
+    return {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")

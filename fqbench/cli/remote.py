@@ -1,26 +1,30 @@
-"""Verbs that carry an artifact to another machine and bring its answers back."""
+"""Verbs that run artifacts on another machine and import the results."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fqbench.cli.app import Ids, Json, app, reporting
-from fqbench.cli.options import asks
-from fqbench.run import Run
+from fqbench.cli.app import REMOTE, Ids, Json, app
 from fqbench.terminal import print_json, stdout
 
+if TYPE_CHECKING:
+    from fqbench.run import Run
 
-@app.command()
-@asks("data", "model", "preprocessing", "train", "qat", "quantize", "eval", **reporting)
+
+@app.verb("pack", panel=REMOTE, more=("data", "model", "preprocessing", "train", "qat", "quantize", "eval"))
 def pack(
     run: Run,
     ids: Ids = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The archive (default: ID.fqpack.zip here).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PATH", help="File to write (default: ./ID.fqpack.zip).")
+    ] = None,
 ) -> None:
-    """Write artifacts and prepared test images into one archive, to run on another machine.
+    """Pack artifacts and test images into one file.
+
+    `fqbench run-pack` runs it on another machine; `fqbench import` reads the result.
 
     Example: fqbench pack resnet10t-trt-int8-balanced
     """
@@ -30,14 +34,17 @@ def pack(
     stdout().print(str(pack_stage(run, subjects(run, ids), out)), soft_wrap=True, highlight=False)
 
 
-@app.command(name="run-pack")
-@asks("bench", "build", **reporting)
+@app.verb("run-pack", panel=REMOTE, own=("bench", "build"))
 def run_pack(
     run: Run,
-    file: Annotated[Path, typer.Argument(help="What `fqbench pack` wrote.")],
-    out: Annotated[Path | None, typer.Option("--out", help="The result (default: beside FILE).")] = None,
+    file: Annotated[Path, typer.Argument(help="File written by `fqbench pack`.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PATH", help="File to write (default: next to FILE).")
+    ] = None,
 ) -> None:
-    """Build, predict and time an archive's artifacts on this machine; needs no data set and no workspace.
+    """Run a pack on this machine.
+
+    Builds, predicts and times its artifacts; needs neither the data set nor the workspace.
 
     Example: fqbench run-pack resnet10t-trt-int8-balanced.fqpack.zip
     """
@@ -46,14 +53,15 @@ def run_pack(
     stdout().print(str(run_stage(run, file, out)), soft_wrap=True, highlight=False)
 
 
-@app.command(name="import")
-@asks(**reporting)
+@app.verb("import", panel=REMOTE)
 def import_(
     run: Run,
-    file: Annotated[Path, typer.Argument(help="What `fqbench run-pack` wrote on the other machine.")],
+    file: Annotated[Path, typer.Argument(help="File written by `fqbench run-pack`.")],
     as_json: Json = False,
 ) -> None:
-    """Bring the result of `fqbench run-pack` into the workspace, as runs measured on the other machine.
+    """Import the results of `fqbench run-pack`.
+
+    Predictions and latencies join the workspace under the name of the machine that measured them.
 
     Example: fqbench import resnet10t-trt-int8-balanced.fqresult.zip
     """

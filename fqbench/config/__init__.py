@@ -1,0 +1,46 @@
+"""What a user may ask for: options as frozen pydantic models, merged from flags, a YAML file and defaults.
+
+A new option is one field in `fqbench.config.sections`; its flag, its help and its place in ``--help`` follow from it.
+"""
+
+from fqbench.config.flags import Flag, Option, options
+from fqbench.config.merge import DEFAULT_FILE, configure, read_yaml, vary, whole_numbers
+from fqbench.config.sections import (
+    BenchOptions,
+    BuildOptions,
+    Config,
+    DataOptions,
+    EvalOptions,
+    Interpolation,
+    ModelOptions,
+    Preprocessing,
+    PreprocessingOptions,
+    QatOptions,
+    QuantizeOptions,
+    Section,
+    TrainOptions,
+)
+
+__all__ = [
+    "DEFAULT_FILE",
+    "BenchOptions",
+    "BuildOptions",
+    "Config",
+    "DataOptions",
+    "EvalOptions",
+    "Flag",
+    "Interpolation",
+    "ModelOptions",
+    "Option",
+    "Preprocessing",
+    "PreprocessingOptions",
+    "QatOptions",
+    "QuantizeOptions",
+    "Section",
+    "TrainOptions",
+    "configure",
+    "options",
+    "read_yaml",
+    "vary",
+    "whole_numbers",
+]

@@ -1,0 +1,137 @@
+"""From flags, a YAML file and defaults to one validated configuration, and variations of it."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fqbench.config.flags import fields, options
+from fqbench.config.sections import Config
+from fqbench.errors import InputError, did_you_mean
+
+DEFAULT_FILE = Path("fqbench.yaml")
+
+
+def configure(file: Path | None = None, **flags: Any) -> Config:
+    """Merge flags over a YAML file over the defaults.
+
+    Parameters
+    ----------
+    file : Path, optional
+        YAML with the sections of `Config`; ``./fqbench.yaml`` if it exists and none is given.
+    **flags
+        Flat names as on the command line (``backend="ort"``, ``calib_n=256``); None means "not given".
+
+    Raises
+    ------
+    InputError
+        A file that is missing or not YAML, an unknown name, or a value out of its range.
+    """
+    if file is None and DEFAULT_FILE.is_file():
+        file = DEFAULT_FILE
+    values = _read(file) if file is not None else {}
+    given: set[tuple[str, str]] = set()
+    for flag, value in flags.items():
+        if value is None:
+            continue
+        if flag not in options():
+            raise InputError(f"unknown option {flag!r}: {did_you_mean(flag, options())}")
+        option = options()[flag]
+        given.add((option.section, option.field))
+        values.setdefault(option.section, {})[option.field] = _parted(value) if option.is_list else value
+    return _validated(values, file, given)
+
+
+def vary(config: Config, section: str, **changes: Any) -> Config:
+    """Return the configuration with other options in one section, validated like any configuration.
+
+    What was not set stays unset: ``model_fields_set`` of every section survives.
+
+    Parameters
+    ----------
+    config : Config
+        Not changed.
+    section : str
+        Name of a section: ``"quantize"``.
+    **changes
+        Names as in the YAML file: ``bits=4, calib_n=64``.
+
+    Raises
+    ------
+    InputError
+        An unknown section or option, or a value out of its range; the message names the flag.
+    """
+    values = config.model_dump(exclude_unset=True)
+    values[section] = {**values.get(section, {}), **changes}
+    return _validated(values)
+
+
+def whole_numbers(flag: str, text: str) -> tuple[int, ...]:
+    """Read ``"0,1,2"``; an empty text holds none.
+
+    Raises
+    ------
+    InputError
+        A part is not a whole number from 0 on, or occurs twice.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) != len(parts):
+        raise InputError(f"{flag} takes different whole numbers, comma-separated, as in 0,1,2; not {text!r}.")
+    return tuple(int(part) for part in parts)
+
+
+def _parted(value: Any) -> Any:
+    """Split ``"a, b"`` at its commas; anything else is a list already."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else tuple(value)
+
+
+def read_yaml(file: Path, what: str, flag: str) -> Any:
+    """Read a YAML file that the user named with ``flag``; ``what`` names it in errors.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is not YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{what} {file} cannot be read ({error.strerror}); check {flag}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{what} {file} is not YAML ({str(error).splitlines()[0]}); mend the file.") from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    values = read_yaml(file, "the configuration", "--config")
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+        sections = ", ".join(Config.model_fields)
+        raise InputError(f"the configuration {file} must hold sections of options; the sections are: {sections}.")
+    return values
+
+
+def _validated(values: Any, file: Path | None = None, given: Container[tuple[str, str]] = ()) -> Config:
+    """Build the configuration; ``given`` are the fields that the file is not to blame for."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        section, field = (*(str(part) for part in problem["loc"]), "")[:2]
+        origin = f" in {file}" if file is not None and (section, field) not in given else ""
+        raise InputError(_sentence(problem, section, field, origin)) from error
+
+
+def _sentence(problem: Any, section: str, field: str, origin: str) -> str:
+    dotted = f"{section}.{field}".rstrip(".")
+    if problem["type"] == "extra_forbidden":
+        known = fields(section) if field else Config.model_fields
+        return f"unknown option {dotted!r}{origin}: {did_you_mean(field or section, known)}"
+    flags = {(option.section, option.field): option.spelled for option in options().values()}
+    name = flags.get((section, field), dotted)
+    return f"{name}{origin}: {problem['msg']}, not {problem['input']!r}; see --help-all for its values."

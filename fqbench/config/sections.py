@@ -1,0 +1,252 @@
+"""The options themselves, section by section; `Flag` marks a field whose flag has another name than the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fqbench.config.flags import Flag
+
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
+
+
+class Section(BaseModel):
+    """Base of all options: immutable, and a misspelt name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Preprocessing(Section):
+    """From a decoded RGB picture to the tensor a model takes: resize, centre crop, divide by 255, normalize.
+
+    Attributes
+    ----------
+    size : int
+        Height and width of the model's input, pixels.
+    crop : float
+        Share of the resized picture that the centre crop keeps, in (0, 1]; 1 squashes nothing and crops nothing
+        but the longer side.
+    mean, std : tuple of 3 float
+        Per channel (RGB), in units of value / 255.
+    interpolation : str
+        Antialiased filter of the resize.
+    """
+
+    size: int = Field(64, ge=8, le=4096)
+    crop: float = Field(1.0, gt=0, le=1)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: Interpolation = "bilinear"
+
+
+class DataOptions(Section):
+    """Which data set, and how it is read."""
+
+    name: Annotated[str, Flag("data")] = Field(
+        "synthfaces",
+        description="Data set: synthfaces (drawn by fqbench), celeba, utkface, fairface, or folder (your own images).",
+    )
+    root: Path | None = Field(
+        None, description="Directory of the data set; for folder, the one that contains metadata.csv."
+    )
+    label: str | None = Field(
+        None, description="Label column (default: label; celeba: Smiling; utkface, fairface: gender)."
+    )
+    sensitive: tuple[str, ...] | None = Field(
+        None,
+        description="Sensitive features (default: all columns with few distinct values; celeba: Male,Young; "
+        "utkface: race,age; fairface: race).",
+    )
+    age_groups: tuple[int, ...] | None = Field(
+        None, description="utkface: lowest age of each age group (default: 0,20,40,60)."
+    )
+    padding: Literal["0.25", "1.25"] | None = Field(
+        None, description="fairface: image padding, needed where both versions are present."
+    )
+    images: int = Field(8000, ge=1, description="synthfaces: number of images to draw.")
+    size: Annotated[int, Flag("image_size")] = Field(
+        64, ge=32, le=512, description="synthfaces: image height and width in pixels."
+    )
+    imbalance: float = Field(
+        1.0, ge=0, le=4, description="synthfaces: group sizes; 0 for equal, 1 for as unequal as in real collections."
+    )
+    seed: Annotated[int, Flag("data_seed")] = Field(
+        0, ge=0, description="Random seed for synthfaces, and for splitting data that come without splits."
+    )
+
+
+class ModelOptions(Section):
+    """Which classifier: a timm or torchvision name to train, or the user's own ONNX file."""
+
+    name: Annotated[str, Flag("model")] = Field(
+        "resnet10t", description="Classifier to train: any timm or torchvision model."
+    )
+    weights: str = Field("none", description="Initial weights: none, imagenet, or a .safetensors or .pth file.")
+    onnx: Path | None = Field(None, description="Your own classifier as an ONNX file; nothing is trained.")
+
+
+class PreprocessingOptions(Section):
+    """What the user says about preprocessing; what is left out comes from the model's own configuration."""
+
+    size: int | None = Field(None, ge=8, le=4096, description="Height and width of the model's input in pixels.")
+    crop: float | None = Field(None, gt=0, le=1, description="Fraction of the resized image kept by the centre crop.")
+    mean: tuple[float, float, float] | None = Field(
+        None, description="Mean per channel (RGB) of pixel values scaled to 0-1."
+    )
+    std: tuple[float, float, float] | None = Field(
+        None, description="Standard deviation per channel (RGB) of pixel values scaled to 0-1."
+    )
+    interpolation: Interpolation | None = Field(None, description="Resize filter.")
+
+
+class TrainOptions(Section):
+    """How a classifier is trained."""
+
+    epochs: int = Field(4, ge=1, description="Training epochs.")
+    batch_size: int = Field(64, ge=2, description="Training batch size.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of the cosine schedule.")
+    weight_decay: float = Field(0.05, ge=0, description="Weight decay (AdamW).")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Fraction of the steps used for learning-rate warm-up.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing.")
+    objective: str = Field(
+        "erm", description="Training objective: erm (plain cross-entropy), or group-balanced (groups sampled equally)."
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="Class weights in the loss; balanced gives rare classes more weight."
+    )
+    augment: tuple[Literal["flip", "crop", "colour"], ...] = Field(("flip", "crop"), description="Data augmentation.")
+    best_by: Literal["accuracy", "worst_group_accuracy", "loss", "last"] = Field(
+        "accuracy", description="Validation metric that selects the epoch to keep."
+    )
+    by: Annotated[tuple[str, ...] | None, Flag("train_by")] = Field(
+        None, description="Sensitive features that define the groups in training (default: all)."
+    )
+    patience: int = Field(
+        0, ge=0, description="Early stopping: epochs without improvement before training stops; 0 disables it."
+    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Floating-point precision of training.")
+    seed: Annotated[int, Flag("train_seed")] = Field(
+        0, ge=0, description="Random seed for weights, data order and augmentation."
+    )
+
+
+class QatOptions(Section):
+    """How a trained classifier is trained on with fake quantization (``--method qat``)."""
+
+    epochs: Annotated[int, Flag("qat_epochs")] = Field(2, ge=1, description="QAT epochs.")
+    learning_rate: Annotated[float, Flag("qat_learning_rate")] = Field(
+        2e-4, gt=0, description="Peak learning rate of QAT."
+    )
+    freeze_batchnorm: Annotated[float, Flag("qat_freeze_batchnorm")] = Field(
+        0.5, ge=0, le=1, description="Fraction of QAT after which BatchNorm statistics are frozen."
+    )
+    freeze_ranges: Annotated[float, Flag("qat_freeze_ranges")] = Field(
+        0.5, ge=0, le=1, description="Fraction of QAT after which activation ranges are frozen."
+    )
+    start: Annotated[Path | None, Flag("qat_start")] = Field(
+        None, description="Initial weights of QAT, .safetensors or .pth (default: the trained checkpoint)."
+    )
+
+
+class QuantizeOptions(Section):
+    """For which runtime, to how many bits, calibrated on what."""
+
+    backend: str = Field("ort", description="Target runtime; `fqbench doctor` lists those installed.")
+    method: Literal["none", "ptq_static", "ptq_dynamic", "qat", "mixed_precision"] = Field(
+        "ptq_static", description="Quantization method; none keeps FP32."
+    )
+    bits: Literal[32, 8, 4, 2] = Field(8, description="Bits of the weights.")
+    act_bits: Literal[32, 8, 4, 2] = Field(8, description="Bits of the activations.")
+    range_rule: str = Field(
+        "minmax",
+        description="Calibration range rule: minmax, mean_minmax, percentile=99.99, entropy or mse.",
+    )
+    weight_rule: Literal["minmax", "mse"] = Field("mse", description="Range rule of the weights, per channel.")
+    bias_correction: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Bias correction for weight-rounding error; auto keeps it only if it lowers KL divergence from "
+        "FP32 on the validation split.",
+    )
+    calib: str = Field("balanced", description="Calibration sampler: balanced, random, stratified or minority.")
+    calib_n: int = Field(256, ge=1, description="Number of calibration images.")
+    calib_by: tuple[str, ...] | None = Field(
+        None, description="Sensitive features that define the sampler's groups (default: all)."
+    )
+    calib_seed: int = Field(0, ge=0, description="Random seed of the sampler.")
+    calib_policy: str = Field(
+        "as-sampled",
+        description="Group weights for calibration ranges: as-sampled, balanced, stratified, minimax, only=GROUP or "
+        "weights=GROUP:2,... Changing it reuses the recorded histograms.",
+    )
+    calib_batch: int = Field(8, ge=1, description="Calibration batch size; ranges do not depend on it.")
+
+
+class EvalOptions(Section):
+    """On which images, for which groups, and with how many bootstrap replicates."""
+
+    split: Literal["train", "val", "test"] = Field("test", description="Split to evaluate on.")
+    by: tuple[str, ...] | None = Field(
+        None, description="Sensitive features whose intersections are the groups (default: all)."
+    )
+    intersect: bool = Field(True, description="Intersect the sensitive features, or evaluate each on its own.")
+    control: str | None = Field(None, description="Control feature: evaluate within each of its values.")
+    positive: str | None = Field(None, description="Positive class (default: the last one).")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="Probability from which on positive is predicted (default: the largest logit)."
+    )
+    accuracy_margin: float = Field(0.01, gt=0, lt=1, description="Equivalence margin for a group's accuracy.")
+    gap_margin: float = Field(0.01, gt=0, lt=1, description="Equivalence margin for a gap between groups.")
+    correction: Literal["holm", "benjamini-hochberg", "none"] = Field(
+        "holm", description="Multiple-testing correction over groups."
+    )
+    replicates: int = Field(10_000, ge=100, description="Bootstrap replicates.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence level of the intervals.")
+    seed: Annotated[int, Flag(None)] = Field(0, ge=0, description="Random seed of the bootstrap.")
+    threads: Annotated[int | None, Flag(None)] = Field(
+        None, ge=1, description="Threads for predicting (default: all cores)."
+    )
+    batch_size: Annotated[int, Flag(None)] = Field(32, ge=1, description="Batch size for predicting.")
+
+
+class BenchOptions(Section):
+    """How latency is measured."""
+
+    batch: int = Field(1, ge=1, description="Batch size when timing.")
+    threads: int = Field(1, ge=1, description="Threads of the runtime when timing.")
+    device: str = Field("cpu", description="Device to run on.")
+    rounds: int = Field(200, ge=5, description="Minimum number of interleaved rounds.")
+    seconds: float = Field(3.0, ge=0, description="Minimum duration of the measurement in seconds.")
+    seed: Annotated[int, Flag(None)] = Field(0, ge=0, description="Random seed of the order within the rounds.")
+
+
+class BuildOptions(Section):
+    """How an engine is built from an artifact, for runtimes that compile for the GPU at hand."""
+
+    max_batch: int = Field(32, ge=1, description="Largest batch that the engine takes.")
+    opt_batch: int | None = Field(None, ge=1, description="Batch size to optimize for (default: the largest).")
+    tf32: bool = Field(True, description="Let float operators multiply in TF32, TensorRT's default.")
+    workspace: Annotated[int | None, Flag("workspace_mib")] = Field(
+        None, ge=1, description="Limit of scratch memory in MiB (default: none)."
+    )
+    implicit: Literal["none", "record", "entropy", "minmax", "percentile"] = Field(
+        "none",
+        description="Quantize without Q/DQ nodes (TensorRT 10), with the artifact's ranges or a calibrator.",
+    )
+
+
+class Config(Section):
+    """Everything that determines an experiment; the defaults make a whole small one on synthfaces."""
+
+    data: DataOptions = Field(DataOptions(), title="Data", description="data set, label, groups")
+    model: ModelOptions = Field(ModelOptions(), title="Model", description="classifier to train or adopt")
+    preprocessing: PreprocessingOptions = Field(
+        PreprocessingOptions(), title="Preprocessing", description="from an image to the model's input"
+    )
+    train: TrainOptions = Field(TrainOptions(), title="Training", description="how the classifier is trained")
+    qat: QatOptions = Field(QatOptions(), title="QAT", description="with --method qat")
+    quantize: QuantizeOptions = Field(QuantizeOptions(), title="Quantization", description="runtime, bits, calibration")
+    eval: EvalOptions = Field(EvalOptions(), title="Evaluation", description="split, groups, statistics")
+    bench: BenchOptions = Field(BenchOptions(), title="Latency", description="batch size, threads, rounds")
+    build: BuildOptions = Field(BuildOptions(), title="Engine", description="for runtimes that compile")
