@@ -42,6 +42,9 @@ def configure(file: Path | None = None, **flags: Any) -> Config:
         option = options()[flag]
         given.add((option.section, option.field))
         values.setdefault(option.section, {})[option.field] = _parted(value) if option.is_list else value
+    data = values.get("data", {})
+    if data.get("table") is not None:  # what else would it be for
+        data.setdefault("name", "table")
     return _validated(values, file, given)
 
 

@@ -46,11 +46,19 @@ class DataOptions(Section):
 
     name: Annotated[str, Flag("data")] = Field(
         "synthfaces",
-        description="Data set: synthfaces (drawn by fqbench), celeba, utkface, fairface, or folder (your own images).",
+        description="Data set: synthfaces (drawn by fqbench), celeba, utkface, fairface; or your own: folder "
+        "(metadata.csv), imagefolder (a folder per class), table (--table FILE --images DIR), hf (Hugging Face, on disk).",
     )
     root: Path | None = Field(
         None, description="Directory of the data set; for folder, the one that contains metadata.csv."
     )
+    table: Path | None = Field(
+        None, description="CSV, TSV or Parquet file: labels and features (table), or features only (imagefolder)."
+    )
+    image_column: str | None = Field(
+        None, description="Column that names the images or, for hf, that contains them (default: the usual names)."
+    )
+    split_column: str | None = Field(None, description="table, hf: column of the split (default: split, if present).")
     label: str | None = Field(
         None, description="Label column (default: label; celeba: Smiling; utkface, fairface: gender)."
     )
@@ -65,7 +73,11 @@ class DataOptions(Section):
     padding: Literal["0.25", "1.25"] | None = Field(
         None, description="fairface: image padding, needed where both versions are present."
     )
-    images: int = Field(8000, ge=1, description="synthfaces: number of images to draw.")
+    images: Annotated[Annotated[int, Field(ge=1)] | Path, Flag("images", "N|DIR")] = Field(
+        8000,
+        union_mode="left_to_right",
+        description="synthfaces: number of images to draw; table: directory of the images.",
+    )
     size: Annotated[int, Flag("image_size")] = Field(
         64, ge=32, le=512, description="synthfaces: image height and width in pixels."
     )

@@ -77,6 +77,8 @@ def sensitive_columns(
     columns = [column for column in table.columns if column not in {*taken, *FIXED_COLUMNS}]
     if sensitive is not None:
         for feature in sensitive:
+            if feature in FIXED_COLUMNS and feature in table.columns and feature not in taken:
+                raise InputError(f"{where}: a sensitive feature cannot be called {feature!r}; rename that column.")
             if feature not in columns:
                 raise InputError(f"{where} has no sensitive column {feature!r}: {_hint(feature, columns, where)}")
         return tuple(dict.fromkeys(sensitive))
@@ -100,7 +102,9 @@ def groups_of(table: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=table.index)
 
 
-def classes_of(column: pd.Series[str], names: Sequence[str], where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def classes_of(
+    column: pd.Series[str], names: Sequence[str], where: str, classes: Sequence[str] | None = None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return the class of each row, and the names of the classes in order.
 
     Parameters
@@ -111,6 +115,8 @@ def classes_of(column: pd.Series[str], names: Sequence[str], where: str) -> tupl
         The images, for messages.
     where : str
         Name of the table in messages.
+    classes : sequence of str, optional
+        The names in order, where the data bring them; by default those that occur, sorted.
 
     Raises
     ------
@@ -125,9 +131,9 @@ def classes_of(column: pd.Series[str], names: Sequence[str], where: str) -> tupl
             f"fill in the label in {where} or take the rows out."
         )
     values: list[str] = column.unique().tolist()
-    classes = ordered(values)
-    if len(classes) < 2:
-        raise DataError(f"all {len(names)} images have {label!r} = {classes[0]!r}; add images of a second class.")
+    if len(values) < 2:
+        raise DataError(f"all {len(names)} images have {label!r} = {values[0]!r}; add images of a second class.")
+    classes = tuple(classes) if classes else ordered(values)
     index = {value: code for code, value in enumerate(classes)}
     return np.array([index[value] for value in column], dtype=np.int64), classes
 

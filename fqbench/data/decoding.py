@@ -7,7 +7,6 @@ libraries belong to the base install, so the same file gives the same pixels eve
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from fqbench.config import Preprocessing
+    from fqbench.data.pictures import Picture
 
 MAX_PIXELS = 80_000_000  # below the number at which Pillow itself begins to warn
 EXIF = b"Exif\0\0"
@@ -28,12 +28,12 @@ UPRIGHT = 1
 FIRST_TRANSPOSED = 5  # orientations 5 to 8 change width and height
 
 
-def decode(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def decode(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Decode one picture and bring it to the model's size.
 
     Parameters
     ----------
-    path : Path
+    picture : Path or Picture
         JPEG, PNG, WebP or anything else that Pillow reads. EXIF orientation is applied, any mode becomes RGB, 16 bits
         become 8, and of an animation the first frame is taken.
     preprocessing : Preprocessing
@@ -50,9 +50,11 @@ def decode(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         The file is no picture, cut short, or larger than 80 million pixels.
     """
     try:
-        content = path.read_bytes()
+        content = picture.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}); check the disk and its rights.") from error
+        raise DataError(
+            f"{picture} cannot be read ({error.strerror or error}); check the disk and its rights."
+        ) from error
     try:
         pixels, full_size = _pixels(content, preprocessing)
         return fit(pixels, preprocessing, full_size)
@@ -60,7 +62,7 @@ def decode(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         raise
     except Exception as error:  # a damaged file brings out any exception of a decoder
         reason = str(error) or type(error).__name__
-        raise DataError(f"{path} cannot be decoded ({reason}); replace it or take it out of the table.") from error
+        raise DataError(f"{picture} cannot be decoded ({reason}); replace it or take it out of the table.") from error
 
 
 def fit(

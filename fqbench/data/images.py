@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fqbench.config import Preprocessing
+    from fqbench.data.pictures import Picture, Pictures
 
     Map = np.memmap[Any, np.dtype[Any]]
 
@@ -98,23 +99,23 @@ def normalize(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArra
 
 def write_store(
     frame: pd.DataFrame,
-    root: Path,
+    pictures: Pictures,
     preprocessing: Preprocessing,
     out: Path,
     *,
     scratch: Path | None = None,
     threads: int | None = None,
     reporter: Reporter | None = None,
-    decoder: Callable[[Path, Preprocessing], NDArray[np.uint8]] = decode,
+    decoder: Callable[[Picture, Preprocessing], NDArray[np.uint8]] = decode,
 ) -> dict[str, object]:
     """Decode every picture of ``frame`` once into ``out``; memory does not grow with their number.
 
     Parameters
     ----------
     frame : DataFrame
-        Columns ``sample_id`` and ``path`` (relative to ``root``).
-    root : Path
-        Folder of the pictures.
+        Columns ``sample_id`` and ``path``.
+    pictures : Pictures
+        What opens the pictures of these paths.
     preprocessing : Preprocessing
         Size, crop and interpolation.
     out : Path
@@ -126,7 +127,7 @@ def write_store(
     reporter : Reporter, optional
         Shown progress.
     decoder : callable
-        Turns a path into uint8 (size, size, 3), raising `DataError`.
+        Turns a picture into uint8 (size, size, 3), raising `DataError`.
 
     Returns
     -------
@@ -151,16 +152,19 @@ def write_store(
     paths, sample_ids = frame["path"].tolist(), frame["sample_id"].tolist()
     problems: list[tuple[str, str]] = []
 
-    def fill(row: int) -> bool:
+    def opened(rows: list[int]) -> Sequence[Picture]:
+        return pictures.chunk([paths[row] for row in rows])
+
+    def fill(row: int, picture: Picture) -> bool:
         try:
-            pixels[row] = decoder(root / paths[row], preprocessing)
+            pixels[row] = decoder(picture, preprocessing)
         except DataError as error:
             problems.append((sample_ids[row], str(error)))
             return False
         return True
 
     with reporter.track("preparing images", len(waiting), "images") as advance:
-        _fill_all(fill, waiting, (pixels, done), threads or usable_cores(), advance)
+        _fill_all((opened, fill), waiting, (pixels, done), threads or usable_cores(), advance)
     problems.sort()
     _refuse_if_too_many(problems, len(frame))
     readable = np.array(done)
@@ -177,12 +181,13 @@ def write_store(
 
 
 def _fill_all(
-    fill: Callable[[int], bool],
+    steps: tuple[Callable[[list[int]], Sequence[Picture]], Callable[[int, Picture], bool]],
     rows: NDArray[np.int64],
     work: tuple[Map, Map],
     threads: int,
     advance: Callable[[int], None],
 ) -> None:
+    opened, fill = steps
     pixels, done = work
     unflushed: list[NDArray[np.int64]] = []
 
@@ -196,7 +201,8 @@ def _fill_all(
     with _one_thread_an_image(), ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
-            readable = np.fromiter(pool.map(fill, chunk.tolist()), dtype=bool, count=len(chunk))
+            numbers: list[int] = chunk.tolist()
+            readable = np.fromiter(pool.map(fill, numbers, opened(numbers)), dtype=bool, count=len(chunk))
             unflushed.append(chunk[readable])
             if len(unflushed) == CHUNKS_A_FLUSH:
                 flush()

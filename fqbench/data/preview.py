@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from fqbench.errors import DataError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fqbench.data.pictures import Picture
 
 # Okabe and Ito's colours, which colour-blind people tell apart.
 CLASS_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
@@ -115,10 +118,11 @@ def _sheet(samples: Samples, groups: list[tuple[str, int]], chosen: list[pd.Data
         y = top + index * row_height
         pen.text((margin, y + row_height / 2 - line), name, fill=INK, font=font)
         pen.text((margin, y + row_height / 2), count, fill=MUTED, font=font)
-        for column, (path, label) in enumerate(zip(rows["path"], rows["label"], strict=True)):
+        tiles = samples.pictures.chunk(rows["path"].tolist())
+        for column, (picture, label) in enumerate(zip(tiles, rows["label"], strict=True)):
             x = left + column * step
             pen.rectangle((x, y, x + tile + 2 * FRAME - 1, y + tile + 2 * FRAME - 1), fill=_colour(int(label)))
-            sheet.paste(_tile(samples.root / path, tile), (x + FRAME, y + FRAME))
+            sheet.paste(_tile(picture, tile), (x + FRAME, y + FRAME))
     if samples.notice:
         pen.text((margin, sheet.height - margin - line), samples.notice, fill=MUTED, font=font)
     return sheet
@@ -143,10 +147,10 @@ def _colour(label: int) -> str:
     return CLASS_COLOURS[label % len(CLASS_COLOURS)]
 
 
-def _tile(path: Path, tile: int) -> Image.Image:
+def _tile(picture: Picture, tile: int) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(picture.read_bytes())) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except OSError as error:
-        raise DataError(f"{path} cannot be read as an image ({error}); replace it, or take its row out.") from error
+        raise DataError(f"{picture} cannot be read as an image ({error}); replace it, or take its row out.") from error
     return ImageOps.fit(upright, (tile, tile), method=Image.Resampling.BICUBIC)

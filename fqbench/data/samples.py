@@ -9,12 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fqbench.data.pictures import ROW, EmbeddedPictures, Files
 from fqbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    from fqbench.data.pictures import Pictures
 
 SPLITS = ("train", "val", "test")
 GROUP_SEPARATOR = "×"
@@ -62,6 +65,9 @@ class Samples:
         What every report on this data set has to say (for synthfaces: that it is no evidence about people).
     problems : tuple of Problem
         What the reader left out.
+    image_column : str
+        Column that holds the pictures, where these lie inside Parquet or Arrow files; ``path`` is then file and row.
+        Empty where each picture is a file.
     """
 
     name: str
@@ -71,6 +77,18 @@ class Samples:
     sensitive_features: tuple[str, ...]
     notice: str = ""
     problems: tuple[Problem, ...] = ()
+    image_column: str = ""
+
+    @property
+    def pictures(self) -> Pictures:
+        """What opens the pictures of ``frame["path"]``."""
+        return EmbeddedPictures(self.root, self.image_column) if self.image_column else Files(self.root)
+
+    @property
+    def files(self) -> list[str]:
+        """The files that the pictures lie in, each once, in the table's order."""
+        paths = self.frame["path"]
+        return list(dict.fromkeys(path.rpartition(ROW)[0] for path in paths)) if self.image_column else paths.tolist()
 
     @cached_property
     def digest(self) -> str:

@@ -59,3 +59,37 @@ def stratified_split(
                 split[rows[taken]] = name
                 rows = np.delete(rows, taken)
     return split
+
+
+def complete_splits(
+    split: NDArray[np.str_], groups: NDArray[np.str_], labels: NDArray[np.int64], *, seed: int
+) -> tuple[NDArray[np.str_], str]:
+    """Make train, val and test out of what the data bring, where they lack one that can be taken from another.
+
+    Parameters
+    ----------
+    split : ndarray of str, shape (rows,)
+        "train", "val" or "test" as the data have it.
+    groups, labels, seed
+        See `stratified_split`.
+
+    Returns
+    -------
+    ndarray of str, shape (rows,)
+        The split of each row: train alone is divided 70/10/20; where only test is missing, the data's val is the test
+        split, as FairFace's is; a missing val is 10 % of train. Others stay as they are.
+    str
+        What was done, for reports; empty where nothing was.
+    """
+    present = set(np.unique(split).tolist())
+    if "train" not in present or present == {"train", "val", "test"}:
+        return split, ""
+    if present == {"train"}:
+        return stratified_split(
+            groups, labels, seed=seed
+        ), f"the data have one split, divided 70/10/20 with seed {seed}"
+    made = np.where(split == "val", "test", split)
+    train = made == "train"
+    made[train] = stratified_split(groups[train], labels[train], seed=seed, shares=VAL_ONLY)
+    taken = f"val is 10 % of the data's train split (seed {seed})"
+    return made, taken if "test" in present else f"test is the data's own val split, and {taken}"

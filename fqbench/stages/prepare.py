@@ -62,7 +62,7 @@ def _prepare(run: Run, preprocessing: Preprocessing, geometry: dict[str, object]
     def write(out: Path) -> Mapping[str, object]:
         scratch = run.workspace.scratch(recipe)
         return images.write_store(
-            samples.frame, samples.root, preprocessing, out, scratch=scratch, reporter=run.reporter
+            samples.frame, samples.pictures, preprocessing, out, scratch=scratch, reporter=run.reporter
         )
 
     entry = run.produce(recipe, write, f"decoding {len(samples.frame)} pictures to {preprocessing.size} pixels")
@@ -82,7 +82,7 @@ def fingerprint(samples: Samples) -> str:
         Pictures are no longer there.
     """
     digest, missing = hashlib.sha256(), []
-    for path in samples.frame["path"]:
+    for path in samples.files:
         try:
             status = (samples.root / path).stat()
         except FileNotFoundError:

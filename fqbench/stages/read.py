@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from fqbench.config import DataOptions
-from fqbench.data import celeba, fairface, folder, synthfaces, utkface
+from fqbench.data import celeba, fairface, folder, hf, imagefolder, synthfaces, table, utkface
 from fqbench.data.samples import Problem, Samples
 from fqbench.errors import InputError, did_you_mean
 from fqbench.run import Run
@@ -16,9 +16,19 @@ from fqbench.workspace import Entry, Recipe
 
 STAGE_VERSION = 2  # 2: problems are kept
 TABLE = "samples.parquet"
-TREES = ("folder", "celeba", "utkface", "fairface")
+TREES = ("folder", "imagefolder", "table", "hf", "celeba", "utkface", "fairface")
+LABELLED = tuple(name for name in TREES if name != imagefolder.NAME)
 # Which data sets take an option that not all of them take.
-OPTIONS_OF = {"root": TREES, "label": TREES, "sensitive": TREES, "age_groups": ("utkface",), "padding": ("fairface",)}
+OPTIONS_OF = {
+    "root": TREES,
+    "table": ("table", "imagefolder"),
+    "image_column": ("table", "imagefolder", "hf"),
+    "split_column": ("table", "hf"),
+    "label": LABELLED,
+    "sensitive": TREES,
+    "age_groups": ("utkface",),
+    "padding": ("fairface",),
+}
 
 
 def read(run: Run) -> Samples:
@@ -49,6 +59,7 @@ def open_samples(entry: Entry) -> Samples:
         classes=tuple(facts["classes"]),
         sensitive_features=tuple(facts["sensitive_features"]),
         notice=facts["notice"],
+        image_column=facts.get("image_column", ""),
         problems=tuple(
             Problem(problem["what"], problem["count"], tuple(problem["first"])) for problem in facts["problems"]
         ),
@@ -65,13 +76,24 @@ def _reader(asked: DataOptions) -> Callable[[Run], Entry]:
             if name == synthfaces.NAME:
                 raise InputError(f"{flag} does not go with {name}, which are drawn; add --data folder for your own.")
             raise InputError(f"{flag} does not go with {name}; it is for {', '.join(data)}.")
+    if name != table.NAME:
+        _count(asked)
     return READERS[name]
+
+
+def _count(asked: DataOptions) -> int:
+    """Return how many images to draw; a folder in its place is for tables."""
+    if not isinstance(asked.images, int):
+        raise InputError(
+            f"--images {asked.images}: a folder goes with --table FILE; without one, give a number from 1."
+        )
+    return asked.images
 
 
 def _read_synthfaces(run: Run) -> Entry:
     asked = run.config.data
     options = synthfaces.SynthfacesOptions(
-        images=asked.images, size=asked.size, imbalance=asked.imbalance, seed=asked.seed
+        images=_count(asked), size=asked.size, imbalance=asked.imbalance, seed=asked.seed
     )
     recipe = Recipe(
         kind="datasets",
@@ -132,7 +154,7 @@ def _read_utkface(run: Run) -> Entry:
     asked = run.config.data
     root = _root(run, "with the pictures or their parts in it")
     names = utkface.picture_names(root)
-    listing = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
+    listing = _listing(names)
 
     def make() -> Samples:
         return utkface.read_utkface(
@@ -162,6 +184,71 @@ def _read_fairface(run: Run) -> Entry:
     return _table(run, make, {"root": str(root), "pictures": str(files.pictures), **tables, **_choices(asked)}, {})
 
 
+def _read_imagefolder(run: Run) -> Entry:
+    asked = run.config.data
+    root = _root(run, "with DIR/CLASS/ or DIR/train/CLASS/ in it")
+    names = imagefolder.picture_names(root)
+
+    def make() -> Samples:
+        return imagefolder.read_imagefolder(
+            root, names, table=asked.table, sensitive=asked.sensitive, image=asked.image_column, seed=asked.seed
+        )
+
+    found = {"names": _listing(names), "table": _content(asked.table) if asked.table else None}
+    return _table(run, make, {"root": str(root), **found, **_choices(asked), "image": asked.image_column}, {})
+
+
+def _read_table(run: Run) -> Entry:
+    asked = run.config.data
+    if asked.table is None:
+        raise InputError("--data table needs a table of the images: add --table FILE, a .csv, .tsv or .parquet file.")
+    given = asked.root if isinstance(asked.images, int) else asked.images
+    if given is None:
+        raise InputError(f"--table {asked.table} needs the folder of the images: add --images DIR.")
+    path, root = asked.table, given.absolute()
+
+    def make() -> Samples:
+        return table.read_table(
+            path,
+            root,
+            label=asked.label,
+            sensitive=asked.sensitive,
+            image=asked.image_column,
+            split=asked.split_column,
+            seed=asked.seed,
+        )
+
+    columns = {"image": asked.image_column, "split": asked.split_column}
+    return _table(run, make, {"root": str(root), "table": _content(path), **_choices(asked), **columns}, {})
+
+
+def _read_hf(run: Run) -> Entry:
+    asked = run.config.data
+    root = _root(run, "as save_to_disk wrote it, or with .parquet files in it")
+    shards = hf.find_shards(root)
+
+    def make() -> Samples:
+        return hf.read_hf(
+            root,
+            shards,
+            label=asked.label,
+            sensitive=asked.sensitive,
+            image=asked.image_column,
+            split=asked.split_column,
+            seed=asked.seed,
+        )
+
+    # Size and time of change, as for every picture: the files hold the images and may be larger than memory.
+    stats = [(root / shard.path).stat() for shard in shards]
+    files = [f"{shard.path} {stat.st_size} {stat.st_mtime_ns}" for shard, stat in zip(shards, stats, strict=True)]
+    columns = {"image": asked.image_column, "split": asked.split_column}
+    return _table(run, make, {"root": str(root), "files": _listing(files), **_choices(asked), **columns}, {})
+
+
+def _listing(names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
+
+
 def _root(run: Run, holding: str) -> Path:
     asked = run.config.data
     if asked.root is None:
@@ -189,6 +276,7 @@ def _table(run: Run, make: Callable[[], Samples], determined_by: dict[str, objec
             "notice": samples.notice,
             "problems": [asdict(problem) for problem in samples.problems],
             "images": len(samples.frame),
+            "image_column": samples.image_column,
             "digest": samples.digest,
         }
 
@@ -201,6 +289,9 @@ READERS: Mapping[str, Callable[[Run], Entry]] = {
     "celeba": _read_celeba,
     "fairface": _read_fairface,
     "folder": _read_folder,
+    "hf": _read_hf,
+    "imagefolder": _read_imagefolder,
     "synthfaces": _read_synthfaces,
+    "table": _read_table,
     "utkface": _read_utkface,
 }

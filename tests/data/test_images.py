@@ -16,6 +16,7 @@ from PIL import Image
 from fqbench.config import Preprocessing
 from fqbench.data import images
 from fqbench.data.images import normalize, open_store, write_store
+from fqbench.data.pictures import Files
 from fqbench.errors import DataError, WorkspaceError
 
 SMALL = Preprocessing(size=16)
@@ -46,7 +47,7 @@ def tree(root: Path, count: int, broken: int) -> pd.DataFrame:
 
 def test_the_store_leaves_out_a_broken_picture_and_says_so(tmp_path: Path) -> None:
     frame = tree(tmp_path, 200, broken=1)
-    facts = write_store(frame, tmp_path, SMALL, tmp_path)
+    facts = write_store(frame, Files(tmp_path), SMALL, tmp_path)
     assert facts == {"images": 199, "unreadable": 1, "unreadable_first": ["0.png"]}
     store = open_store(tmp_path, SMALL)
     assert store.rows_of(["0.png", "7.png", "nobody.png"]).tolist() == [-1, 7, -1]
@@ -59,11 +60,11 @@ def test_the_store_leaves_out_a_broken_picture_and_says_so(tmp_path: Path) -> No
 def test_more_than_one_percent_is_an_error(tmp_path: Path) -> None:
     frame = tree(tmp_path, 200, broken=3)
     with pytest.raises(DataError, match="3 of 200 pictures cannot be decoded, more than 1%"):
-        write_store(frame, tmp_path, SMALL, tmp_path)
+        write_store(frame, Files(tmp_path), SMALL, tmp_path)
 
 
 def test_batches_are_the_rows_in_order(tmp_path: Path) -> None:
-    write_store(tree(tmp_path, 10, broken=0), tmp_path, SMALL, tmp_path)
+    write_store(tree(tmp_path, 10, broken=0), Files(tmp_path), SMALL, tmp_path)
     store = open_store(tmp_path, SMALL)
     rows = np.array([3, 1, 4, 1, 5])
     together = np.concatenate(list(store.batches(rows, 2)))
@@ -82,7 +83,7 @@ def test_a_store_larger_than_the_disk_is_refused_before_it_starts(
 
     large = Preprocessing(size=2048)
     with pytest.raises(WorkspaceError, match=r"4 images of 2048x2048 need 0.1 GB, and the disk .* choose another with"):
-        write_store(frame, tmp_path, large, tmp_path, decoder=never)
+        write_store(frame, Files(tmp_path), large, tmp_path, decoder=never)
     assert not (tmp_path / images.PIXELS).exists()
 
 
@@ -92,6 +93,7 @@ from pathlib import Path
 import pandas as pd
 from fqbench.config import Preprocessing
 from fqbench.data import images
+from fqbench.data.pictures import Files
 
 images.CHUNK, images.CHUNKS_A_FLUSH = 4, 1
 root = Path(sys.argv[1])
@@ -103,7 +105,7 @@ def slow(path, preprocessing):
     return images.decode(path, preprocessing)
 
 frame = pd.DataFrame({"path": [f"{i}.png" for i in range(40)], "sample_id": [f"{i}.png" for i in range(40)]})
-images.write_store(frame, root, Preprocessing(size=16), root / "out", scratch=root / "scratch", decoder=slow)
+images.write_store(frame, Files(root), Preprocessing(size=16), root / "out", scratch=root / "scratch", decoder=slow)
 """
 
 
@@ -123,12 +125,12 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path) -> None:
         return images.decode(path, preprocessing)
 
     facts = write_store(
-        frame, tmp_path, SMALL, tmp_path / "second", scratch=tmp_path / "scratch", threads=1, decoder=counted
+        frame, Files(tmp_path), SMALL, tmp_path / "second", scratch=tmp_path / "scratch", threads=1, decoder=counted
     )
     assert decoded == [f"{index}.png" for index in range(20, 40)]
     assert facts["images"] == 40
     assert not any((tmp_path / "scratch").iterdir())
-    write_store(frame, tmp_path, SMALL, tmp_path / "whole")
+    write_store(frame, Files(tmp_path), SMALL, tmp_path / "whole")
     for name in (images.PIXELS, images.INDEX, images.PROBLEMS):
         assert (tmp_path / "second" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
@@ -139,5 +141,5 @@ def test_a_scratch_folder_of_another_store_is_not_used(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     np.save(tmp_path / "scratch" / images.PIXELS, np.zeros((5, 16, 16, 3), dtype=np.uint8))
     np.save(tmp_path / "scratch" / images.PROGRESS, np.ones(5, dtype=bool))
-    write_store(frame, tmp_path, SMALL, tmp_path / "out", scratch=tmp_path / "scratch")
+    write_store(frame, Files(tmp_path), SMALL, tmp_path / "out", scratch=tmp_path / "scratch")
     assert open_store(tmp_path / "out", SMALL).pixels[5, 0, 0].tolist() == [5, 0, 0]

@@ -1,0 +1,118 @@
+"""The files that a user's table means: with or without their endings, by sub-folder or by name alone."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from fqbench.data.listing import files_beside, some
+from fqbench.errors import DataError, InputError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is a picture by its ending."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def pictures_below(root: Path) -> Iterator[str]:
+    """Yield the pictures in a folder and its sub-folders in a fixed order, relative to it; hidden ones are left out."""
+    seen: set[str] = set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link to a folder above
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
+        for name in sorted(files):
+            if is_picture(name) and not name.startswith("."):
+                yield (inside / name).as_posix()
+
+
+def find_pictures(given: Sequence[str], root: Path, where: str) -> list[str]:
+    """Return the picture that each row of a table means, relative to ``root``.
+
+    A row may give the path below ``root``, an absolute path inside it, a path that begins with the name of ``root``
+    itself, or the file's name alone where it is in a sub-folder; each with or without its ending.
+
+    Parameters
+    ----------
+    given : sequence of str
+        What the rows say.
+    root : Path
+        Folder of the pictures.
+    where : str
+        Name of the table in messages.
+
+    Raises
+    ------
+    InputError
+        A path is empty or leaves the folder, or two rows mean the same picture.
+    DataError
+        Pictures are missing, or a name fits several.
+    """
+    names = [_inside(text, root, f"{where}, row {row + 1}") for row, text in enumerate(given)]
+    present = files_beside(root, names)
+    if not all(name in present and is_picture(name) for name in names):
+        names = Finder(pictures_below(root)).all_of(names, root, where)
+    if len(set(names)) < len(names):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        raise InputError(f"{where} lists {len(twice)} image(s) more than once ({some(twice)}); keep one row per image.")
+    return names
+
+
+class Finder:
+    """Finds pictures by what tables call them.
+
+    Parameters
+    ----------
+    pictures : iterable of str
+        Relative paths.
+    """
+
+    def __init__(self, pictures: Iterable[str]) -> None:
+        self.by_key: dict[str, list[str]] = {}
+        for picture in pictures:
+            path = PurePosixPath(picture)
+            for key in {picture, path.with_suffix("").as_posix(), path.name, path.stem}:
+                self.by_key.setdefault(key, []).append(picture)
+
+    def candidates(self, name: str) -> list[str]:
+        """Return the pictures that a name may mean: the path itself alone where it is one."""
+        found = self.by_key.get(name, [])
+        return [name] if name in found else found
+
+    def all_of(self, names: Sequence[str], root: Path, where: str) -> list[str]:
+        """Return the one picture of each name, or raise DataError."""
+        found = [self.candidates(name) or self.candidates(name.removeprefix(f"{root.name}/")) for name in names]
+        missing = [name for name, pictures in zip(names, found, strict=True) if not pictures]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(names)} images in {where} are not under {root} ({some(missing)}); "
+                "give the folder that holds them with --images DIR, or remove these rows."
+            )
+        for name, pictures in zip(names, found, strict=True):
+            if len(pictures) > 1:
+                raise DataError(
+                    f"{where}: {name!r} fits {len(pictures)} images under {root} ({some(pictures)}); "
+                    "write the path below that folder with its ending."
+                )
+        return [pictures[0] for pictures in found]
+
+
+def _inside(text: str, root: Path, where: str) -> str:
+    if not text:
+        raise InputError(f"{where}: the image's path is empty; fill it in, or remove the row.")
+    path = PurePosixPath(text.replace("\\", "/"))
+    if path.is_absolute() and path.is_relative_to(root.as_posix()):
+        path = path.relative_to(root.as_posix())
+    if path.is_absolute() or PureWindowsPath(text).drive:
+        raise InputError(f"{where}: {text!r} is not inside {root}; give the folder of the images with --images DIR.")
+    if ".." in path.parts:
+        raise InputError(f"{where}: {text!r} leaves the folder with '..'; write the path below {root}.")
+    return path.as_posix()

@@ -1,0 +1,187 @@
+"""A CSV or Parquet file anywhere with labels and sensitive features, and the folder of its images."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fqbench.data.arrow import as_text, plain_columns
+from fqbench.data.columns import classes_of, groups_of, label_column, named_splits, sensitive_columns
+from fqbench.data.finding import find_pictures
+from fqbench.data.samples import Samples, group_labels
+from fqbench.data.splits import complete_splits, stratified_split
+from fqbench.errors import DataError, InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "table"
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+IMAGE_COLUMNS = ("file_name", "filename", "file", "path", "image", "image_path", "img", "image_id", "image_name")
+SPLIT = "split"
+
+
+def read_table(
+    path: Path,
+    root: Path,
+    *,
+    label: str | None = None,
+    sensitive: Sequence[str] | None = None,
+    image: str | None = None,
+    split: str | None = None,
+    seed: int = 0,
+) -> Samples:
+    """Read a table of images.
+
+    Parameters
+    ----------
+    path : Path
+        CSV, TSV or Parquet.
+    root : Path
+        Folder of the images.
+    label, sensitive
+        Columns of the label and of the sensitive features; see `fqbench.data.columns`.
+    image : str, optional
+        Column that says which image a row is about (see `find_pictures`); by default the only one of the usual names.
+    split : str, optional
+        Column of the split; by default ``split`` where there is one. Without one the table is divided 70/10/20.
+    seed : int
+        Seed of that division.
+
+    Raises
+    ------
+    InputError
+        The table or the folder is missing, or the table lacks a column.
+    DataError
+        The table is damaged, images are missing, or there are too few classes.
+    """
+    import pandas as pd
+
+    table = open_table(path)
+    if not root.is_dir():
+        raise InputError(f"there is no folder {root}; give the folder of the images with --images DIR.")
+    where = path.name
+    image = image_column(table, image, where)
+    split = split_column(table, split, where)
+    own = {image, "sample_id"} | ({split} if split else set())
+    label = label_column(table, label, where, own)
+    features = sensitive_columns(table, sensitive, where, {*own, label})
+    names = find_pictures(table[image].tolist(), root, where)
+    codes, classes = classes_of(table[label], names, where)
+    groups = groups_of(table, features)
+    by = group_labels(groups, features)
+    if split:
+        named = np.asarray(named_splits(table[split].tolist(), names, where))
+        parts, notice = complete_splits(named, by, codes, seed=seed)
+    else:
+        parts, notice = stratified_split(by, codes, seed=seed), ""
+    frame = pd.DataFrame({"sample_id": names, "path": names, "split": parts, "label": codes, **groups})
+    return Samples(NAME, root, frame, classes, features, notice)
+
+
+def open_table(path: Path) -> pd.DataFrame:
+    """Read all plain columns of a CSV, TSV or Parquet file as text, blanks around values removed.
+
+    Raises
+    ------
+    InputError
+        No such file, another format, no rows, or two columns of one name.
+    DataError
+        It is damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no table {path}; check --table.")
+    suffix = path.suffix.lower()
+    if suffix not in {*SEPARATORS, ".parquet"}:
+        raise InputError(f"{path} is not a table that is read here; give --table a .csv, .tsv or .parquet file.")
+    if not path.stat().st_size:
+        raise InputError(f"{path} has no rows; it needs a header and one row per image.")
+    table = _parquet(path) if suffix == ".parquet" else _text(path, SEPARATORS[suffix])
+    table.columns = table.columns.str.strip()
+    refuse_twins(table.columns.tolist(), path)
+    if table.empty:
+        raise InputError(f"{path} has no rows; it needs a header and one row per image.")
+    return table
+
+
+def refuse_twins(columns: Sequence[str], path: Path) -> None:
+    """Raise InputError where two columns have one name."""
+    twins = [name for name, count in Counter(columns).items() if count > 1]
+    if twins:
+        raise InputError(f"{path} has two columns {twins[0]!r}; rename one of them.")
+
+
+def image_column(table: pd.DataFrame, asked: str | None, where: str) -> str:
+    """Return the column of the images' names: the one asked for, else the only one of the usual names.
+
+    Raises
+    ------
+    InputError
+        There is none, or several are likely.
+    """
+    if asked is not None:
+        if asked not in table.columns:
+            raise InputError(
+                f"{where} has no column {asked!r} for --image-column: {did_you_mean(asked, table.columns)}"
+            )
+        return asked
+    usual = [column for column in IMAGE_COLUMNS if column in table.columns]
+    if IMAGE_COLUMNS[0] in usual or len(usual) == 1:
+        return usual[0]
+    found = f"has several columns that may name the images ({', '.join(usual)})" if usual else "names no images"
+    raise InputError(f"{where} {found}; add --image-column COLUMN, one of: {', '.join(table.columns)}.")
+
+
+def split_column(table: pd.DataFrame, asked: str | None, where: str) -> str | None:
+    """Return the column of the split, or None where there is none and none is asked for.
+
+    Raises
+    ------
+    InputError
+        The column asked for is not there.
+    """
+    if asked is not None and asked not in table.columns:
+        raise InputError(f"{where} has no column {asked!r} for --split-column: {did_you_mean(asked, table.columns)}")
+    return asked or (SPLIT if SPLIT in table.columns else None)
+
+
+def _text(path: Path, separator: str) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        with warnings.catch_warnings():
+            # pandas only warns of rows that are longer than the header, and drops the rest of them.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                table = pd.read_csv(
+                    file, sep=separator, dtype=str, header=None, keep_default_na=False, skipinitialspace=True,
+                    index_col=False,
+                )  # fmt: skip
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+        reason = str(error).strip().rstrip(".")
+        raise DataError(f"{path} is not a table in UTF-8 ({reason}); save it again as one.") from error
+    # The header is read as a row, since pandas would rename the second of two columns of one name.
+    rows: pd.DataFrame = table.iloc[1:].reset_index(drop=True).apply(lambda column: column.fillna("").str.strip())
+    return rows.set_axis(table.iloc[0].fillna("").astype(str), axis=1)
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(path)
+        refuse_twins(schema.names, path)
+        columns = plain_columns(schema)
+        table = pq.read_table(path, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a Parquet file ({str(error).splitlines()[0]}); save it again.") from error
+    return pd.concat({name: as_text(table.column(name)) for name in columns}, axis=1) if columns else pd.DataFrame()
