@@ -47,7 +47,8 @@ class DataOptions(Section):
     name: Annotated[str, Flag("data")] = Field(
         "synthfaces",
         description="Data set: synthfaces (drawn by fqbench), celeba, utkface, fairface; or your own: folder "
-        "(metadata.csv), imagefolder (a folder per class), table (--table FILE --images DIR), hf (Hugging Face, on disk).",
+        "(metadata.csv), imagefolder (a folder per class), table (--table FILE --images DIR), hf (Hugging Face's, "
+        "on disk).",
     )
     root: Path | None = Field(
         None, description="Directory of the data set; for folder, the one that contains metadata.csv."

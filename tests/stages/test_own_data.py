@@ -15,9 +15,9 @@ import pytest
 
 from fqbench.cli import main
 from fqbench.config import Preprocessing, configure
+from fqbench.run import Run
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read, read_entry
-from fqbench.run import Run
 from fqbench.workspace import Workspace
 from tests.data.trees import picture
 
