@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fqbench.config import read_yaml
 from fqbench.errors import InputError, did_you_mean
+from fqbench.storage import Stored, finite_or_none
 
 if TYPE_CHECKING:
     from fqbench.fairness import ChangeReport, GroupReport
@@ -119,7 +120,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class GateReport:
+class GateReport(Stored):
     """All checks, and whether the release may go."""
 
     checks: tuple[Check, ...]
@@ -133,10 +134,7 @@ class GateReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        checks = []
-        for check in self.checks:
-            values = {key: _json(value) for key, value in asdict(check).items()}
-            checks.append(values | {"evidence": check.evidence})
+        checks = [finite_or_none(check) | {"evidence": check.evidence} for check in self.checks]
         return {"passed": self.passed, "undecided": self.undecided, "checks": checks}
 
 
@@ -321,7 +319,3 @@ def _images_needed(bound: float, value: float, width: float, n: int) -> float:
     if not n or not math.isfinite(width) or math.isnan(distance) or distance == 0:
         return math.nan
     return math.ceil(n * max(1.0, (width / 2 / distance)) ** 2)
-
-
-def _json(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

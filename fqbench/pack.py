@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fqbench.errors import DataError, InputError
+from fqbench.storage import file_digest, text_digest
 
 FACTS = "fqbench.json"
 FORMAT = 1
@@ -73,7 +74,7 @@ def write_pack(path: Path, kind: str, facts: Mapping[str, Any], files: Mapping[s
     """
     for name in files:
         _require_plain(name)
-    listed = {name: {"size": file.stat().st_size, "sha256": _sha256(file)} for name, file in sorted(files.items())}
+    listed = {name: {"size": file.stat().st_size, "sha256": file_digest(file)} for name, file in sorted(files.items())}
     text = json.dumps({"kind": kind, "format": FORMAT, **facts, "files": listed}, indent=1, sort_keys=True).encode()
     temporary = path.with_name(f".{path.name}.partial")
     try:
@@ -89,7 +90,7 @@ def write_pack(path: Path, kind: str, facts: Mapping[str, Any], files: Mapping[s
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return hashlib.sha256(text).hexdigest()
+    return text_digest(text)
 
 
 def read_pack(path: Path, kind: str, folder: Path) -> Pack:
@@ -114,7 +115,7 @@ def read_pack(path: Path, kind: str, folder: Path) -> Pack:
         raise InputError(f"there is no file {path}; check its name.") from error
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise DataError(f"{path} is damaged or no archive of fqbench ({error}); copy it again.") from error
-    return Pack(facts, hashlib.sha256(text).hexdigest(), folder)
+    return Pack(facts, text_digest(text), folder)
 
 
 def _facts_text(archive: zipfile.ZipFile, path: Path) -> bytes:
@@ -180,8 +181,3 @@ def _member(name: str) -> zipfile.ZipInfo:
     member.compress_type = zipfile.ZIP_DEFLATED
     member.external_attr = 0o644 << 16
     return member
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

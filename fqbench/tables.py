@@ -65,7 +65,7 @@ def print_manifest(entry: Entry, *, as_json: bool) -> None:
     sections: dict[str, dict[str, Any]] = {
         "inputs": manifest.inputs,
         "determined by": manifest.determined_by,
-        "details": manifest.details,
+        "facts": manifest.facts,
         "versions": manifest.versions,
         "files": {name: f"{record.size} bytes, sha256 {record.sha256[:16]}" for name, record in manifest.files.items()},
     }

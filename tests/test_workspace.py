@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fqbench.errors import DataError, InputError, WorkspaceError
-from fqbench.workspace import ENVIRONMENT_VARIABLE, MANIFEST, Recipe, Workspace
+from fqbench.reporter import Silent
+from fqbench.workspace import ENVIRONMENT_VARIABLE, MANIFEST, Derivation, Facts, Kind, OutdatedError, Workspace
+from fqbench.workspace.kinds import DATASETS, DatasetFacts, PreparedFacts
+
+THINGS = DATASETS
+OTHERS = Kind("samples", 1, DatasetFacts)
 
 
-def recipe(slug: str = "thing", *, kind: str = "models", version: int = 1, **determined_by: Any) -> Recipe:
-    return Recipe(kind=kind, slug=slug, version=version, determined_by=determined_by, inputs={"data": "faces-1"})
+def derivation(
+    slug: str = "thing", *, kind: Kind[DatasetFacts] = THINGS, version: int = 1, **determined_by: Any
+) -> Derivation[DatasetFacts]:
+    return Derivation(replace(kind, version=version), slug, determined_by, {"data": "faces-1"})
 
 
-def write(partial: Path) -> Mapping[str, Any]:
+def write(partial: Path) -> DatasetFacts:
     (partial / "inner").mkdir()
     (partial / "inner" / "weights.bin").write_bytes(b"weights")
     (partial / "log.txt").write_text("log")
-    return {"accuracy": 0.9}
+    return DatasetFacts(notice="drawn")
 
 
 @pytest.fixture
@@ -38,13 +47,13 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def everything_but_locks(workspace: Workspace) -> list[str]:
     paths = (path.relative_to(workspace.root) for path in workspace.root.rglob("*"))
-    return sorted(str(path) for path in paths if path.parts[0] != ".locks")
+    return sorted(str(path) for path in paths if path.parts[0] not in {".locks", ".checked"})
 
 
 def test_entry_holds_files_and_where_they_came_from(workspace: Workspace) -> None:
-    entry = workspace.produce(recipe(seed=1), write, {"model": {"name": "tiny"}})
+    entry = workspace.produce(derivation(seed=1), write, {"model": {"name": "tiny"}})
     assert entry.file("inner/weights.bin").read_bytes() == b"weights"
-    assert entry.details == {"accuracy": 0.9}
+    assert entry.facts == DatasetFacts(notice="drawn")
     manifest = json.loads((entry.path / MANIFEST).read_text())
     assert manifest["config"] == {"model": {"name": "tiny"}}
     assert manifest["determined_by"] == {"seed": 1}
@@ -58,35 +67,35 @@ def test_entry_holds_files_and_where_they_came_from(workspace: Workspace) -> Non
 def test_same_question_is_a_cache_hit(workspace: Workspace) -> None:
     built = []
 
-    def build(partial: Path) -> Mapping[str, Any]:
+    def build(partial: Path) -> DatasetFacts:
         built.append(partial)
         return write(partial)
 
-    first = workspace.produce(recipe(seed=1), build, {})
-    second = workspace.produce(recipe(seed=1), build, {})
+    first = workspace.produce(derivation(seed=1), build, {})
+    second = workspace.produce(derivation(seed=1), build, {})
     assert len(built) == 1
     assert first == second
-    assert workspace.find(recipe(seed=1)) == first
-    assert workspace.find(recipe(seed=2)) is None
+    assert workspace.find(derivation(seed=1)) == first
+    assert workspace.find(derivation(seed=2)) is None
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        recipe(seed=2),
-        recipe(seed=1, size=64),
-        recipe(seed="1"),
-        recipe(seed=1, version=2),
-        recipe(seed=1, kind="artifacts"),
+        derivation(seed=2),
+        derivation(seed=1, size=64),
+        derivation(seed="1"),
+        derivation(seed=1, version=2),
+        derivation(seed=1, kind=OTHERS),
     ],
 )
-def test_whatever_determines_an_entry_changes_its_id(other: Recipe) -> None:
-    assert other.id != recipe(seed=1).id
+def test_whatever_determines_an_entry_changes_its_id(other: Derivation[DatasetFacts]) -> None:
+    assert other.id != derivation(seed=1).id
 
 
 def test_id_is_readable_and_does_not_depend_on_order_or_inputs() -> None:
-    one = Recipe("models", "ort int8/balanced", 1, {"a": 1, "b": [1, 2]}, {"model": "x"})
-    two = Recipe("models", "ort int8/balanced", 1, {"b": [1, 2], "a": 1}, {})
+    one = Derivation(THINGS, "ort int8/balanced", {"a": 1, "b": [1, 2]}, {"model": "x"})
+    two = Derivation(THINGS, "ort int8/balanced", {"b": [1, 2], "a": 1}, {})
     assert one.id == two.id
     assert one.id.startswith("ort-int8-balanced-")
     assert Path(one.id).name == one.id
@@ -94,20 +103,20 @@ def test_id_is_readable_and_does_not_depend_on_order_or_inputs() -> None:
 
 @pytest.mark.parametrize("slug", ["../../etc", "/root", "a\0b", "x" * 20 + "/..", ".hidden"])
 def test_id_never_leaves_its_folder(workspace: Workspace, slug: str) -> None:
-    entry = workspace.produce(recipe(slug), write, {})
-    assert entry.path.parent == workspace.root / "models"
+    entry = workspace.produce(derivation(slug), write, {})
+    assert entry.path.parent == workspace.root / "datasets"
     assert workspace.entries() == [entry], "an entry whose name begins with a dot would never be listed"
 
 
 def test_digest_is_of_the_files_alone(workspace: Workspace) -> None:
-    one = workspace.produce(recipe(seed=1), write, {})
-    two = workspace.produce(recipe(seed=2), write, {"another": {}})
+    one = workspace.produce(derivation(seed=1), write, {})
+    two = workspace.produce(derivation(seed=2), write, {"another": {}})
 
-    def write_more(partial: Path) -> Mapping[str, Any]:
+    def write_more(partial: Path) -> DatasetFacts:
         (partial / "more.txt").write_text("")
         return write(partial)
 
-    three = workspace.produce(recipe(seed=3), write_more, {})
+    three = workspace.produce(derivation(seed=3), write_more, {})
     assert one.digest == two.digest != three.digest
 
 
@@ -115,29 +124,34 @@ def test_digest_is_of_the_files_alone(workspace: Workspace) -> None:
     "error", [RuntimeError("no"), KeyboardInterrupt(), SystemExit(3), OSError(errno.ENOSPC, "full")]
 )
 def test_build_that_raises_leaves_nothing(workspace: Workspace, error: BaseException) -> None:
-    def build(partial: Path) -> Mapping[str, Any]:
+    def build(partial: Path) -> DatasetFacts:
         write(partial)
         raise error
 
     expected = WorkspaceError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected):
-        workspace.produce(recipe(), build, {})
-    assert everything_but_locks(workspace) == ["models"]
+        workspace.produce(derivation(), build, {})
+    assert everything_but_locks(workspace) == ["datasets"]
     assert workspace.entries() == []
-    assert workspace.produce(recipe(), write, {}).details == {"accuracy": 0.9}
+    assert workspace.produce(derivation(), write, {}).facts == DatasetFacts(notice="drawn")
 
 
-def test_details_that_are_no_json_leave_nothing(workspace: Workspace) -> None:
-    with pytest.raises(Exception, match="serializ"):
-        workspace.produce(recipe(), lambda partial: {**write(partial), "model": object()}, {})
-    assert everything_but_locks(workspace) == ["models"]
+def test_facts_of_another_kind_are_refused_and_leave_nothing(workspace: Workspace) -> None:
+    def build(partial: Path) -> DatasetFacts:
+        write(partial)
+        return PreparedFacts(images=1, unreadable=0, unreadable_first=())  # type: ignore[return-value]
+
+    with pytest.raises(TypeError, match="PreparedFacts"):
+        workspace.produce(derivation(), build, {})
+    assert everything_but_locks(workspace) == ["datasets"]
 
 
 # A child process writes an entry and stops in the middle of it, or counts how often it was asked to build.
 CHILD = """
 import os, sys, time
 from pathlib import Path
-from fqbench.workspace import Recipe, Workspace
+from fqbench.workspace import Derivation, Workspace
+from fqbench.workspace.kinds import DATASETS, DatasetFacts
 
 root, log, mode = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 
@@ -150,10 +164,9 @@ def build(partial):
         time.sleep(60)
     time.sleep(0.3)
     (partial / "rest.bin").write_bytes(b"the rest")
-    return {"pid": os.getpid()}
+    return DatasetFacts(notice=str(os.getpid()))
 
-recipe = Recipe("models", "thing", 1, {}, {})
-print(Workspace(root).produce(recipe, build, {}).details["pid"])
+print(Workspace(root).produce(Derivation(DATASETS, "thing", {}, {}), build, {}).facts.notice)
 """
 
 
@@ -180,10 +193,10 @@ def test_killed_in_mid_write_it_shows_nothing_and_the_next_run_succeeds(
     partial = [path for path in everything_but_locks(workspace) if path.endswith("half.bin")]
     assert len(partial) == 1, "the child was to be killed with a file half written"
     assert workspace.entries() == []
-    assert workspace.find(recipe()) is None
-    entry = workspace.produce(recipe(), write, {})
+    assert workspace.find(derivation()) is None
+    entry = workspace.produce(derivation(), write, {})
     assert sorted(path.name for path in entry.path.iterdir()) == ["inner", "log.txt", MANIFEST]
-    assert [path.name for path in (workspace.root / "models").iterdir()] == [entry.id]
+    assert [path.name for path in (workspace.root / "datasets").iterdir()] == [entry.id]
 
 
 def test_two_processes_that_ask_for_the_same_build_it_once(
@@ -205,7 +218,7 @@ def test_entry_being_written_by_another_process_is_left_alone(
             if (tmp_path / "log").exists():
                 break
             time.sleep(0.02)
-        workspace.produce(recipe("thing-else"), write, {})
+        workspace.produce(derivation("thing-else"), write, {})
         assert process.wait(60) == 0
     assert {entry.id.rpartition("-")[0] for entry in workspace.entries()} == {"thing", "thing-else"}
 
@@ -215,7 +228,7 @@ def test_root_below_a_regular_file_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(
         WorkspaceError, match=r"file/runs cannot be written .*choose another with --workspace"
     ) as caught:
-        Workspace(tmp_path / "file" / "runs").produce(recipe(), write, {})
+        Workspace(tmp_path / "file" / "runs").produce(derivation(), write, {})
     assert caught.value.exit_code == 2
 
 
@@ -225,7 +238,7 @@ def test_read_only_disk_is_one_sentence(workspace: Workspace, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(WorkspaceError, match="Read-only file system") as caught:
-        workspace.produce(recipe(), write, {})
+        workspace.produce(derivation(), write, {})
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
 
@@ -244,71 +257,83 @@ class NoPictureError(OSError):
     ],
 )
 def test_errors_that_have_nothing_to_do_with_the_workspace_pass_through(workspace: Workspace, error: OSError) -> None:
-    def build(partial: Path) -> Mapping[str, Any]:
+    def build(partial: Path) -> DatasetFacts:
         raise error
 
     with pytest.raises(type(error)):
-        workspace.produce(recipe(), build, {})
+        workspace.produce(derivation(), build, {})
 
 
 def test_missing_input_inside_the_workspace_is_not_blamed_on_writing(workspace: Workspace) -> None:
-    def build(partial: Path) -> Mapping[str, Any]:
-        (workspace.root / "models" / "gone" / "model.onnx").read_bytes()
-        return {}
+    def build(partial: Path) -> DatasetFacts:
+        (workspace.root / "datasets" / "gone" / "model.onnx").read_bytes()
+        return DatasetFacts(notice="")
 
     with pytest.raises(FileNotFoundError):
-        workspace.produce(recipe(), build, {})
+        workspace.produce(derivation(), build, {})
 
 
 def test_neighbour_whose_name_begins_alike_is_not_the_workspace(workspace: Workspace) -> None:
-    def build(partial: Path) -> Mapping[str, Any]:
+    def build(partial: Path) -> DatasetFacts:
         raise PermissionError(errno.EACCES, "Permission denied", f"{workspace.root}-of-others/file")
 
     with pytest.raises(PermissionError):
-        workspace.produce(recipe(), build, {})
+        workspace.produce(derivation(), build, {})
 
 
-def test_details_are_the_same_on_the_first_run_and_on_a_cache_hit(workspace: Workspace) -> None:
-    def build(partial: Path) -> Mapping[str, Any]:
-        return {"shape": (3, 64, 64), "root": Path("x")}
+class Figures(Facts):
+    shape: tuple[int, ...]
+    loss: float
+    bounds: tuple[float, float]
 
-    first, hit = (workspace.produce(recipe(), build, {}) for _ in range(2))
-    assert first.details == hit.details == {"shape": [3, 64, 64], "root": "x"}
+
+def test_facts_are_the_same_on_the_first_run_and_on_a_cache_hit(workspace: Workspace) -> None:
+    """NaN and infinity, which JSON does not have, among them."""
+    asked = Derivation(Kind("figures", 1, Figures), "figures", {}, {})
+
+    def build(partial: Path) -> Figures:
+        return Figures(shape=(3, 64, 64), loss=math.nan, bounds=(-math.inf, math.inf))
+
+    first, hit = (workspace.produce(asked, build, {}) for _ in range(2))
+    for entry in (first, hit):
+        assert entry.facts.shape == (3, 64, 64)
+        assert math.isnan(entry.facts.loss)
+        assert entry.facts.bounds == (-math.inf, math.inf)
 
 
 def test_file_that_a_build_could_not_find_elsewhere_is_not_blamed_on_the_workspace(workspace: Workspace) -> None:
-    def build(partial: Path) -> Mapping[str, Any]:
+    def build(partial: Path) -> DatasetFacts:
         Path("/no/such/photo.jpg").read_bytes()
-        return {}
+        return DatasetFacts(notice="")
 
     with pytest.raises(FileNotFoundError, match=r"photo\.jpg"):
-        workspace.produce(recipe(), build, {})
+        workspace.produce(derivation(), build, {})
 
 
 def test_finished_entries_are_read_from_a_workspace_that_cannot_be_written(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = workspace.produce(recipe(), write, {})
+    entry = workspace.produce(derivation(), write, {})
     monkeypatch.setattr(Path, "mkdir", lambda *_arguments, **_options: pytest.fail("a cache hit writes nothing"))
-    assert workspace.produce(recipe(), write, {}) == entry
+    assert workspace.produce(derivation(), write, {}) == entry
 
 
 @pytest.mark.parametrize("text", ["{", "", '{"id": "x"}', "\x00\x01"])
 def test_damaged_manifest_is_a_data_error(workspace: Workspace, text: str) -> None:
-    entry = workspace.produce(recipe(), write, {})
+    entry = workspace.produce(derivation(), write, {})
     (entry.path / MANIFEST).write_text(text)
     for look in (
-        lambda: workspace.find(recipe()),
+        lambda: workspace.find(derivation()),
         lambda: workspace.get(entry.id),
-        lambda: workspace.produce(recipe(), write, {}),
+        lambda: workspace.produce(derivation(), write, {}),
     ):
         with pytest.raises(DataError, match=r"manifest of .* is damaged; delete this directory"):
             look()
 
 
 def test_a_damaged_entry_hides_no_other(workspace: Workspace) -> None:
-    damaged = workspace.produce(recipe(), write, {})
-    whole = workspace.produce(recipe(determined_by={"seed": 99}), write, {})
+    damaged = workspace.produce(derivation(), write, {})
+    whole = workspace.produce(derivation(determined_by={"seed": 99}), write, {})
     (damaged.path / MANIFEST).write_text("{")
     assert [entry.id for entry in workspace.entries()] == [whole.id]
 
@@ -319,36 +344,38 @@ def test_an_unknown_kind_suggests_the_nearest(workspace: Workspace) -> None:
 
 
 def test_truncated_file_is_a_data_error(workspace: Workspace) -> None:
-    entry = workspace.produce(recipe(), write, {})
+    entry = workspace.produce(derivation(), write, {})
     (entry.path / "inner" / "weights.bin").write_bytes(b"wei")
-    with pytest.raises(DataError, match=r"weights\.bin is missing or cut short; delete .* and run again") as caught:
-        workspace.find(recipe())
+    with pytest.raises(
+        DataError, match=r"weights\.bin is damaged: it has 3 bytes instead of 7; delete .* and run the same"
+    ) as caught:
+        workspace.find(derivation())
     assert caught.value.exit_code == 4
 
 
 def test_missing_file_is_a_data_error(workspace: Workspace) -> None:
-    entry = workspace.produce(recipe(), write, {})
+    entry = workspace.produce(derivation(), write, {})
     (entry.path / "log.txt").unlink()
     with pytest.raises(DataError, match=r"log\.txt is missing"):
-        workspace.find(recipe())
+        workspace.find(derivation())
 
 
 def test_directory_without_a_manifest_is_no_entry(workspace: Workspace) -> None:
-    (workspace.root / "models" / recipe().id).mkdir(parents=True)
-    assert workspace.find(recipe()) is None
+    (workspace.root / "datasets" / derivation().id).mkdir(parents=True)
+    assert workspace.find(derivation()) is None
     assert workspace.entries() == []
 
 
 def test_entry_is_found_by_the_beginning_of_its_id(workspace: Workspace) -> None:
-    resnet = workspace.produce(recipe("resnet"), write, {})
-    vit = workspace.produce(recipe("vit"), write, {})
+    resnet = workspace.produce(derivation("resnet"), write, {})
+    vit = workspace.produce(derivation("vit"), write, {})
     assert workspace.get("res") == resnet
     assert workspace.get(vit.id) == vit
-    assert workspace.get("vit", kind="models") == vit
+    assert workspace.get("vit", kind="datasets") == vit
 
 
 def test_ambiguous_beginning_names_the_candidates(workspace: Workspace) -> None:
-    one, two = (workspace.produce(recipe("vit", seed=seed), write, {}) for seed in (1, 2))
+    one, two = (workspace.produce(derivation("vit", seed=seed), write, {}) for seed in (1, 2))
     with pytest.raises(InputError, match="could be") as caught:
         workspace.get("vit")
     assert one.id in str(caught.value)
@@ -356,19 +383,19 @@ def test_ambiguous_beginning_names_the_candidates(workspace: Workspace) -> None:
 
 
 def test_unknown_id_gets_the_nearest_one(workspace: Workspace) -> None:
-    entry = workspace.produce(recipe("resnet"), write, {})
+    entry = workspace.produce(derivation("resnet"), write, {})
     with pytest.raises(InputError, match=f"did you mean '{entry.id}'"):
         workspace.get("x" + entry.id)
-    with pytest.raises(InputError, match=r"no artifacts 'resnet' in the workspace .*: it is empty"):
-        workspace.get("resnet", kind="artifacts")
+    with pytest.raises(InputError, match=r"no samples 'resnet' in the workspace .*: it is empty"):
+        workspace.get("resnet", kind=OTHERS)
 
 
 def test_entries_come_oldest_first_and_by_kind(workspace: Workspace) -> None:
-    first = workspace.produce(recipe("z", kind="datasets"), write, {})
+    first = workspace.produce(derivation("z", kind=THINGS), write, {})
     time.sleep(0.002)
-    second = workspace.produce(recipe("a", kind="artifacts"), write, {})
-    assert workspace.entries() == [first, second]
-    assert workspace.entries("artifacts") == [second]
+    second = workspace.produce(derivation("a", kind=OTHERS), write, {})
+    assert workspace.entries(THINGS) == [first]
+    assert workspace.entries(OTHERS) == [second]
     assert workspace.entries("benches") == []
 
 
@@ -382,3 +409,53 @@ def test_root_comes_from_argument_then_environment_then_default(
     monkeypatch.delenv(ENVIRONMENT_VARIABLE)
     assert Workspace().root == tmp_path / "fqbench_runs"
     assert not list(tmp_path.iterdir()), "looking writes nothing"
+
+
+OLD_MANIFEST = """{
+  "id": "synthfaces-8000x64-0123456789", "kind": "datasets", "stage_version": 1,
+  "determined_by": {"images": 8000}, "inputs": {}, "config": {}, "command": "fqbench train --images 8000",
+  "versions": {"python": "3.11.0"}, "created": "2026-01-01T00:00:00.000+00:00", "seconds": 1.5,
+  "files": {}, "digest": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "details": {"notice": ""}
+}"""
+
+
+@pytest.fixture
+def old(workspace: Workspace) -> Path:
+    """An entry as it was written before facts had types."""
+    folder = workspace.root / "datasets" / "synthfaces-8000x64-0123456789"
+    folder.mkdir(parents=True)
+    (folder / MANIFEST).write_text(OLD_MANIFEST)
+    return folder
+
+
+def test_an_entry_of_an_older_layout_says_how_to_make_it_again(workspace: Workspace, old: Path) -> None:
+    with pytest.raises(OutdatedError, match=r"another version of fqbench.*make it again with: fqbench train --images"):
+        workspace.get(old.name)
+
+
+def test_entries_of_an_older_layout_are_left_out_with_one_sentence(
+    workspace: Workspace, old: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    workspace.reporter = Telling(told)
+    entry = workspace.produce(derivation("synthfaces-8000x64"), write, {})
+    assert workspace.entries() == [entry]
+    assert told == [
+        f"1 entries of {workspace.root} were written by another version of fqbench and are left out; run their "
+        "commands again (`command` in each manifest.json), then remove them with `fqbench gc --delete`."
+    ]
+    assert workspace.get("synthfaces") == entry, "of two that begin alike, this version's is meant"
+
+
+def test_an_entry_of_another_stage_version_is_not_opened(workspace: Workspace) -> None:
+    entry = workspace.produce(derivation(version=DATASETS.version + 1), write, {})
+    with pytest.raises(OutdatedError, match="written by another version"):
+        workspace.get(entry.id, DATASETS)
+
+
+class Telling(Silent):
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+
+    def say(self, line: str) -> None:
+        self.told.append(line)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Map = np.memmap[Any, np.dtype[Any]]
 
-STAGE_VERSION = 2  # 2: decoded by libjpeg-turbo, resized by OpenCV
 PIXELS = "images.npy"
 INDEX = "index.parquet"
 PROBLEMS = "problems.csv"

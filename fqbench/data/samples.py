@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fqbench.data.pictures import ROW, EmbeddedPictures, Files
 from fqbench.errors import InputError, did_you_mean
+from fqbench.storage import text_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +96,7 @@ class Samples:
         columns = [*FIXED_COLUMNS, *self.sensitive_features]
         text = self.frame[columns].to_csv(index=False, lineterminator="\n")
         head = repr((self.name, self.classes, self.sensitive_features))
-        return hashlib.sha256((head + "\n" + text).encode()).hexdigest()
+        return text_digest(head + "\n" + text)
 
     def split(self, name: str) -> pd.DataFrame:
         """Return the rows of one split, in table order.

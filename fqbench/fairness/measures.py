@@ -11,7 +11,7 @@ import numpy as np
 
 from fqbench.fairness import literature
 from fqbench.fairness.counts import PairedCounts
-from fqbench.fairness.results import as_json
+from fqbench.storage import finite_or_none
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class Measures:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        plain: dict[str, Any] = as_json(self)
+        plain: dict[str, Any] = finite_or_none(self)
         return plain
 
 

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-
 from fqbench.fairness.hypothesis_tests import Verdict
-
-
-def as_json(value: Any) -> Any:
-    """Turn results into what ``json.dumps(..., allow_nan=False)`` takes: undefined numbers become None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): as_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
+from fqbench.storage import Stored, finite_or_none
 
 
 def without_images(groups: Sequence[str]) -> str:
@@ -119,7 +103,7 @@ class GapEstimate:
 
 
 @dataclass(frozen=True)
-class GroupReport:
+class GroupReport(Stored):
     """Rates of every group, and the gaps between them.
 
     Attributes
@@ -159,7 +143,7 @@ class GroupReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        plain: dict[str, Any] = as_json(self)
+        plain: dict[str, Any] = finite_or_none(self)
         return plain
 
 
@@ -246,7 +230,7 @@ class GapChange:
 
 
 @dataclass(frozen=True)
-class ChangeReport:
+class ChangeReport(Stored):
     """What changed from the reference to the candidate on the same images.
 
     Attributes
@@ -284,7 +268,7 @@ class ChangeReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        plain: dict[str, Any] = as_json(self)
+        plain: dict[str, Any] = finite_or_none(self)
         return plain
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from fqbench.config import TrainOptions
 
-STAGE_VERSION = 2  # 2: the best epoch is kept, not the last
 CHECKPOINT = "checkpoint.safetensors"
 VALIDATION_BATCH = 128
 

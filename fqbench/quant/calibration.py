@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +10,7 @@ import numpy as np
 
 from fqbench.data.samples import Samples, group_labels
 from fqbench.errors import PluginError
+from fqbench.storage import text_digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from fqbench.plugins import Sampler
     from fqbench.quant.record import CalibrationRecord
 
-STAGE_VERSION = 2
 CALIBRATION_SPLIT = "train"
 
 
@@ -70,7 +69,7 @@ class CalibrationSet:
     def digest(self) -> str:
         """SHA-256 over the chosen sample ids and their groups, in order."""
         text = "\n".join(f"{sample}\t{group}" for sample, group in self.frame[["sample_id", "group"]].to_numpy())
-        return hashlib.sha256(text.encode()).hexdigest()
+        return text_digest(text)
 
     def sample_id(self, position: int) -> str:
         """Return the name of the image at a position."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import tempfile
@@ -19,9 +18,11 @@ from fqbench.quant import graph
 from fqbench.quant.activations import SAMPLE, activations
 from fqbench.quant.histogram import BINS, Histograms, Seen
 from fqbench.quant.layout import Layout
-from fqbench.quant.record import CalibrationRecord, read_arrays, write_arrays
+from fqbench.quant.record import CalibrationRecord
 from fqbench.reference import reference_session
 from fqbench.reporter import Reporter, Silent
+from fqbench.storage import read_arrays, text_digest, write_arrays
+from fqbench.workspace.kinds import RECORDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from fqbench.contracts.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
-STAGE_VERSION = 3
 BATCH = 8
 KEEP_EVERY = 20.0
 STATE = "observed.npz"
@@ -203,8 +203,8 @@ def _batches(
 
 
 def _identity(model: ExportedModel, calibration: CalibrationSet, sample: int) -> str:
-    parts: list[Any] = [STAGE_VERSION, BINS, model.digest, calibration.digest, sample]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    parts: list[Any] = [RECORDS.version, BINS, model.digest, calibration.digest, sample]
+    return text_digest(json.dumps(parts))
 
 
 def _not_finite(cleaned: ModelProto, images: NDArray[np.float32], names: list[str]) -> DataError:

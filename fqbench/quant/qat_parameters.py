@@ -12,7 +12,7 @@ import numpy as np
 
 from fqbench.contracts.qparams import QParams
 from fqbench.errors import DataError
-from fqbench.quant.record import read_arrays, write_arrays
+from fqbench.storage import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from fqbench.quant.mse_range import GroupCounts, mse_range
 from fqbench.quant.observe import observe
 from fqbench.quant.policies import AS_SAMPLED, BALANCED, MINIMAX, ONLY, STRATIFIED, Policy
 from fqbench.quant.rules import NAMES, Distribution, Rule
+from fqbench.storage import text_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +81,7 @@ class TensorRanges:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over names and ranges."""
-        return hashlib.sha256(json.dumps(self.by_name, sort_keys=True).encode()).hexdigest()
+        return text_digest(json.dumps(self.by_name, sort_keys=True))
 
     def details(self) -> dict[str, Any]:
         """Return JSON values for a manifest: policy, rule, group counts; per tensor its range and shares clipped."""

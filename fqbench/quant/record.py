@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 
 from fqbench.errors import DataError, InputError
 from fqbench.quant.activations import Activation
+from fqbench.storage import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -183,30 +183,3 @@ def open_record(folder: Path) -> CalibrationRecord:
         aliases=facts["aliases"],
         arrays=arrays,
     )
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays into a compressed file, whole or not at all: a killed process leaves the earlier one."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **dict(arrays))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read arrays that `write_arrays` wrote; nothing in the file is executed.
-
-    Raises
-    ------
-    ValueError
-        The file is no such archive, or damaged.
-    """
-    import zipfile
-
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(str(error)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from fqbench.fairness.decisions import DecisionRule, probabilities
 from fqbench.run import Run
 from fqbench.stages.predict import Answered
 from fqbench.stages.read import read
+from fqbench.storage import file_digest, text_digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,8 +121,7 @@ def _of_file(file: Path, samples: Samples, expected: pd.DataFrame, rule: Decisio
         raise InputError(f"{file} holds no logits, so --threshold cannot be applied to it; add a column logits.")
     else:
         labels = _class_indices(file, table["prediction"].tolist(), samples.classes)
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    digest = file_digest(file)
     name = f"file:{digest[:10]}"
     return Decisions(
         id=name,
@@ -165,7 +164,7 @@ def _class_indices(file: Path, values: list[object], classes: tuple[str, ...]) -
 
 
 def _digest(predictions: str, rule: DecisionRule | None) -> str:
-    return hashlib.sha256(f"{predictions} {rule.to_dict() if rule else None}".encode()).hexdigest()
+    return text_digest(f"{predictions} {rule.to_dict() if rule else None}")
 
 
 def _same_images(decided: Sequence[Decisions]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,25 +15,28 @@ from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness import GAPS, change_report, count, count_paired, group_report
 from fqbench.fairness.comparison import accuracy_p_values
 from fqbench.fairness.measures import Measures, measures
-from fqbench.fairness.results import as_json
+from fqbench.fairness.results import ChangeReport, GroupReport
 from fqbench.fairness.scores import ScoreRow, score_rows
 from fqbench.run import Run
 from fqbench.stages.decide import Decisions, decide
+from fqbench.stages.making import make
 from fqbench.stages.predict import predict_split
-from fqbench.stages.read import read
-from fqbench.workspace import Recipe
+from fqbench.stages.read import read, read_entry
+from fqbench.storage import Stored, finite_or_none
+from fqbench.workspace import Derivation
+from fqbench.workspace.kinds import EVALUATIONS, EvaluationFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fqbench.fairness import ChangeReport, GroupReport, PairedCounts
+    from fqbench.fairness import PairedCounts
+    from fqbench.workspace import Entry
 
-STAGE_VERSION = 4
 REPORT = "fairness.json"
 
 
 @dataclass(frozen=True)
-class EvaluatedArtifact:
+class EvaluatedArtifact(Stored):
     """The figures of one artifact, and the ids of what they came from.
 
     Attributes
@@ -72,14 +74,14 @@ class EvaluatedArtifact:
             "predictions_id": self.predictions_id,
             "runtime": self.runtime,
             "report": self.report.to_dict(),
-            "scores": [as_json(row) for row in self.scores],
+            "scores": [finite_or_none(row) for row in self.scores],
             "change": self.change.to_dict() if self.change is not None else None,
             "measures": self.measures.to_dict() if self.measures is not None else None,
         }
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Stored):
     """All artifacts on the same images.
 
     Attributes
@@ -117,6 +119,24 @@ class Evaluation:
             "positive": self.positive,
             "artifacts": [artifact.to_dict() for artifact in self.artifacts],
         }
+
+
+@dataclass(frozen=True)
+class Evaluations(Stored):
+    """What one request for an evaluation gave: one evaluation per view."""
+
+    views: tuple[Evaluation, ...]
+
+
+def open_evaluations(entry: Entry[EvaluationFacts]) -> tuple[Evaluation, ...]:
+    """Read the evaluations that an entry holds.
+
+    Raises
+    ------
+    DataError
+        They are of another version of fqbench.
+    """
+    return Evaluations.open(entry.file(REPORT)).views
 
 
 def evaluate(run: Run, artifacts: Sequence[Artifact]) -> Evaluation:
@@ -175,30 +195,58 @@ def evaluate_views(
         "confidence": confidence or asked.confidence,
         "seed": asked.seed,
     }
-    evaluations = [
-        Evaluation(
-            _figures_of_all(run, part, by, samples.groups(by, where), options),
-            samples.name,
-            asked.split,
-            by,
-            positive,
-            samples.notice,
-            "" if where is None else "=".join(where),
-        )
-        for by in groupings
-        for where, part in _parts(run, decided)
-    ]
-    _keep(run, evaluations, decided, options)
-    return evaluations
+    views = _views(run, decided[0], groupings)
+    derivation = Derivation(
+        kind=EVALUATIONS,
+        slug=f"{len(decided)}-artifacts-{asked.split}",
+        determined_by={
+            "samples": read_entry(run).digest,
+            "predictions": [[one.digest, one.id, one.label, one.predictions_id, one.runtime] for one in decided],
+            "views": [[list(view.by), view.where] for view in views],
+            "options": asked.model_dump(mode="json") | options,
+        },
+        inputs={f"predictions{index}": one.predictions_id for index, one in enumerate(decided)},
+    )
+
+    def build(out: Path) -> EvaluationFacts:
+        found = Evaluations(tuple(_evaluation(run, view, decided, options) for view in views))
+        found.save(out / REPORT)
+        ids = tuple(one.id for one in decided)
+        return EvaluationFacts(artifacts=ids, views=len(views), notice=samples.notice)
+
+    doing = f"evaluating {len(decided)} artifact(s) by {', '.join(features) or 'nothing'}"
+    return list(open_evaluations(make(run, derivation, build, doing)))
 
 
-def _parts(run: Run, decided: list[Decisions]) -> list[tuple[tuple[str, str] | None, list[Decisions]]]:
+@dataclass(frozen=True)
+class _View:
+    """Features that make the groups, and the value of a control feature that the images have."""
+
+    by: tuple[str, ...]
+    where: tuple[str, str] | None
+
+
+def _views(run: Run, decisions: Decisions, groupings: Sequence[tuple[str, ...]]) -> list[_View]:
     control = run.config.eval.control
     if control is None:
-        return [(None, decided)]
+        return [_View(by, None) for by in groupings]
     read(run).features([control])
-    values = sorted(decided[0].frame[control].astype(str).unique())
-    return [((control, value), [one.where(control, value) for one in decided]) for value in values]
+    values = sorted(decisions.frame[control].astype(str).unique())
+    return [_View(by, (control, value)) for by in groupings for value in values]
+
+
+def _evaluation(run: Run, view: _View, decided: Sequence[Decisions], options: Mapping[str, Any]) -> Evaluation:
+    samples = read(run)
+    part = decided if view.where is None else [one.where(*view.where) for one in decided]
+    return Evaluation(
+        artifacts=_figures_of_all(run, part, view.by, samples.groups(view.by, view.where), options),
+        data=samples.name,
+        split=run.config.eval.split,
+        by=view.by,
+        positive=options["positive"],
+        notice=samples.notice,
+        subset="" if view.where is None else "=".join(view.where),
+    )
 
 
 def _figures_of_all(
@@ -273,26 +321,3 @@ def _figures(
         scores=scores,
         measures=found,
     )
-
-
-def _keep(run: Run, evaluations: list[Evaluation], decided: list[Decisions], options: Mapping[str, Any]) -> None:
-    first = evaluations[0]
-    recipe = Recipe(
-        kind="evaluations",
-        slug=f"{len(decided)}-artifacts-{first.split}",
-        version=STAGE_VERSION,
-        determined_by={
-            "predictions": [one.digest for one in decided],
-            "views": [[evaluation.subset, list(evaluation.by)] for evaluation in evaluations],
-            "options": run.config.eval.model_dump(mode="json") | dict(options),
-        },
-        inputs={f"predictions{index}": one.predictions_id for index, one in enumerate(decided)},
-    )
-
-    def build(out: Path) -> Mapping[str, object]:
-        values = [evaluation.to_dict() for evaluation in evaluations]
-        text = json.dumps(values[0] if len(values) == 1 else values, indent=1, allow_nan=False)
-        (out / REPORT).write_text(text + "\n", encoding="utf-8")
-        return {"artifacts": [artifact.id for artifact in first.artifacts], "notice": first.notice}
-
-    run.produce(recipe, build, f"evaluating {len(decided)} artifact(s) by {', '.join(first.by) or 'nothing'}")

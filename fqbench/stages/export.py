@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fqbench.config import Preprocessing
 from fqbench.contracts.artifacts import ExportedModel
 from fqbench.errors import InputError
 from fqbench.models import export as exporting
@@ -18,7 +16,9 @@ from fqbench.run import Run
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read
 from fqbench.stages.train import train
+from fqbench.storage import file_digest
 from fqbench.workspace import Entry, Recipe, Workspace
+from fqbench.workspace.kinds import CHECKPOINTS
 
 PARITY_IMAGES = 8
 
@@ -47,7 +47,7 @@ def open_model(workspace: Workspace, entry: Entry) -> ExportedModel:
     trained = entry.manifest.inputs.get("checkpoint")
     if trained is None:
         return model
-    weights = workspace.get(trained, "checkpoints").file(CHECKPOINT)
+    weights = workspace.get(trained, CHECKPOINTS).file(CHECKPOINT)
     return replace(model, architecture=model.name, checkpoint=weights)
 
 
@@ -57,8 +57,7 @@ def _opened(run: Run) -> ExportedModel:
 
 def _export(run: Run) -> Entry:
     checkpoint = train(run)
-    preprocessing = Preprocessing.model_validate(checkpoint.details["preprocessing"])
-    classes = checkpoint.details["classes"]
+    preprocessing, classes = checkpoint.facts.preprocessing, checkpoint.facts.classes
     name = run.config.model.name
     recipe = Recipe(
         kind="models",
@@ -67,7 +66,7 @@ def _export(run: Run) -> Entry:
         determined_by={
             "checkpoint": checkpoint.digest,
             "model": name,
-            "preprocessing": checkpoint.details["preprocessing"],
+            "preprocessing": preprocessing.model_dump(mode="json"),
         },
         inputs={"checkpoint": checkpoint.id},
     )
@@ -94,7 +93,7 @@ def _adopt(run: Run) -> Entry:
         slug=path.stem,
         version=exporting.STAGE_VERSION,
         determined_by={
-            "onnx": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "onnx": file_digest(path),
             "preprocessing": asked.model_dump(mode="json"),
             "classes": list(classes),
         },

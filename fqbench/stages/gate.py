@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,14 @@ from fqbench.gate import GateReport, decide, group_confidence, read_gate
 from fqbench.run import Run
 from fqbench.stages.bench import bench
 from fqbench.stages.evaluate import evaluate_views
+from fqbench.stages.making import make
 from fqbench.stages.read import read
 from fqbench.stages.select import subjects
+from fqbench.storage import text_digest
+from fqbench.workspace import Derivation
+from fqbench.workspace.kinds import GATES, GateFacts
+
+REPORT = "gate.json"
 
 
 def gate(run: Run, limits: Path, ids: Sequence[str] | None = None, reference_id: str | None = None) -> GateReport:
@@ -39,4 +46,21 @@ def gate(run: Run, limits: Path, ids: Sequence[str] | None = None, reference_id:
     confidence = group_confidence(options.confidence, groups if options.limits.max_group_drop is not None else 1)
     (evaluation,) = evaluate_views(run, artifacts, confidence=confidence)
     latency = bench(run, artifacts) if options.limits.needs_latency else None
-    return decide(options, evaluation, latency)
+    derivation = Derivation(
+        kind=GATES,
+        slug=f"{len(artifacts)}-artifacts-{asked.split}",
+        determined_by={
+            "limits": options.model_dump(mode="json"),
+            "evaluation": text_digest(evaluation.to_json()),
+            "latency": None if latency is None else text_digest(json.dumps(latency.to_dict())),
+        },
+        inputs={f"artifact{index}": artifact.id for index, artifact in enumerate(artifacts)},
+    )
+
+    def build(out: Path) -> GateFacts:
+        report = decide(options, evaluation, latency)
+        report.save(out / REPORT)
+        ids = tuple(artifact.id for artifact in artifacts)
+        return GateFacts(artifacts=ids, passed=report.passed, checks=len(report.checks))
+
+    return GateReport.open(make(run, derivation, build, f"checking the limits of {limits}").file(REPORT))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +11,13 @@ from fqbench.quant import observe as observing
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.record import open_record
 from fqbench.run import Run
+from fqbench.stages.making import make
 from fqbench.stages.sample import sample
-from fqbench.workspace import Entry, Recipe
+from fqbench.workspace import Derivation, Entry
+from fqbench.workspace.kinds import RECORDS, RecordFacts
 
 
-def observe(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:
+def observe(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry[RecordFacts]]:
     """Return the configured calibration set with its record, observing its images where that was not done.
 
     Raises
@@ -28,10 +29,9 @@ def observe(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:
     """
     chosen, source = sample(run, model)
     batch_size = run.config.quantize.calib_batch
-    recipe = Recipe(
-        kind="records",
+    derivation = Derivation(
+        kind=RECORDS,
         slug=f"{model.name}-{chosen.sampler}-{len(chosen)}",
-        version=observing.STAGE_VERSION,
         determined_by={
             "model": model.digest,
             "calibration": source.digest,
@@ -41,24 +41,24 @@ def observe(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:
         inputs={"model": model.id, "calibration": source.id},
     )
 
-    def build(out: Path) -> Mapping[str, object]:
+    def build(out: Path) -> RecordFacts:
         record = observing.observe(
             model,
             chosen,
             batch_size=batch_size,
             threads=usable_cores(),
-            scratch=run.workspace.scratch(recipe),
+            scratch=run.workspace.scratch(derivation),
             reporter=run.reporter,
         )
         record.save(out)
-        return {
-            "images": int(record.images.sum()),
-            "groups": record.group_counts,
-            "tensors": len(record.names),
-            "sampler": chosen.sampler,
-            "batch_size": batch_size,
-        }
+        return RecordFacts(
+            images=int(record.images.sum()),
+            groups=record.group_counts,
+            tensors=len(record.names),
+            sampler=chosen.sampler,
+            batch_size=batch_size,
+        )
 
-    entry = run.produce(recipe, build, f"observing {model.name} on {len(chosen)} images ({chosen.sampler})")
+    entry = make(run, derivation, build, f"observing {model.name} on {len(chosen)} images ({chosen.sampler})")
     record = open_record(entry.path).require(model, chosen)
     return replace(chosen, record=record), entry

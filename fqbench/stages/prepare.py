@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +14,11 @@ from fqbench.data.images import PreparedImages
 from fqbench.data.samples import Samples
 from fqbench.errors import DataError
 from fqbench.run import Run
+from fqbench.stages.making import make
 from fqbench.stages.read import read, read_entry
-from fqbench.workspace import Entry, Recipe
+from fqbench.storage import text_digest
+from fqbench.workspace import Derivation, Entry
+from fqbench.workspace.kinds import PREPARED, PreparedFacts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,7 @@ class Prepared:
     """The store of a data set for one preprocessing, and its entry in the workspace."""
 
     images: PreparedImages
-    entry: Entry
+    entry: Entry[PreparedFacts]
 
     def readable(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
         """Return those rows of ``frame`` whose pictures could be decoded, and their rows in the store."""
@@ -51,24 +52,24 @@ def prepare(run: Run, preprocessing: Preprocessing) -> Prepared:
 
 def _prepare(run: Run, preprocessing: Preprocessing, geometry: dict[str, object]) -> Prepared:
     samples, source = read(run), read_entry(run)
-    recipe = Recipe(
-        kind="prepared",
+    derivation = Derivation(
+        kind=PREPARED,
         slug=f"{samples.name}-{preprocessing.size}px",
-        version=images.STAGE_VERSION,
         determined_by={"samples": source.digest, "pictures": fingerprint(samples), **geometry},
         inputs={"samples": source.id},
     )
 
-    def write(out: Path) -> Mapping[str, object]:
-        scratch = run.workspace.scratch(recipe)
-        return images.write_store(
+    def write(out: Path) -> PreparedFacts:
+        scratch = run.workspace.scratch(derivation)
+        facts = images.write_store(
             samples.frame, samples.pictures, preprocessing, out, scratch=scratch, reporter=run.reporter
         )
+        return PreparedFacts.model_validate(facts)
 
-    entry = run.produce(recipe, write, f"decoding {len(samples.frame)} pictures to {preprocessing.size} pixels")
-    unreadable = entry.details["unreadable"]
+    entry = make(run, derivation, write, f"decoding {len(samples.frame)} pictures to {preprocessing.size} pixels")
+    unreadable = entry.facts.unreadable
     if unreadable:
-        first = ", ".join(entry.details["unreadable_first"][:3])
+        first = ", ".join(entry.facts.unreadable_first[:3])
         run.reporter.say(f"{unreadable} picture(s) cannot be decoded and are left out: {first}; see {entry.path}")
     return Prepared(images.open_store(entry.path, preprocessing), entry)
 
@@ -81,17 +82,17 @@ def fingerprint(samples: Samples) -> str:
     DataError
         Pictures are no longer there.
     """
-    digest, missing = hashlib.sha256(), []
+    found, missing = [], []
     for path in samples.files:
         try:
             status = (samples.root / path).stat()
         except FileNotFoundError:
             missing.append(path)
             continue
-        digest.update(f"{path}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
+        found.append(f"{path}\t{status.st_size}\t{status.st_mtime_ns}\n")
     if missing:
         names = ", ".join(missing[:3])
         raise DataError(
             f"{len(missing)} picture(s) of {samples.name} are missing in {samples.root}: {names}; bring them back."
         )
-    return digest.hexdigest()
+    return text_digest("".join(found))

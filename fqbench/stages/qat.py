@@ -20,13 +20,13 @@ from fqbench.models import zoo
 from fqbench.optional import require
 from fqbench.plugins import Backend, Builder, Emulator, QuantizedTraining, Session, SignedActivations
 from fqbench.quant.qat_parameters import ANSWERS
-from fqbench.quant.record import read_arrays, write_arrays
 from fqbench.run import Run
 from fqbench.stages.export import PARITY_IMAGES, open_model
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read
 from fqbench.stages.train import BOARDS, labelled, processes
 from fqbench.stages.train import train as train_stage
+from fqbench.storage import read_arrays, write_arrays
 from fqbench.workspace import Recipe
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +11,11 @@ from fqbench.data import celeba, fairface, folder, hf, imagefolder, synthfaces, 
 from fqbench.data.samples import Problem, Samples
 from fqbench.errors import InputError, did_you_mean
 from fqbench.run import Run
-from fqbench.workspace import Entry, Recipe
+from fqbench.stages.making import make
+from fqbench.storage import file_digest, text_digest
+from fqbench.workspace import Derivation, Entry
+from fqbench.workspace.kinds import DATASETS, SAMPLES, DatasetFacts, ProblemFacts, SamplesFacts
 
-STAGE_VERSION = 2  # 2: problems are kept
 TABLE = "samples.parquet"
 TREES = ("folder", "imagefolder", "table", "hf", "celeba", "utkface", "fairface")
 LABELLED = tuple(name for name in TREES if name != imagefolder.NAME)
@@ -42,31 +43,29 @@ def read(run: Run) -> Samples:
     return run.once("samples", lambda: open_samples(read_entry(run)))
 
 
-def read_entry(run: Run) -> Entry:
+def read_entry(run: Run) -> Entry[SamplesFacts]:
     """Return the workspace's entry of the table of samples."""
     return run.once("samples entry", lambda: _reader(run.config.data)(run))
 
 
-def open_samples(entry: Entry) -> Samples:
+def open_samples(entry: Entry[SamplesFacts]) -> Samples:
     """Open a table that this stage wrote."""
     import pandas as pd
 
-    facts = entry.details
+    facts = entry.facts
     return Samples(
-        name=facts["name"],
-        root=Path(facts["root"]),
+        name=facts.name,
+        root=Path(facts.root),
         frame=pd.read_parquet(entry.file(TABLE)),
-        classes=tuple(facts["classes"]),
-        sensitive_features=tuple(facts["sensitive_features"]),
-        notice=facts["notice"],
-        image_column=facts.get("image_column", ""),
-        problems=tuple(
-            Problem(problem["what"], problem["count"], tuple(problem["first"])) for problem in facts["problems"]
-        ),
+        classes=facts.classes,
+        sensitive_features=facts.sensitive_features,
+        notice=facts.notice,
+        image_column=facts.image_column,
+        problems=tuple(Problem(problem.what, problem.count, problem.first) for problem in facts.problems),
     )
 
 
-def _reader(asked: DataOptions) -> Callable[[Run], Entry]:
+def _reader(asked: DataOptions) -> Callable[[Run], Entry[SamplesFacts]]:
     name = asked.name
     if name not in READERS:
         raise InputError(f"unknown data set {name!r}: {did_you_mean(name, READERS)}")
@@ -90,15 +89,14 @@ def _count(asked: DataOptions) -> int:
     return asked.images
 
 
-def _read_synthfaces(run: Run) -> Entry:
+def _read_synthfaces(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
     options = synthfaces.SynthfacesOptions(
         images=_count(asked), size=asked.size, imbalance=asked.imbalance, seed=asked.seed
     )
-    recipe = Recipe(
-        kind="datasets",
+    derivation = Derivation(
+        kind=DATASETS,
         slug=f"synthfaces-{options.images}x{options.size}",
-        version=synthfaces.STAGE_VERSION,
         determined_by={
             "images": options.images,
             "size": options.size,
@@ -108,7 +106,7 @@ def _read_synthfaces(run: Run) -> Entry:
         inputs={},
     )
 
-    def draw(out: Path) -> Mapping[str, object]:
+    def draw(out: Path) -> DatasetFacts:
         with run.reporter.track("drawing faces", options.images, "images") as advance:
             done = 0
 
@@ -118,15 +116,15 @@ def _read_synthfaces(run: Run) -> Entry:
                 done = written
 
             synthfaces.draw(options, out, told)
-        return {"notice": synthfaces.NOTICE}
+        return DatasetFacts(notice=synthfaces.NOTICE)
 
-    drawn = run.produce(recipe, draw, f"drawing {options.images} synthfaces ({synthfaces.NOTICE})")
+    drawn = make(run, derivation, draw, f"drawing {options.images} synthfaces ({synthfaces.NOTICE})")
     return _table(
         run, lambda: synthfaces.read(drawn.path, seed=asked.seed), {"drawn": drawn.digest}, {"dataset": drawn.id}
     )
 
 
-def _read_folder(run: Run) -> Entry:
+def _read_folder(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
     root = _root(run, "with DIR/metadata.csv in it")
     return _table(
@@ -137,7 +135,7 @@ def _read_folder(run: Run) -> Entry:
     )
 
 
-def _read_celeba(run: Run) -> Entry:
+def _read_celeba(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
     root = _root(run, "with DIR/img_align_celeba and DIR/list_attr_celeba.txt in it")
     files = celeba.find_files(root)
@@ -150,11 +148,11 @@ def _read_celeba(run: Run) -> Entry:
     )
 
 
-def _read_utkface(run: Run) -> Entry:
+def _read_utkface(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
     root = _root(run, "with the pictures or their parts in it")
     names = utkface.picture_names(root)
-    listing = _listing(names)
+    listing = text_digest("\n".join(names).encode(errors="surrogateescape"))
 
     def make() -> Samples:
         return utkface.read_utkface(
@@ -170,7 +168,7 @@ def _read_utkface(run: Run) -> Entry:
     return _table(run, make, {"root": str(root), "names": listing, **options}, {})
 
 
-def _read_fairface(run: Run) -> Entry:
+def _read_fairface(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
     root = _root(run, "with train/, val/ and fairface_label_train.csv in it")
     files = fairface.find_files(root, asked.padding)
@@ -184,7 +182,7 @@ def _read_fairface(run: Run) -> Entry:
     return _table(run, make, {"root": str(root), "pictures": str(files.pictures), **tables, **_choices(asked)}, {})
 
 
-def _read_imagefolder(run: Run) -> Entry:
+def _read_imagefolder(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
     root = _root(run, "with DIR/CLASS/ or DIR/train/CLASS/ in it")
     names = imagefolder.picture_names(root)
@@ -198,7 +196,7 @@ def _read_imagefolder(run: Run) -> Entry:
     return _table(run, make, {"root": str(root), **found, **_choices(asked), "image": asked.image_column}, {})
 
 
-def _read_table(run: Run) -> Entry:
+def _read_table(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
     if asked.table is None:
         raise InputError("--data table needs a table of the images: add --table FILE, a .csv, .tsv or .parquet file.")
@@ -222,7 +220,7 @@ def _read_table(run: Run) -> Entry:
     return _table(run, make, {"root": str(root), "table": _content(path), **_choices(asked), **columns}, {})
 
 
-def _read_hf(run: Run) -> Entry:
+def _read_hf(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
     root = _root(run, "as save_to_disk wrote it, or with .parquet files in it")
     shards = hf.find_shards(root)
@@ -246,7 +244,7 @@ def _read_hf(run: Run) -> Entry:
 
 
 def _listing(names: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
+    return text_digest("\n".join(names).encode(errors="surrogateescape"))
 
 
 def _root(run: Run, holding: str) -> Path:
@@ -257,35 +255,37 @@ def _root(run: Run, holding: str) -> Path:
 
 
 def _content(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return file_digest(path) if path.is_file() else ""
 
 
 def _choices(asked: DataOptions) -> dict[str, object]:
     return {"label": asked.label, "sensitive": asked.sensitive, "seed": asked.seed}
 
 
-def _table(run: Run, make: Callable[[], Samples], determined_by: dict[str, object], inputs: dict[str, str]) -> Entry:
-    def write(out: Path) -> Mapping[str, object]:
-        samples = make()
+def _table(
+    run: Run, parse: Callable[[], Samples], determined_by: dict[str, object], inputs: dict[str, str]
+) -> Entry[SamplesFacts]:
+    def write(out: Path) -> SamplesFacts:
+        samples = parse()
         samples.frame.to_parquet(out / TABLE, index=False)
-        return {
-            "name": samples.name,
-            "root": str(samples.root),
-            "classes": list(samples.classes),
-            "sensitive_features": list(samples.sensitive_features),
-            "notice": samples.notice,
-            "problems": [asdict(problem) for problem in samples.problems],
-            "images": len(samples.frame),
-            "image_column": samples.image_column,
-            "digest": samples.digest,
-        }
+        return SamplesFacts(
+            name=samples.name,
+            root=str(samples.root),
+            classes=samples.classes,
+            sensitive_features=samples.sensitive_features,
+            notice=samples.notice,
+            problems=tuple(ProblemFacts(**asdict(problem)) for problem in samples.problems),
+            images=len(samples.frame),
+            image_column=samples.image_column,
+            digest=samples.digest,
+        )
 
     name = run.config.data.name
-    recipe = Recipe("samples", name, STAGE_VERSION, {"data": name, **determined_by}, inputs)
-    return run.produce(recipe, write, f"reading the data set {name}")
+    derivation = Derivation(SAMPLES, name, {"data": name, **determined_by}, inputs)
+    return make(run, derivation, write, f"reading the data set {name}")
 
 
-READERS: Mapping[str, Callable[[Run], Entry]] = {
+READERS: Mapping[str, Callable[[Run], Entry[SamplesFacts]]] = {
     "celeba": _read_celeba,
     "fairface": _read_fairface,
     "folder": _read_folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,16 +14,20 @@ from fqbench.errors import InputError
 from fqbench.fairness.hierarchy import Design, Patterns, Spread, hierarchical_change
 from fqbench.fairness.literature import compression_identified_exemplars
 from fqbench.fairness.metrics import accuracy, gap_values, one_vs_rest
-from fqbench.fairness.results import as_json
 from fqbench.run import Run
 from fqbench.stages.decide import decide
+from fqbench.stages.making import make
 from fqbench.stages.predict import Answered, predict_split
 from fqbench.stages.quantize import quantize, reference
-from fqbench.stages.read import read
+from fqbench.stages.read import read, read_entry
+from fqbench.storage import Stored, finite_or_none
+from fqbench.workspace import Derivation
+from fqbench.workspace.kinds import REPLICATIONS, ReplicationFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+REPORT = "replication.json"
 REPLICATES = 2000  # each touches every pattern of answers; the interval's end is then known to a few percent
 GAPS = ("demographic_parity_difference", "equalized_odds_difference")
 
@@ -50,7 +55,7 @@ class ReplicatedGroup:
 
 
 @dataclass(frozen=True)
-class Replication:
+class Replication(Stored):
     """A comparison over several seeds and draws.
 
     Attributes
@@ -87,7 +92,7 @@ class Replication:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        plain: dict[str, Any] = as_json(self)
+        plain: dict[str, Any] = finite_or_none(self)
         return plain
 
 
@@ -120,7 +125,30 @@ def replicate(run: Run, seeds: Sequence[int], draws: Sequence[int]) -> Replicati
         drawn = [quantize(seeded.with_options("quantize", calib_seed=draw)) for draw in draws]
         candidates[seed] = tuple(range(len(answered), len(answered) + len(drawn)))
         answered += [predict_split(seeded, artifact) for artifact in drawn]
-    return _compare(run, answered, Design(references, candidates), (seeds, draws))
+    design = Design(references, candidates)
+    by = read(run).features(run.config.eval.by)
+    label = answered[-1].artifact.label
+    derivation = Derivation(
+        kind=REPLICATIONS,
+        slug=f"{len(seeds)}-seeds-{len(draws)}-draws-{run.config.eval.split}",
+        determined_by={
+            "samples": read_entry(run).digest,
+            "predictions": [[one.entry.id, one.entry.digest] for one in answered],
+            "label": label,
+            "seeds": list(seeds),
+            "draws": list(draws),
+            "by": list(by),
+            "options": run.config.eval.model_dump(mode="json"),
+        },
+        inputs={f"predictions{index}": one.entry.id for index, one in enumerate(answered)},
+    )
+
+    def build(out: Path) -> ReplicationFacts:
+        _compare(run, answered, design, (seeds, draws)).save(out / REPORT)
+        return ReplicationFacts(label=label, seeds=seeds, draws=draws)
+
+    doing = f"comparing {label} with FP32 over {len(seeds)} seed(s) and {len(draws)} draw(s)"
+    return Replication.open(make(run, derivation, build, doing).file(REPORT))
 
 
 def _compare(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,11 @@ from fqbench.quant import calibration
 from fqbench.quant.calibration import CALIBRATION_SPLIT, CalibrationSet
 from fqbench.run import Run
 from fqbench.stages.export import export
+from fqbench.stages.making import make
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read, read_entry
-from fqbench.workspace import Entry, Recipe
+from fqbench.workspace import Derivation, Entry
+from fqbench.workspace.kinds import CALIBRATIONS, CalibrationFacts
 
 TABLE = "calibration.parquet"
 
@@ -27,7 +28,7 @@ def calibrate(run: Run) -> CalibrationSet:
     return chosen
 
 
-def sample(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:
+def sample(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry[CalibrationFacts]]:
     """Return the configured calibration set, and its entry in the workspace.
 
     Raises
@@ -43,10 +44,9 @@ def sample(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:
     sampler = plugins.sampler(asked.calib)
     samples, store = read(run), prepare(run, model.preprocessing)
     by = samples.features(asked.calib_by)
-    recipe = Recipe(
-        kind="calibrations",
+    derivation = Derivation(
+        kind=CALIBRATIONS,
         slug=f"{sampler.name}-{asked.calib_n}",
-        version=calibration.STAGE_VERSION,
         determined_by={
             "samples": read_entry(run).digest,
             "prepared": store.entry.digest,
@@ -58,27 +58,27 @@ def sample(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry]:
         inputs={"samples": read_entry(run).id, "prepared": store.entry.id},
     )
 
-    def build(out: Path) -> Mapping[str, object]:
+    def build(out: Path) -> CalibrationFacts:
         candidates, _rows = store.readable(samples.split(CALIBRATION_SPLIT))
         frame = calibration.choose(samples, candidates, sampler, asked.calib_n, by=by, seed=asked.calib_seed)
         frame.to_parquet(out / TABLE, index=False)
         chosen = _set(frame)
         _tell(run, chosen)
-        return {
-            "sampler": sampler.name,
-            "by": list(by),
-            "groups": chosen.group_counts,
-            "repeats": chosen.repeats,
-            "population": calibration.population(candidates, by),
-        }
+        return CalibrationFacts(
+            sampler=sampler.name,
+            by=tuple(by),
+            groups=chosen.group_counts,
+            repeats=chosen.repeats,
+            population=calibration.population(candidates, by),
+        )
 
     def _set(frame: pd.DataFrame) -> CalibrationSet:
         rows = store.images.rows_of(np.asarray(frame["sample_id"], dtype=np.str_))
         return CalibrationSet(sampler.name, frame, store.images, rows)
 
-    entry = run.produce(recipe, build, f"choosing {asked.calib_n} calibration images ({sampler.name})")
+    entry = make(run, derivation, build, f"choosing {asked.calib_n} calibration images ({sampler.name})")
     chosen = _set(pd.read_parquet(entry.file(TABLE)))
-    return replace(chosen, population=entry.details["population"]), entry
+    return replace(chosen, population=entry.facts.population), entry
 
 
 def _tell(run: Run, chosen: CalibrationSet) -> None:

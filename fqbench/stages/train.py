@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,14 +18,17 @@ from fqbench.models.batches import LabelledImages
 from fqbench.models.objectives import objective
 from fqbench.optional import require
 from fqbench.run import Run
+from fqbench.stages.making import make
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read, read_entry
-from fqbench.workspace import Entry, Recipe
+from fqbench.storage import file_digest
+from fqbench.workspace import Derivation, Entry
+from fqbench.workspace.kinds import CHECKPOINTS, CheckpointFacts
 
 BOARDS = "tensorboard"  # beside the entries: events hold the time of day, which has no place in a result
 
 
-def train(run: Run) -> Entry:
+def train(run: Run) -> Entry[CheckpointFacts]:
     """Return the checkpoint of the configured classifier, training it where there is none.
 
     Raises
@@ -39,7 +41,7 @@ def train(run: Run) -> Entry:
     return run.once("checkpoint", lambda: _train(run))
 
 
-def train_seeds(run: Run, seeds: Sequence[int]) -> list[Entry]:
+def train_seeds(run: Run, seeds: Sequence[int]) -> list[Entry[CheckpointFacts]]:
     """Return one checkpoint a seed, with everything else alike.
 
     Raises
@@ -58,7 +60,7 @@ def preprocessing_for(run: Run, architecture: zoo.Architecture) -> Preprocessing
     return zoo.preprocessing_of(architecture, run.config.preprocessing, drawn_size=drawn)
 
 
-def _train(run: Run) -> Entry:
+def _train(run: Run) -> Entry[CheckpointFacts]:
     torch = require("torch", extra="train")
     options, model = run.config.train, run.config.model
     objective(options.objective)  # a misspelt name is told before anything is drawn or decoded
@@ -67,10 +69,9 @@ def _train(run: Run) -> Entry:
     samples = read(run)
     by = samples.features(options.by)
     store = prepare(run, preprocessing)
-    recipe = Recipe(
-        kind="checkpoints",
+    derivation = Derivation(
+        kind=CHECKPOINTS,
         slug=f"{model.name}-{samples.name}-seed{options.seed}",
-        version=training.STAGE_VERSION,
         determined_by={
             "samples": read_entry(run).digest,
             "prepared": store.entry.digest,
@@ -84,7 +85,7 @@ def _train(run: Run) -> Entry:
         inputs={"samples": read_entry(run).id, "prepared": store.entry.id},
     )
 
-    def build(out: Path) -> Mapping[str, Any]:
+    def build(out: Path) -> CheckpointFacts:
         torch.manual_seed(options.seed)
         network = zoo.build(architecture, classes=len(samples.classes), size=preprocessing.size, weights=model.weights)
         result = training.train(
@@ -93,22 +94,22 @@ def _train(run: Run) -> Entry:
             labelled(run, store, "val", by),
             options,
             out,
-            scratch=run.workspace.scratch(recipe),
-            board=run.workspace.root / BOARDS / recipe.id,
+            scratch=run.workspace.scratch(derivation),
+            board=run.workspace.root / BOARDS / derivation.id,
             reporter=run.reporter,
         )
-        return {
+        return CheckpointFacts(
             **result.details(),
-            "model": model.name,
-            "seed": options.seed,
-            "classes": list(samples.classes),
-            "preprocessing": preprocessing.model_dump(mode="json"),
-            "threads": torch.get_num_threads(),
-        }
+            model=model.name,
+            seed=options.seed,
+            classes=samples.classes,
+            preprocessing=preprocessing,
+            threads=torch.get_num_threads(),
+        )
 
     if _helps():
-        return _together(run, recipe, build)
-    return run.produce(recipe, build, f"training {model.name} on {samples.name} for {options.epochs} epochs")
+        return _together(run, derivation, build)
+    return make(run, derivation, build, f"training {model.name} on {samples.name} for {options.epochs} epochs")
 
 
 def processes() -> int:
@@ -121,17 +122,19 @@ def _helps() -> bool:
     return processes() > 1 and int(os.environ.get("RANK", "0")) > 0
 
 
-def _together(run: Run, recipe: Recipe, build: Any) -> Entry:
+def _together(
+    run: Run, derivation: Derivation[CheckpointFacts], build: Callable[[Path], CheckpointFacts]
+) -> Entry[CheckpointFacts]:
     """Take part in the training of the first process, which holds the lock, and return the entry that it publishes."""
-    found = run.workspace.find(recipe)
+    found = run.workspace.find(derivation)
     if found is not None:
         return found
     with tempfile.TemporaryDirectory() as nowhere:
         build(Path(nowhere))
-    return run.produce(recipe, _never_built, "waiting for the first process")
+    return make(run, derivation, _never_built, "waiting for the first process")
 
 
-def _never_built(_out: Path) -> Mapping[str, Any]:
+def _never_built(_out: Path) -> CheckpointFacts:
     raise DataError("the first process did not finish its training; its own message says why. Start all of them again.")
 
 
@@ -155,9 +158,6 @@ def labelled(run: Run, store: Prepared, split: str, by: Sequence[str]) -> Labell
 
 def _weights_identity(weights: str) -> str:
     """A file is identified by its content, so that moving it makes no difference."""
-    import hashlib
-
     if weights in {"none", "imagenet"} or not Path(weights).is_file():
         return weights
-    with Path(weights).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(Path(weights))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 from fqbench.config import Preprocessing
 from fqbench.contracts.artifacts import ExportedModel
 from fqbench.models import export, zoo
+from fqbench.storage import file_digest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +43,7 @@ def study_model(name: str, folder: Path, *, size: int = 64, seed: int = 0) -> Ex
     images = np.random.default_rng(seed).normal(0, 1, (2, 3, size, size)).astype(np.float32)
     export.export(network, images, preprocessing, list(CLASSES), folder)
     path = folder / export.MODEL
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = file_digest(path)
     return ExportedModel(name, name, path, digest, CLASSES, preprocessing)
 
 

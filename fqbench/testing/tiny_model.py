@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from fqbench.config import Preprocessing
 from fqbench.contracts.artifacts import ExportedModel
 from fqbench.quant.calibration import CalibrationSet
+from fqbench.storage import text_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +36,7 @@ def tiny_model(folder: Path) -> ExportedModel:
         id="tiny",
         name="tiny",
         path=path,
-        digest=hashlib.sha256(_model_bytes()).hexdigest(),
+        digest=text_digest(_model_bytes()),
         classes=CLASSES,
         preprocessing=Preprocessing(size=SIZE),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +13,10 @@ from fqbench.data.samples import group_labels
 from fqbench.errors import InputError
 from fqbench.run import Run
 from fqbench.stages.bench import bench
-from fqbench.stages.evaluate import evaluate
+from fqbench.stages.evaluate import evaluate, open_evaluations
 from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import quantize, reference
+from fqbench.workspace.kinds import EVALUATIONS
 from tests.conftest import write_photos
 
 MakeRun = Callable[..., Run]
@@ -48,8 +48,10 @@ def test_the_report_agrees_with_fairlearn(make_run: MakeRun) -> None:
 def test_what_is_stored_is_what_is_printed(make_run: MakeRun) -> None:
     run = make_run()
     evaluation = evaluate(run, [reference(run), quantize(run)])
-    (entry,) = run.workspace.entries("evaluations")
-    assert json.loads(entry.file("fairness.json").read_text()) == json.loads(json.dumps(evaluation.to_dict()))
+    (entry,) = run.workspace.entries(EVALUATIONS)
+    (stored,) = open_evaluations(entry)
+    assert repr(stored) == repr(evaluation)
+    assert entry.facts.artifacts == tuple(artifact.id for artifact in evaluation.artifacts)
     (first, second) = evaluation.artifacts
     assert first.change is None
     assert second.change is not None

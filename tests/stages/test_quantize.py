@@ -70,7 +70,7 @@ def test_the_manifest_holds_what_the_artifact_came_from(make_run: MakeRun) -> No
     run = make_run()
     manifest = run.workspace.get(quantize(run).id).manifest
     assert manifest.inputs.keys() == {"model", "calibration", "record"}
-    assert manifest.details["groups"] == {"dark×old": 4, "dark×young": 4, "light×old": 4, "light×young": 4}
+    assert manifest.facts["groups"] == {"dark×old": 4, "dark×young": 4, "light×old": 4, "light×young": 4}
     assert manifest.config["quantize"]["calib"] == "balanced"
     assert "onnxruntime" in manifest.versions
 

@@ -20,7 +20,6 @@ from fqbench.errors import InputError
 
 NAME = "synthfaces"
 NOTICE = "synthfaces are drawn by a program: they test the pipeline and are no evidence about people."
-STAGE_VERSION = 1  # raised when the drawings change
 LABEL = "smiling"
 SENSITIVE_FEATURES = tuple(GROUPS)
 MAX_IMAGES = 1_000_000

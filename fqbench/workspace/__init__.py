@@ -1,0 +1,25 @@
+"""Where results live: content-derived ids, directories that are whole or not there, typed manifests and locks."""
+
+from __future__ import annotations
+
+from fqbench.workspace.entries import Derivation, Entry, Facts, FileRecord, Kind, Manifest
+from fqbench.workspace.kinds import KINDS, kind_named
+from fqbench.workspace.store import DEFAULT_ROOT, ENVIRONMENT_VARIABLE, MANIFEST, OutdatedError, Workspace
+from fqbench.workspace.untyped import Recipe
+
+__all__ = [
+    "DEFAULT_ROOT",
+    "ENVIRONMENT_VARIABLE",
+    "KINDS",
+    "MANIFEST",
+    "Derivation",
+    "Entry",
+    "Facts",
+    "FileRecord",
+    "Kind",
+    "Manifest",
+    "OutdatedError",
+    "Recipe",
+    "Workspace",
+    "kind_named",
+]
