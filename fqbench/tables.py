@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fqbench.doctor import Health
     from fqbench.models.profile import ListedModel, Profile
     from fqbench.workspace import Entry
+    from fqbench.workspace.upkeep import Garbage, Verification
 
 
 def print_entry(entry: Entry, *, as_json: bool) -> None:
@@ -77,6 +78,37 @@ def print_manifest(entry: Entry, *, as_json: bool) -> None:
             out.print(f"  {name}: {_short(value)}", highlight=False, markup=False, soft_wrap=True)
         if len(values) > 20:
             out.print(f"  ... and {len(values) - 20} more (--json shows all)", highlight=False)
+
+
+def print_verification(found: Verification, *, as_json: bool) -> None:
+    """Print how much was checked, and every damage with what to do."""
+    if as_json:
+        print_json(found.to_dict())
+        return
+    out = stdout()
+    for damage in found.damages:
+        out.print(f"{damage.kind}/{damage.id}: {damage.problem}", style="bold red", markup=False, soft_wrap=True)
+        out.print(f"  {damage.remedy}", highlight=False, markup=False, soft_wrap=True)
+    for name in found.outdated:
+        out.print(f"{name}: written by another version of fqbench; not checked", highlight=False, soft_wrap=True)
+    state = f"{len(found.damages)} damaged" if found.damages else "all as they were written"
+    checked = f"{found.files} files ({found.bytes / 1e6:.1f} MB) of {found.entries} entries"
+    out.print(f"checked {checked}: {state}", highlight=False)
+
+
+def print_garbage(garbage: Sequence[Garbage], *, deleted: bool, as_json: bool) -> None:
+    """Print what nothing refers to, and whether it was deleted."""
+    if as_json:
+        print_json({"deleted": deleted, "garbage": [one.to_dict() for one in garbage]})
+        return
+    out = stdout()
+    for one in garbage:
+        out.print(f"{one.path}: {one.reason}", highlight=False, markup=False, soft_wrap=True)
+    size = f"{len(garbage)} file(s) or folder(s), {sum(one.bytes for one in garbage) / 1e6:.1f} MB"
+    if not garbage:
+        out.print("nothing to delete")
+    else:
+        out.print(f"deleted {size}" if deleted else f"{size}; nothing was deleted: run again with --delete")
 
 
 def print_health(health: Health, *, as_json: bool) -> None:

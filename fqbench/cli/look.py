@@ -51,6 +51,46 @@ def show(
     print_calibration(entry, as_json=as_json) if calibration else print_manifest(entry, as_json=as_json)
 
 
+@app.verb("verify", panel=INSPECT)
+def verify(
+    run: Run,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Entries (default: all).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check every file of the workspace against its SHA-256.
+
+    Exit code 4 where anything is damaged; each damage is listed with the command that makes the entry again.
+
+    Example: fqbench verify
+    """
+    from fqbench.errors import DataError
+    from fqbench.tables import print_verification
+    from fqbench.workspace.upkeep import verify as check
+
+    found = check(run.workspace, ids or ())
+    print_verification(found, as_json=as_json)
+    if found.damages:
+        raise typer.Exit(DataError.exit_code)
+
+
+@app.verb("gc", panel=INSPECT)
+def collect_garbage(
+    run: Run,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete it; without this, it is only listed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List, or delete, what no result of the workspace refers to.
+
+    Remains of stopped runs, and entries that no artifact, prediction, evaluation, measurement or gate was made of.
+
+    Example: fqbench gc --delete
+    """
+    from fqbench.tables import print_garbage
+    from fqbench.workspace.upkeep import collect
+
+    print_garbage(collect(run.workspace, delete=delete), deleted=delete, as_json=as_json)
+
+
 @app.verb("doctor", panel=INSPECT)
 def doctor(run: Run, as_json: Json = False) -> None:
     """Check which runtimes work on this machine.

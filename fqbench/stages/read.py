@@ -152,7 +152,7 @@ def _read_utkface(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
     root = _root(run, "with the pictures or their parts in it")
     names = utkface.picture_names(root)
-    listing = text_digest("\n".join(names).encode(errors="surrogateescape"))
+    listing = _listing(names)
 
     def make() -> Samples:
         return utkface.read_utkface(

@@ -14,8 +14,6 @@ from fqbench.workspace.entries import Entry, Facts, derived_id, digest_of
 from fqbench.workspace.kinds import RESULTS
 from fqbench.workspace.store import LOCKS, OutdatedError, Workspace
 
-BOARDS = "tensorboard"
-
 
 @dataclass(frozen=True)
 class Damage:
@@ -81,7 +79,6 @@ def verify(workspace: Workspace, ids: Iterable[str] = ()) -> Verification:
     folders = [workspace.folder_of(one) for one in ids] or workspace.folders()
     entries, outdated, damages = [], [], []
     for kind, path in folders:
-        workspace.reporter.say(f"checking {kind.name}/{path.name}")
         contents.forget(workspace.root, path)
         try:
             entry = workspace.open(path, kind)
@@ -95,7 +92,7 @@ def verify(workspace: Workspace, ids: Iterable[str] = ()) -> Verification:
         entries.append(entry)
         found = [*_inconsistencies(entry), *contents.damages(path, entry.manifest.files)]
         remedy = f"delete {path} and run again: {entry.manifest.command}"
-        damages += [Damage(entry.id, kind.name, problem, remedy) for problem in found]
+        damages += [Damage(path.name, kind.name, problem, remedy) for problem in found]
         if not found:
             contents.remember(workspace.root, path, entry.manifest.files)
     records = [record for entry in entries for record in entry.manifest.files.values()]
