@@ -34,7 +34,7 @@ def run_demo(run: Run, *, debug: bool = False) -> Demo:
     """
     if debug:
         run = (
-            run.with_options("data", images=1200)
+            run.with_options("data", images=1050)
             .with_options("train", epochs=1, batch_size=32)
             .with_options("quantize", calib_n=128)  # fewer random ones could leave a small group without any
             .with_options("bench", rounds=60, seconds=0.5)

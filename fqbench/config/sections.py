@@ -75,15 +75,21 @@ class DataOptions(Section):
         None, description="fairface: image padding, needed where both versions are present."
     )
     images: Annotated[Annotated[int, Field(ge=1)] | Path, Flag("images", "N|DIR")] = Field(
-        8000,
+        6400,
         union_mode="left_to_right",
-        description="synthfaces: number of images to draw; table: directory of the images.",
+        description="synthfaces: number of images for training and validation; table: directory of the images.",
+    )
+    test_images: int | None = Field(
+        None, ge=1, description="synthfaces: number of test images (default: twice --images)."
     )
     size: Annotated[int, Flag("image_size")] = Field(
         64, ge=32, le=512, description="synthfaces: image height and width in pixels."
     )
     imbalance: float = Field(
         1.0, ge=0, le=4, description="synthfaces: group sizes; 0 for equal, 1 for as unequal as in real collections."
+    )
+    test_imbalance: float = Field(
+        0.0, ge=0, le=4, description="synthfaces: group sizes in the test split, as for --imbalance."
     )
     seed: Annotated[int, Flag("data_seed")] = Field(
         0, ge=0, description="Random seed for synthfaces, and for splitting data that come without splits."

@@ -92,22 +92,23 @@ def _count(asked: DataOptions) -> int:
 def _read_synthfaces(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
     options = synthfaces.SynthfacesOptions(
-        images=_count(asked), size=asked.size, imbalance=asked.imbalance, seed=asked.seed
+        images=_count(asked),
+        test_images=asked.test_images,
+        size=asked.size,
+        imbalance=asked.imbalance,
+        test_imbalance=asked.test_imbalance,
+        seed=asked.seed,
     )
+    total = options.count("images") + options.count("test")
     derivation = Derivation(
         kind=DATASETS,
         slug=f"synthfaces-{options.images}x{options.size}",
-        determined_by={
-            "images": options.images,
-            "size": options.size,
-            "imbalance": options.imbalance,
-            "seed": options.seed,
-        },
+        determined_by={**asdict(options), "test_images": options.count("test")},
         inputs={},
     )
 
     def draw(out: Path) -> DatasetFacts:
-        with run.reporter.track("drawing faces", options.images, "images") as advance:
+        with run.reporter.track("drawing faces", total, "images") as advance:
             done = 0
 
             def told(written: int) -> None:
@@ -118,7 +119,7 @@ def _read_synthfaces(run: Run) -> Entry[SamplesFacts]:
             synthfaces.draw(options, out, told)
         return DatasetFacts(notice=synthfaces.NOTICE)
 
-    drawn = make(run, derivation, draw, f"drawing {options.images} synthfaces ({synthfaces.NOTICE})")
+    drawn = make(run, derivation, draw, f"drawing {total} synthfaces ({synthfaces.NOTICE})")
     return _table(
         run, lambda: synthfaces.read(drawn.path, seed=asked.seed), {"drawn": drawn.digest}, {"dataset": drawn.id}
     )

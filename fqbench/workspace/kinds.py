@@ -138,10 +138,10 @@ class GateFacts(Facts):
     checks: int
 
 
-DATASETS = Kind("datasets", 1, DatasetFacts)
+DATASETS = Kind("datasets", 2, DatasetFacts)  # 2: synthfaces have a test split of their own
 SAMPLES = Kind("samples", 2, SamplesFacts)  # 2: problems are kept
 PREPARED = Kind("prepared", 2, PreparedFacts)  # 2: decoded by libjpeg-turbo, resized by OpenCV
-CHECKPOINTS = Kind("checkpoints", 2, CheckpointFacts)  # 2: the best epoch is kept, not the last
+CHECKPOINTS = Kind("checkpoints", 3, CheckpointFacts)  # 3: augmented before normalized, fused AdamW; 2: best epoch kept
 MODELS = Kind("models", 0, Untyped)
 CALIBRATIONS = Kind("calibrations", 2, CalibrationFacts)
 RECORDS = Kind("records", 3, RecordFacts)

@@ -11,7 +11,7 @@ from PIL import Image
 from fqbench.data import synthfaces
 from fqbench.data.synthfaces import SynthfacesOptions, dataset, draw, draw_batch
 from fqbench.data.synthfaces.painting import paint_faces
-from fqbench.data.synthfaces.traits import GROUPS, SHARES, Draws, draw_people, draw_traits, group_shares
+from fqbench.data.synthfaces.traits import GROUPS, SHARES, Draws, draw_people, draw_traits, group_shares, spread_groups
 from fqbench.errors import InputError
 
 
@@ -22,7 +22,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("drawn")
-    draw(SynthfacesOptions(images=40, size=32, seed=3), out)
+    draw(SynthfacesOptions(images=30, test_images=10, size=32, seed=3), out)
     return out
 
 
@@ -30,7 +30,10 @@ def test_a_drawn_folder_is_an_imagefolder(drawn: Path) -> None:
     with (drawn / "metadata.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["file_name", "split", "smiling", "skin_tone", "age_group", "gender_presentation"]
-    assert [row["file_name"] for row in rows] == [f"images/{index:06d}.png" for index in range(40)]
+    assert [row["file_name"] for row in rows] == [
+        *(f"images/{index:06d}.png" for index in range(30)),
+        *(f"test/{index:06d}.png" for index in range(10)),
+    ]
     assert {row["smiling"] for row in rows} == {"0", "1"}
     for feature, names in GROUPS.items():
         assert {row[feature] for row in rows} <= set(names)
@@ -39,22 +42,32 @@ def test_a_drawn_folder_is_an_imagefolder(drawn: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes(drawn: Path, tmp_path: Path) -> None:
-    draw(SynthfacesOptions(images=40, size=32, seed=3), tmp_path)
+    draw(SynthfacesOptions(images=30, test_images=10, size=32, seed=3), tmp_path)
     assert tree(tmp_path) == tree(drawn)
 
 
 def test_another_seed_gives_other_pictures(drawn: Path, tmp_path: Path) -> None:
-    draw(SynthfacesOptions(images=40, size=32, seed=4), tmp_path)
+    draw(SynthfacesOptions(images=30, test_images=10, size=32, seed=4), tmp_path)
     ours, theirs = tree(tmp_path), tree(drawn)
     assert ours.keys() == theirs.keys()
     assert not [name for name in ours if ours[name] == theirs[name]]
 
 
 def test_the_pictures_of_a_shorter_run_are_the_first_of_a_longer(drawn: Path, tmp_path: Path) -> None:
-    draw(SynthfacesOptions(images=7, size=32, seed=3), tmp_path)
+    draw(SynthfacesOptions(images=7, test_images=5, size=32, seed=3), tmp_path)
     shorter, longer = tree(tmp_path), tree(drawn)
-    assert len(shorter) == 8
-    assert all(longer[name] == content for name, content in shorter.items() if name.startswith("images/"))
+    assert len(shorter) == 13
+    assert all(longer[name] == content for name, content in shorter.items() if name.endswith(".png"))
+
+
+def test_threads_change_nothing(drawn: Path, tmp_path: Path) -> None:
+    draw(SynthfacesOptions(images=30, test_images=10, size=32, seed=3), tmp_path, threads=5)
+    assert tree(tmp_path) == tree(drawn)
+
+
+def test_no_picture_is_drawn_twice(drawn: Path) -> None:
+    pictures = [content for name, content in tree(drawn).items() if name.endswith(".png")]
+    assert len(set(pictures)) == len(pictures) == 40
 
 
 @pytest.mark.parametrize("size", [32, 64, 100])
@@ -82,8 +95,8 @@ def test_every_size_shows_the_same_face(size: int) -> None:
 
 def test_progress_counts_pictures(tmp_path: Path) -> None:
     seen: list[int] = []
-    draw(SynthfacesOptions(images=70, size=32), tmp_path, seen.append)
-    assert seen[-1] == 70
+    draw(SynthfacesOptions(images=70, test_images=20, size=32), tmp_path, seen.append)
+    assert seen[-1] == 90
     assert seen == sorted(set(seen))
 
 
@@ -119,15 +132,58 @@ def test_shares_sum_to_one_and_leave_no_group_out(imbalance: float, feature: str
 
 
 def test_every_group_is_in_every_split(tmp_path: Path) -> None:
-    people = draw_people(Draws(0, range(2500)), 1.0)
-    dataset._write_metadata(tmp_path / "metadata.csv", [people], seed=0)
+    pool, test = draw_people(Draws(0, range(2400)), 1.0), draw_people(Draws(1, range(500)), 0.0)
+    dataset._write_metadata(tmp_path / "metadata.csv", [pool], [test], seed=0)
     with (tmp_path / "metadata.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     groups = Counter((row["split"], *(row[feature] for feature in GROUPS)) for row in rows)
     assert len(groups) == 3 * 18
-    shares = Counter(row["split"] for row in rows)
-    assert shares["train"] / 2500 == pytest.approx(0.7, abs=0.02)
-    assert shares["val"] / 2500 == pytest.approx(0.1, abs=0.02)
+    assert Counter(row["split"] for row in rows) == {"train": 2100, "val": 300, "test": 500}
+    assert all(row["file_name"].startswith("test/") == (row["split"] == "test") for row in rows)
+
+
+def groups_of_test_images(options: SynthfacesOptions, count: int) -> Counter[tuple[int, ...]]:
+    _, people = dataset._people(options, 0, count, "test")
+    return Counter(zip(*(getattr(people, feature).tolist() for feature in GROUPS), strict=True))
+
+
+@pytest.mark.parametrize("count", [90, 1800])
+def test_the_test_split_has_every_group_alike_though_training_does_not(count: int) -> None:
+    counts = groups_of_test_images(SynthfacesOptions(seed=4), count)
+    assert len(counts) == 18
+    assert max(counts.values()) - min(counts.values()) <= 3
+
+
+def test_the_test_split_is_weighted_as_asked() -> None:
+    counts = groups_of_test_images(SynthfacesOptions(test_imbalance=1.0), 3000)
+    for values, count in counts.items():
+        share = np.prod([SHARES[feature][value] for feature, value in zip(GROUPS, values, strict=True)])
+        assert count == pytest.approx(3000 * share, abs=3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(start=st.integers(0, 10**6), count=st.integers(18, 400), seed=st.integers(0, 99), imbalance=st.floats(0, 2))
+def test_any_run_of_test_images_has_nearly_exact_shares(start: int, count: int, seed: int, imbalance: float) -> None:
+    groups = spread_groups(seed, range(start, start + count), imbalance)
+    for feature in GROUPS:
+        shares = group_shares(feature, imbalance)
+        found = np.bincount(groups[feature], minlength=len(shares))
+        # A value of the last feature occurs in nine arcs of the circle, each within two images of its share.
+        np.testing.assert_allclose(found, count * shares, atol=18)
+
+
+def test_twice_as_many_test_images_by_default() -> None:
+    assert SynthfacesOptions(images=50).count("test") == 100
+    assert SynthfacesOptions(images=50, test_images=7).count("test") == 7
+
+
+def test_within_a_group_the_test_split_smiles_as_the_training_split_does() -> None:
+    def smiles(part: dataset.Part) -> np.ndarray:
+        _, people = dataset._people(SynthfacesOptions(), 0, 4000, part)
+        return np.array([people.smiling[people.gender_presentation == value].mean() for value in (0, 1)])
+
+    np.testing.assert_allclose(smiles("images"), smiles("test"), atol=0.05)
+    assert smiles("test")[0] > smiles("test")[1] + 0.05
 
 
 def test_a_smile_shows_at_the_mouth() -> None:
@@ -167,6 +223,8 @@ def test_darker_skin_gives_a_fainter_smile() -> None:
         ("images", 0),
         ("images", 2.5),
         ("images", True),
+        ("test_images", 0),
+        ("test_imbalance", 5),
         ("size", 31),
         ("size", 513),
         ("imbalance", -0.1),

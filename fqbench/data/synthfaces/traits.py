@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +24,18 @@ SHARES = {
     "gender_presentation": (0.56, 0.44),
 }
 STREAM_LENGTH = 144
+SPREAD = 0x73707264  # sets the start of the test groups apart from the streams of images
+GOLDEN = (5**0.5 - 1) / 2
 
 
 class Draws:
-    """Random numbers for a batch of pictures, one stream a picture, so that a picture does not depend on its batch.
+    """Random numbers for a batch of pictures, one stream per picture, so that a picture does not depend on its batch.
 
     Each call takes the next number of every picture's stream: the order of the calls is part of the drawing.
     """
 
-    def __init__(self, seed: int, indices: Sequence[int]) -> None:
-        self.generators = [np.random.default_rng((seed, index)) for index in indices]
+    def __init__(self, seed: int, indices: Sequence[int], stream: int = 0) -> None:
+        self.generators = [np.random.default_rng((seed, index, stream)) for index in indices]
         self._uniform = np.stack([generator.random(STREAM_LENGTH) for generator in self.generators])
         self._normal = np.stack([generator.standard_normal(STREAM_LENGTH) for generator in self.generators])
         self._next = 0
@@ -74,6 +76,13 @@ class People:
     age_group: Ints
     gender_presentation: Ints
 
+    @classmethod
+    def joined(cls, parts: Sequence[People]) -> People:
+        """Return the people of several batches, in order."""
+        return cls(
+            **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
+        )
+
 
 def group_shares(feature: str, imbalance: float) -> NDArray[np.float64]:
     """Return the share of each value of ``feature``: equal at imbalance 0, as in collections of photographs at 1."""
@@ -81,12 +90,37 @@ def group_shares(feature: str, imbalance: float) -> NDArray[np.float64]:
     return np.asarray(shares / shares.sum())
 
 
-def draw_people(draws: Draws, imbalance: float) -> People:
-    """Draw groups, then a label that leans a little on them, as smiles do in collected photographs."""
-    groups = {feature: draws.choice(group_shares(feature, imbalance).tolist()) for feature in GROUPS}
+def draw_groups(draws: Draws, imbalance: float) -> dict[str, Ints]:
+    """Draw the value of each sensitive feature at random."""
+    return {feature: draws.choice(group_shares(feature, imbalance).tolist()) for feature in GROUPS}
+
+
+def spread_groups(seed: int, indices: Sequence[int], imbalance: float) -> dict[str, Ints]:
+    """Give the intersections of all features their shares as evenly as can be, whatever the number of images.
+
+    The shares lie end to end on a circle, and each image steps on by the golden ratio (a Kronecker sequence): any run
+    of images has each group's share to within about two images.
+    """
+    joint = np.ones(1)
+    for feature in GROUPS:
+        joint = np.outer(joint, group_shares(feature, imbalance)).ravel()
+    start = np.random.default_rng((seed, SPREAD)).random()
+    places = (start + np.asarray(indices, dtype=np.float64) * GOLDEN) % 1
+    found = np.searchsorted(np.cumsum(joint)[:-1], places, side="right")
+    values = np.unravel_index(found, [len(names) for names in GROUPS.values()])
+    return {feature: value.astype(np.int64) for feature, value in zip(GROUPS, values, strict=True)}
+
+
+def draw_smiles(draws: Draws, groups: Mapping[str, Ints], imbalance: float) -> People:
+    """Draw a label that leans a little on the groups, as smiles do in collected photographs."""
     lean = 0.05 - 0.10 * groups["gender_presentation"] + 0.03 * (1 - groups["age_group"])
     smiling = draws.chance((0.5 + np.clip(imbalance * lean, -0.3, 0.3)).astype(np.float32))
     return People(smiling=smiling.astype(np.int64), **groups)
+
+
+def draw_people(draws: Draws, imbalance: float) -> People:
+    """Draw groups, then labels."""
+    return draw_smiles(draws, draw_groups(draws, imbalance), imbalance)
 
 
 @dataclass(frozen=True)
