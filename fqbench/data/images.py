@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fqbench.data.pictures import Picture, Pictures
 
     Map = np.memmap[Any, np.dtype[Any]]
+
+Made = TypeVar("Made")
 
 PIXELS = "images.npy"
 INDEX = "index.parquet"
@@ -76,24 +78,42 @@ class PreparedImages:
     def batches(self, rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.float32]]:
         """Yield normalized batches of ``size`` rows, the last one shorter; the next is prepared meanwhile."""
         starts = range(0, len(rows), size)
-        with ThreadPoolExecutor(1, thread_name_prefix="prepare-batch") as ahead:
-            upcoming = None
-            for start in starts:
-                current = upcoming or ahead.submit(self.batch, rows[start : start + size])
-                following = rows[start + size : start + 2 * size]
-                upcoming = ahead.submit(self.batch, following) if len(following) else None
+        return ahead(lambda step: self.batch(rows[starts[step] : starts[step] + size]), len(starts))
+
+
+def ahead(make: Callable[[int], Made], steps: int) -> Iterator[Made]:
+    """Yield ``make(0)`` to ``make(steps - 1)``, each made in another thread while the last one is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="prepare-batch") as pool:
+        upcoming = pool.submit(make, 0) if steps else None
+        for step in range(steps):
+            current, upcoming = upcoming, pool.submit(make, step + 1) if step + 1 < steps else None
+            if current is not None:
                 yield current.result()
 
 
 def normalize(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Return ``(pixels / 255 - mean) / std`` as contiguous float32 (N, 3, H, W), from uint8 (N, H, W, 3)."""
-    scale = (1.0 / (255.0 * np.asarray(preprocessing.std))).astype(np.float32)
-    shift = (-np.asarray(preprocessing.mean) / np.asarray(preprocessing.std)).astype(np.float32)
+    scale, shift = _scale_and_shift(preprocessing)
     out = np.empty((len(pixels), 3, *pixels.shape[1:3]), dtype=np.float32)
     for channel in range(3):
         np.multiply(pixels[..., channel], scale[channel], out=out[:, channel])
         out[:, channel] += shift[channel]
     return out
+
+
+def normalize_nhwc(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Return the values of `normalize` as contiguous float32 (N, H, W, 3)."""
+    count, height, width, channels = pixels.shape
+    # A row of pixels at a time: numpy is slow where the innermost axis has three elements.
+    scale, shift = (np.tile(values, width) for values in _scale_and_shift(preprocessing))
+    out = np.multiply(pixels.reshape(count, height, width * channels), scale, dtype=np.float32)
+    out += shift
+    return out.reshape(pixels.shape)
+
+
+def _scale_and_shift(preprocessing: Preprocessing) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    mean, deviation = np.asarray(preprocessing.mean), np.asarray(preprocessing.std)
+    return (1.0 / (255.0 * deviation)).astype(np.float32), (-mean / deviation).astype(np.float32)
 
 
 def write_store(

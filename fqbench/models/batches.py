@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fqbench.data.images import ahead, normalize_nhwc
+
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from fqbench.config import Preprocessing
     from fqbench.data.images import PreparedImages
     from fqbench.models.objectives import Objective
 
@@ -86,61 +87,56 @@ def batches(data: LabelledImages, objective: Objective, plan: EpochPlan, share: 
     steps = len(order) // plan.batch_size
     mine = order[: steps * plan.batch_size].reshape(steps, plan.batch_size)[:, share.rank :: share.processes]
     augmenting = np.random.default_rng([plan.seed, plan.epoch, share.rank]) if share.processes > 1 else rng
-    preprocessing = data.images.preprocessing
-    for step, images in enumerate(data.images.batches(data.rows[mine.ravel()], mine.shape[1])):
+    rows = data.rows[mine]
+
+    def make(step: int) -> torch.Tensor:
+        pixels = augment(data.images.pixels[rows[step]], plan.augment, augmenting)
+        # Pixels lie channel by channel within a pixel, which is what torch calls channels last: nothing is copied.
+        return torch.from_numpy(normalize_nhwc(pixels, data.images.preprocessing)).permute(0, 3, 1, 2)
+
+    for step, images in enumerate(ahead(make, steps)):
         chosen = mine[step]
-        augmented = augment(images, plan.augment, preprocessing, augmenting)
-        yield (
-            torch.from_numpy(augmented).to(memory_format=torch.channels_last),
-            torch.from_numpy(data.labels[chosen]),
-            torch.from_numpy(data.groups[chosen]),
-        )
+        yield images, torch.from_numpy(data.labels[chosen]), torch.from_numpy(data.groups[chosen])
 
 
-def augment(
-    images: NDArray[np.float32], kinds: Sequence[str], preprocessing: Preprocessing, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Change a normalized batch (n, 3, height, width) at random.
+def augment(pixels: NDArray[np.uint8], kinds: Sequence[str], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change a batch of pictures (n, height, width, 3) at random, each in its own way.
 
     Parameters
     ----------
-    images : ndarray of float32
+    pixels : ndarray of uint8
         Left as it is.
     kinds : sequence of str
         ``flip`` mirrors half of the pictures, ``crop`` shifts each by a few pixels and repeats its edge, ``colour``
         changes brightness, contrast and saturation.
-    preprocessing : Preprocessing
-        Mean and standard deviation of the normalization, which colour has to know.
     rng : Generator
         Source of chance.
     """
-    if "crop" in kinds or "flip" in kinds:
-        images = _move(images, rng, flip="flip" in kinds, crop="crop" in kinds)
-    return _colour(images, preprocessing, rng) if "colour" in kinds else images
+    if "crop" in kinds:
+        pixels = _shift(pixels, rng)
+    if "flip" in kinds:
+        mirrored = rng.random(len(pixels)) < 0.5
+        pixels = pixels.copy()
+        whole = pixels.view("V3")  # three bytes at a time
+        whole[mirrored] = whole[mirrored, :, ::-1]
+    return _colour(pixels, rng) if "colour" in kinds else pixels
 
 
-def _move(images: NDArray[np.float32], rng: np.random.Generator, *, flip: bool, crop: bool) -> NDArray[np.float32]:
-    count, _, height, width = images.shape
-    margin = max(1, round(height * CROP_MARGIN)) if crop else 0
-    padded = np.pad(images, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge")
-    out = np.empty_like(images)
-    offsets = rng.integers(0, 2 * margin + 1, size=(count, 2))
-    mirrored = np.asarray(rng.random(count) < 0.5) if flip else np.zeros(count, dtype=bool)
-    for index, (top, left) in enumerate(offsets):
-        picture = padded[index, :, top : top + height, left : left + width]
-        out[index] = picture[..., ::-1] if mirrored[index] else picture
-    return out
+def _shift(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    count, height, width, _ = pixels.shape
+    margin = max(1, round(height * CROP_MARGIN))
+    padded = np.pad(pixels, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
+    down, across = rng.integers(0, 2 * margin + 1, size=(2, count))
+    return np.ascontiguousarray(windows[np.arange(count), down, across].transpose(0, 2, 3, 1))
 
 
-def _colour(images: NDArray[np.float32], preprocessing: Preprocessing, rng: np.random.Generator) -> NDArray[np.float32]:
-    mean = np.asarray(preprocessing.mean, dtype=np.float32)[:, None, None]
-    deviation = np.asarray(preprocessing.std, dtype=np.float32)[:, None, None]
-    factors = rng.uniform(1 - COLOUR, 1 + COLOUR, (3, len(images), 1, 1, 1)).astype(np.float32)
+def _colour(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    factors = rng.uniform(1 - COLOUR, 1 + COLOUR, (3, len(pixels), 1, 1, 1)).astype(np.float32)
     brightness, contrast, saturation = factors
-    raw = (images * deviation + mean) * brightness
-    middle = raw.mean(axis=(1, 2, 3), keepdims=True)
-    raw = (raw - middle) * contrast + middle
-    grey = raw.mean(axis=1, keepdims=True)
-    raw = np.clip((raw - grey) * saturation + grey, 0, 1)
-    changed: NDArray[np.float32] = ((raw - mean) / deviation).astype(np.float32)
-    return changed
+    planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)) * brightness
+    middle = planes.mean(axis=(1, 2, 3), keepdims=True)
+    planes = (planes - middle) * contrast + middle
+    grey = planes.mean(axis=1, keepdims=True)
+    planes = (planes - grey) * saturation + grey
+    return np.ascontiguousarray(np.clip(planes + 0.5, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1))

@@ -27,7 +27,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     from fqbench.stages.export import export
 
     run = fqbench.experiment(
-        tmp_path_factory.mktemp("workspace"), images=600, epochs=1, batch_size=32, calib_n=96, calib_by="skin_tone"
+        tmp_path_factory.mktemp("workspace"),
+        images=480,
+        test_images=60,
+        epochs=1,
+        batch_size=32,
+        calib_n=96,
+        calib_by="skin_tone",
     )
     return export(run), fqbench.calibrate(run)
 

@@ -80,8 +80,9 @@ class SynthfacesOptions:
         value: object = getattr(self, name)
         fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if not (fits and low <= value <= high):  # type: ignore[operator]
+            kind = "a whole number" if whole else "a number"
             raise InputError(
-                f"synthfaces: {name} is {value!r}, but must be a {'whole ' if whole else ''}number from {low} to {high}; "
+                f"synthfaces: {name} is {value!r}, but must be {kind} from {low} to {high}; "
                 "choose one in that range, or leave it out for the default."
             )
 
