@@ -145,7 +145,9 @@ class TrainOptions(Section):
     patience: int = Field(
         0, ge=0, description="Early stopping: epochs without improvement before training stops; 0 disables it."
     )
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="Floating-point precision of training.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Floating-point precision of training; auto takes the faster one for this CPU and model."
+    )
     seed: Annotated[int, Flag("train_seed")] = Field(
         0, ge=0, description="Random seed for weights, data order and augmentation."
     )

@@ -65,6 +65,4 @@ def _has_bf16(device: torch.device) -> bool:
 def _has_depthwise(model: nn.Module) -> bool:
     from torch import nn
 
-    return any(
-        isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 for module in model.modules()
-    )
+    return any(isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 for module in model.modules())

@@ -15,6 +15,7 @@ from fqbench.errors import DataError, InputError
 from fqbench.models import zoo
 from fqbench.models.batches import EpochPlan, LabelledImages, Share, batches
 from fqbench.models.objectives import Objective, objective
+from fqbench.models.precision import Precision, precision_of
 from fqbench.models.resume import load_state, save_state
 from fqbench.models.train_log import LOG, Board, Epoch, write_log
 from fqbench.optional import require
@@ -55,6 +56,7 @@ class Training:
     stopped_early: bool
     device: str
     processes: int
+    precision: Precision
 
     def details(self) -> dict[str, Any]:
         """Return JSON values for the manifest."""
@@ -67,6 +69,8 @@ class Training:
             "stopped_early": self.stopped_early,
             "device": self.device,
             "processes": self.processes,
+            "precision": self.precision.name,
+            "precision_reason": self.precision.reason,
         }
 
 
@@ -118,6 +122,7 @@ def train(
     reporter = reporter if reporter is not None and loop.leads else Silent()
     if scratch is not None:
         loop.resume(scratch, reporter)
+    reporter.say(f"training in {loop.precision.name}: {loop.precision.reason}")
     events = Board(board if loop.leads else None, len(loop.log))
     try:
         while len(loop.log) < options.epochs and not loop.exhausted:
@@ -149,6 +154,7 @@ class _Loop:
     training: LabelledImages
     validation: LabelledImages
     options: TrainOptions
+    precision: Precision
     steps: int
     log: list[Epoch] = field(default_factory=list)
     best: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -167,7 +173,7 @@ class _Loop:
         steps = len(training.rows) // options.batch_size
         if steps == 0:
             raise DataError(f"{len(training.rows)} training images are less than one batch; lower --batch-size.")
-        accelerator = _accelerator(options.precision)
+        accelerator = require("accelerate", extra="train").Accelerator()
         if options.batch_size % accelerator.num_processes:
             raise InputError(
                 f"--batch-size {options.batch_size} cannot be shared by {accelerator.num_processes} processes; "
@@ -175,7 +181,8 @@ class _Loop:
             )
         torch.manual_seed(options.seed)
         model.to(memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW(_parameter_groups(model, options.weight_decay), lr=options.learning_rate)
+        groups = _parameter_groups(model, options.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
         weight = _class_weight(training.labels, options.class_weights)
         criterion = torch.nn.CrossEntropyLoss(weight, reduction="none", label_smoothing=options.label_smoothing)
         prepared, wrapped = accelerator.prepare(model, optimizer)
@@ -188,6 +195,7 @@ class _Loop:
             training=training,
             validation=validation,
             options=options,
+            precision=precision_of(options.precision, model, accelerator.device),
             steps=steps,
         )
 
@@ -214,36 +222,53 @@ class _Loop:
             return
         self.log = [Epoch(**values) for values in state.facts["log"]]
         self.best, self.best_epoch = state.best, state.facts["best_epoch"]
+        self.precision = Precision(**state.facts["precision"])
         reporter.say(f"{len(self.log)} epoch(s) were trained before; going on")
 
     def facts(self) -> dict[str, Any]:
-        return {"log": [asdict(epoch) for epoch in self.log], "best_epoch": self.best_epoch}
+        return {
+            "log": [asdict(epoch) for epoch in self.log],
+            "best_epoch": self.best_epoch,
+            "precision": asdict(self.precision),
+        }
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the model's answers in FP32, whatever it multiplies in."""
+        import torch
+
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision.name == "bf16"):
+            logits: torch.Tensor = self.model(images)
+        return logits.float()
 
     def run_epoch(self, number: int, reporter: Reporter) -> tuple[float, float]:
         """Train for one epoch; return the learning rate at its start and the mean loss."""
+        import torch
+
         self.model.train()
         plan = EpochPlan(self.options.batch_size, self.options.augment, self.options.seed, number)
         share = Share(self.accelerator.process_index, self.accelerator.num_processes)
-        device, first, total = self.accelerator.device, number * self.steps, 0.0
+        device, first = self.accelerator.device, number * self.steps
+        losses = torch.zeros((), dtype=torch.float64, device=device)
         title = f"training, epoch {number + 1}/{self.options.epochs}"
         with reporter.track(title, self.steps, "batches") as advance:
             for step, batch in enumerate(batches(self.training, self.aim, plan, share)):
                 self._set_rate(first + step)
                 images, labels, groups = (tensor.to(device) for tensor in batch)
-                logits = self.model(images)
+                logits = self.logits(images)
                 loss = self.aim.loss(self.criterion(logits, labels), logits, labels, groups)
                 self.accelerator.backward(loss)
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
-                total += float(loss.detach())
+                losses += loss.detach()  # read once at the end: a GPU would have to finish for each look
                 advance(1)
+        total = float(losses)
         if not math.isfinite(total):
             raise DataError(f"the training loss is not finite in epoch {number + 1}; lower --learning-rate.")
         return self._rate(first), total / self.steps
 
     def judge(self, number: int, rate: float, loss: float) -> Epoch:
         """Validate, log the epoch, and keep its weights if they are the best so far."""
-        val_loss, right = _validate(self.model, self.validation, self.accelerator.device)
+        val_loss, right = self._validate()
         worst, group = _worst_group(right, self.validation)
         epoch = Epoch(number + 1, rate, loss, val_loss, float(right.mean()), worst, group)
         self.log.append(epoch)
@@ -267,7 +292,24 @@ class _Loop:
             stopped_early=self.exhausted and len(self.log) < self.options.epochs,
             device=str(self.accelerator.device),
             processes=self.accelerator.num_processes,
+            precision=self.precision,
         )
+
+    def _validate(self) -> tuple[float, np.ndarray[Any, np.dtype[np.bool_]]]:
+        """Return the mean loss, and for each image whether the answer is right."""
+        import torch
+
+        data, device = self.validation, self.accelerator.device
+        self.model.eval()
+        loss, right = 0.0, np.zeros(len(data.rows), dtype=bool)
+        with torch.inference_mode():
+            for index, images in enumerate(data.images.batches(data.rows, VALIDATION_BATCH)):
+                part = slice(index * VALIDATION_BATCH, index * VALIDATION_BATCH + len(images))
+                labels = torch.from_numpy(data.labels[part].copy()).to(device)
+                logits = self.logits(torch.from_numpy(images).to(device, memory_format=torch.channels_last))
+                loss += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+                right[part] = (logits.argmax(1) == labels).cpu().numpy()
+        return loss / len(data.rows), right
 
     def _value(self, epoch: Epoch) -> float:
         values = {
@@ -309,13 +351,6 @@ def cosine_with_warmup(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
 
 
-def _accelerator(precision: str) -> Any:
-    accelerate = require("accelerate", extra="train")
-    # Accelerate keeps the first precision of a process for good; a study trains with several.
-    accelerate.state.AcceleratorState._reset_state()
-    return accelerate.Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
-
-
 def _class_weight(labels: np.ndarray[Any, Any], kind: str) -> torch.Tensor | None:
     """Weights that make the classes count alike: images over (classes x images of the class)."""
     import torch
@@ -332,24 +367,6 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-
-
-def _validate(
-    model: nn.Module, data: LabelledImages, device: torch.device
-) -> tuple[float, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Return the mean loss, and for each image whether the answer is right."""
-    import torch
-
-    model.eval()
-    loss, right = 0.0, np.zeros(len(data.rows), dtype=bool)
-    with torch.inference_mode():
-        for index, images in enumerate(data.images.batches(data.rows, VALIDATION_BATCH)):
-            part = slice(index * VALIDATION_BATCH, index * VALIDATION_BATCH + len(images))
-            labels = torch.from_numpy(data.labels[part].copy()).to(device)
-            logits = model(torch.from_numpy(images).to(device)).float()
-            loss += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
-            right[part] = (logits.argmax(1) == labels).cpu().numpy()
-    return loss / len(data.rows), right
 
 
 def _worst_group(right: np.ndarray[Any, np.dtype[np.bool_]], data: LabelledImages) -> tuple[float, str]:

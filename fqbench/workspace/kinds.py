@@ -72,6 +72,8 @@ class TrainingFacts(Facts):
     stopped_early: bool
     device: str
     processes: int
+    precision: Literal["fp32", "bf16"]
+    precision_reason: str
 
 
 class CheckpointFacts(TrainingFacts):

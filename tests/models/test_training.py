@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fqbench.config import Preprocessing, TrainOptions
+from fqbench.config import TrainOptions
 from fqbench.errors import DataError, InputError
 from fqbench.models.batches import EpochPlan, LabelledImages, Share, augment, batches
 from fqbench.models.objectives import EmpiricalRisk, GroupBalanced, objective
@@ -60,9 +60,11 @@ def test_it_learns_and_keeps_the_best_epoch(bright: Bright, tmp_path: Path) -> N
     json.dumps(result.details(), allow_nan=False)
 
 
-def test_a_stopped_run_ends_with_the_same_bytes(bright: Bright, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_stopped_run_ends_with_the_same_bytes(bright: Bright, tmp_path: Path, precision: str) -> None:
     whole, resumed, scratch = folders(tmp_path, "whole", "resumed", "scratch")
-    options = SHORT.model_copy(update={"epochs": 4, "augment": ("flip", "crop", "colour"), "best_by": "last"})
+    augmented = {"augment": ("flip", "crop", "colour"), "best_by": "last"}
+    options = SHORT.model_copy(update={"epochs": 4, "precision": precision, **augmented})
     train(network(), bright(), bright(40, seed=1), options, whole)
 
     class Stop(Exception):
@@ -168,7 +170,7 @@ def test_the_other_ways_to_choose(bright: Bright, tmp_path: Path, best_by: str) 
 def test_bf16_smoothing_and_class_weights_train_too(bright: Bright, tmp_path: Path) -> None:
     options = SHORT.model_copy(update={"precision": "bf16", "label_smoothing": 0.1, "class_weights": "balanced"})
     model = network()
-    train(model, bright(), bright(40, seed=1), options, tmp_path)
+    assert train(model, bright(), bright(40, seed=1), options, tmp_path).details()["precision"] == "bf16"
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     (again,) = folders(tmp_path, "again")
     train(network(), bright(), bright(40, seed=1), SHORT, again)  # fp32 after bf16, in one process
@@ -246,19 +248,60 @@ def test_batches_are_a_function_of_seed_and_epoch(bright: Bright) -> None:
 
 
 @pytest.mark.parametrize("kinds", [(), ("flip",), ("crop",), ("colour",), ("flip", "crop", "colour")])
-def test_augmentation_keeps_shape_and_range(kinds: tuple[str, ...]) -> None:
-    preprocessing = Preprocessing(mean=(0.2, 0.3, 0.4), std=(0.3, 0.2, 0.1))
-    raw = np.random.default_rng(0).random((6, 3, 16, 16))
-    mean, deviation = (np.asarray(v)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
-    images = ((raw - mean) / deviation).astype(np.float32)
-    out = augment(images, kinds, preprocessing, np.random.default_rng(1))
-    assert out.shape == images.shape
-    assert out.dtype == np.float32
-    back = out * deviation + mean
-    assert -1e-5 < back.min() <= back.max() < 1 + 1e-5
-    assert np.array_equal(out, images) == (not kinds)
-    if kinds == ("flip",):
-        assert all(np.array_equal(a, b) or np.array_equal(a, b[..., ::-1]) for a, b in zip(out, images, strict=True))
+def test_augmentation_keeps_shape_and_leaves_its_input(kinds: tuple[str, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    before = pixels.copy()
+    out = augment(pixels, kinds, np.random.default_rng(1))
+    assert (out.shape, out.dtype) == (pixels.shape, np.uint8)
+    assert out.flags.c_contiguous
+    np.testing.assert_array_equal(pixels, before)
+    assert np.array_equal(out, pixels) == (not kinds)
+
+
+def test_flips_mirror_about_half_of_the_pictures() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), dtype=np.uint8)
+    out = augment(pixels, ("flip",), np.random.default_rng(1))
+    mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(out, pixels, strict=True)]
+    kept = [np.array_equal(a, b) for a, b in zip(out, pixels, strict=True)]
+    assert 70 < sum(mirrored) == 200 - sum(kept) < 130
+
+
+def test_crops_shift_each_picture_and_repeat_its_edge() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), dtype=np.uint8)
+    out = augment(pixels, ("crop",), np.random.default_rng(1))
+    seen = set()
+    for index, picture in enumerate(pixels):
+        shifts = [
+            (down, across)
+            for down in range(-2, 3)
+            for across in range(-2, 3)
+            if np.array_equal(
+                out[index],
+                picture[np.clip(np.arange(32) + down, 0, 31)][:, np.clip(np.arange(32) + across, 0, 31)],
+            )
+        ]
+        assert len(shifts) == 1
+        seen.update(shifts)
+    assert len(seen) > 20
+
+
+def test_colour_changes_brightness_contrast_and_saturation_within_a_fifth() -> None:
+    flat = np.full((50, 8, 8, 3), 100, dtype=np.uint8)  # neither contrast nor saturation can change it
+    out = augment(flat, ("colour",), np.random.default_rng(1)).astype(int)
+    assert 79 <= out.min() < 90
+    assert 110 < out.max() <= 121
+    assert (out.reshape(50, -1).max(axis=1) - out.reshape(50, -1).min(axis=1) <= 1).all()
+
+
+def test_batches_are_normalized_and_channels_last(bright: Bright) -> None:
+    data = bright(16)
+    plan = EpochPlan(batch_size=8, augment=(), seed=3, epoch=0)
+    order = EmpiricalRisk().order(data, np.random.default_rng([3, 0]))
+    for step, (images, labels, _groups) in enumerate(batches(data, EmpiricalRisk(), plan)):
+        chosen = order[step * 8 : step * 8 + 8]
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        np.testing.assert_array_equal(images.numpy(), data.images.batch(data.rows[chosen]))
+        np.testing.assert_array_equal(labels.numpy(), data.labels[chosen])
 
 
 def test_the_schedule() -> None:
