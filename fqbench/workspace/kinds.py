@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fqbench.config import Preprocessing
 from fqbench.errors import InputError, did_you_mean
