@@ -72,6 +72,7 @@ class TorchFxBackend:
             raise PluginError(f"{self.name} needs a calibration set for {scheme.label}; give one.")
         else:
             details |= quantizing.quantize_static(model, scheme, calibration, out)
+        details |= quantizing.needed_code(model)
         return Artifact(self.name, scheme, out, (storage.RECIPE, storage.TENSORS), details)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> TorchSession:

@@ -51,7 +51,13 @@ def recipe_of(model: ExportedModel, **quantized: Any) -> Recipe:
     """Return how the network of a model is built."""
     found = zoo.find(model.architecture)
     size = model.preprocessing.size
-    return Recipe(f"{found.library}/{found.entry}", len(model.classes), size, **quantized)
+    return Recipe(found.reference, len(model.classes), size, code=found.identity.get("code", ""), **quantized)
+
+
+def needed_code(model: ExportedModel) -> dict[str, Any]:
+    """Return which code of the user an artifact needs when it is loaded, for its manifest; empty for known models."""
+    recipe = recipe_of(model)
+    return {"code": {"reference": recipe.architecture, "sha256": recipe.code}} if recipe.code else {}
 
 
 def copy_float(model: ExportedModel, out: Path) -> None:

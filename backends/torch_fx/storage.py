@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fqbench.contracts.qparams import QParams
-from fqbench.errors import DataError
+from fqbench.errors import DataError, InputError, UnavailableError
 from fqbench.models import zoo
 
 from .fake_quantize import ActivationFakeQuantize
@@ -42,6 +42,8 @@ class Recipe:
         Scale, zero point and bits by node of the FX graph.
     skipped : dict
         Modules that FX could not look into, and why.
+    code : str
+        Of the user's own architecture, the fingerprint of its source.
     """
 
     architecture: str
@@ -51,10 +53,33 @@ class Recipe:
     act_bits: int = 32
     activations: Mapping[str, tuple[float, int, int]] | None = None
     skipped: Mapping[str, str] | None = None
+    code: str = ""
 
     def network(self) -> nn.Module:
-        """Build the network, with weights drawn at random."""
-        return zoo.build(zoo.find(self.architecture), classes=self.classes, size=self.size).eval()
+        """Build the network, with weights drawn at random.
+
+        Raises
+        ------
+        UnavailableError
+            The code of the user's own architecture is not here.
+        DataError
+            It has changed since the artifact was made.
+        """
+        try:
+            architecture = zoo.find(self.architecture)
+        except InputError as error:
+            if not self.code:
+                raise
+            raise UnavailableError(
+                f"the artifact needs the code {self.architecture}, which is not here; run fqbench in the folder that "
+                "holds it, or install its package."
+            ) from error
+        if self.code and architecture.identity.get("code") != self.code:
+            raise DataError(
+                f"the code {self.architecture} is not the one that the artifact was made with; bring that one back, or "
+                "quantize again."
+            )
+        return zoo.build(architecture, classes=self.classes, size=self.size).eval()
 
     def example(self) -> Tensor:
         """Return a batch of images for the tracing."""

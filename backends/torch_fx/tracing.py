@@ -100,7 +100,7 @@ def split_norms(network: nn.Module) -> tuple[str, ...]:
     """
     replaced = []
     for path, module in list(network.named_modules()):
-        if type(module) is nn.BatchNorm2d or not isinstance(module, nn.BatchNorm2d):
+        if not isinstance(module, nn.BatchNorm2d) or not type(module).__module__.startswith("timm."):
             continue
         plain = nn.BatchNorm2d(module.num_features, module.eps, module.momentum, module.affine)
         plain.weight, plain.bias = module.weight, module.bias

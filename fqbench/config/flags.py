@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 import typing
 from collections.abc import Mapping
@@ -96,6 +97,31 @@ def options() -> Mapping[str, Option]:
                 raise TypeError(f"{section}.{field} and {found[mark.name].section} both claim --{mark.name}")
             found[mark.name] = Option(mark.name, section, field, info, mark.metavar)
     return found
+
+
+def keywords(given: Any) -> Any:
+    """Read ``width=16,name=small`` or a JSON object; the values of the first form are JSON, else text.
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    """
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("{"):
+        return json.loads(given)
+    parts = [part.partition("=") for part in given.split(",") if part.strip()]
+    if not all(sign and key.strip() for key, sign, _value in parts):
+        raise ValueError("a JSON object or name=value pairs, comma-separated, are needed")
+    return {key.strip(): _literal(value.strip()) for key, _sign, value in parts}
+
+
+def _literal(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from fqbench.config.flags import Flag
+from fqbench.config.flags import Flag, keywords
 
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 
@@ -100,9 +100,18 @@ class ModelOptions(Section):
     """Which classifier: a timm or torchvision name to train, or the user's own ONNX file."""
 
     name: Annotated[str, Flag("model")] = Field(
-        "resnet10t", description="Classifier to train: any timm or torchvision model."
+        "resnet10t",
+        description="Classifier: any timm or torchvision model, or your own torch code as package.module:function, "
+        "which is run.",
     )
-    weights: str = Field("none", description="Initial weights: none, imagenet, or a .safetensors or .pth file.")
+    args: Annotated[dict[str, Any] | None, BeforeValidator(keywords), Flag("model_args", "JSON|K=V,...")] = Field(
+        None, description="Arguments of your own model's function: JSON, or width=16,depth=2."
+    )
+    weights: str = Field(
+        "none",
+        description="Initial weights: none, imagenet, or a .safetensors, .pth, .pt, .ckpt or .bin file; with "
+        "--epochs 0 they are used as they are.",
+    )
     onnx: Path | None = Field(None, description="Your own classifier as an ONNX file; nothing is trained.")
 
 
@@ -123,7 +132,9 @@ class PreprocessingOptions(Section):
 class TrainOptions(Section):
     """How a classifier is trained."""
 
-    epochs: int = Field(4, ge=1, description="Training epochs.")
+    epochs: int = Field(
+        4, ge=0, description="Training epochs; 0 takes the trained weights of --weights FILE as they are."
+    )
     batch_size: int = Field(64, ge=2, description="Training batch size.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of the cosine schedule.")
     weight_decay: float = Field(0.05, ge=0, description="Weight decay (AdamW).")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.errors import DataError, InputError
-from fqbench.models import zoo
 from fqbench.models.batches import EpochPlan, LabelledImages, Share, batches
 from fqbench.models.objectives import Objective, objective
 from fqbench.models.precision import Precision, precision_of
 from fqbench.models.resume import load_state, save_state
 from fqbench.models.train_log import LOG, Board, Epoch, write_log
+from fqbench.models.weights import load_weights
 from fqbench.optional import require
 from fqbench.reporter import Reporter, Silent
 
@@ -339,7 +339,7 @@ def save_checkpoint(model: nn.Module, path: Path) -> None:
 
 def load_checkpoint(model: nn.Module, path: Path) -> nn.Module:
     """Load weights that `save_checkpoint` wrote, and return the model in evaluation mode."""
-    zoo.load_weights(model, path)
+    load_weights(model, path)
     return model.eval()
 
 

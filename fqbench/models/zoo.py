@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fqbench.config import Preprocessing, PreprocessingOptions
-from fqbench.errors import DataError, InputError, UnavailableError, did_you_mean
-from fqbench.models import hub
+from fqbench.errors import InputError, did_you_mean
+from fqbench.models import code, hub
+from fqbench.models.weights import load_weights
 from fqbench.optional import require
 
 if TYPE_CHECKING:
@@ -21,7 +24,6 @@ ALIASES: Mapping[str, str] = {
     "vit_small": "timm/vit_small_patch16_224",
     "squeezenet1_1": "torchvision/squeezenet1_1",
 }
-AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # of Inception and GoogLeNet, in files made for training
 STUDY = ("resnet50", "mobilenet_v2", "efficientnet_b0", "vit_small", "squeezenet1_1")
 
 
@@ -34,26 +36,60 @@ class Architecture:
     name : str
         As the user wrote it.
     library : str
-        "timm" or "torchvision".
+        "timm", "torchvision", or "code" for the user's own.
     entry : str
-        The library's own name.
+        The library's own name; of code, ``package.module:function``.
+    arguments : mapping
+        Of code, what its function is called with besides the number of classes.
     """
 
     name: str
     library: str
     entry: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> str:
+        """What `find` makes the same architecture of, in another process or at another time."""
+        if self.library != code.LIBRARY:
+            return f"{self.library}/{self.entry}"
+        return f"{self.entry} {json.dumps(self.arguments, sort_keys=True)}" if self.arguments else self.entry
+
+    @property
+    def title(self) -> str:
+        """A name for ids and tables."""
+        return self.entry.replace(":", ".") if self.library == code.LIBRARY else self.name
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides which network is built: the reference, and of code its source."""
+        source = {"code": code.fingerprint(self.entry)} if self.library == code.LIBRARY else {}
+        return {"model": self.reference, **source}
 
 
-def find(name: str) -> Architecture:
-    """Find a classifier by plain name, or by ``timm/NAME`` or ``torchvision/NAME``.
+def find(name: str, arguments: Mapping[str, Any] | None = None) -> Architecture:
+    """Find a classifier by plain name, by ``timm/NAME`` or ``torchvision/NAME``, or the user's ``module:function``.
+
+    Parameters
+    ----------
+    name : str
+        The name, or an `Architecture.reference`. Code is looked for, and not run yet.
+    arguments : mapping, optional
+        What the user's function is called with.
 
     Raises
     ------
     InputError
-        No such classifier; the nearest name is suggested.
+        No such classifier; the nearest name is suggested. Or arguments for one that takes none.
     UnavailableError
         timm or torchvision is not installed.
     """
+    if code.is_code(name):
+        entry, own = code.split_reference(name)
+        code.source_file(entry)
+        return Architecture(name, code.LIBRARY, entry, {**own, **(arguments or {})})
+    if arguments:
+        raise InputError(f"--model-args go with --model package.module:function; {name!r} takes none.")
     timm = require("timm", extra="train")
     torchvision_models = require("torchvision.models", extra="train")
     library, _, entry = ALIASES.get(name, name).rpartition("/")
@@ -77,9 +113,12 @@ def known_names() -> list[tuple[str, str]]:
 
 
 def preprocessing_of(
-    architecture: Architecture, asked: PreprocessingOptions, *, drawn_size: int | None
+    architecture: Architecture, asked: PreprocessingOptions, *, drawn_size: int | None, trained: bool = False
 ) -> Preprocessing:
     """Return the preprocessing: what the user asked for, else what the model was made for.
+
+    The user's own code does not say what it was made for. Its size has to be given, and where it comes trained, mean
+    and std as well: they are never guessed.
 
     Parameters
     ----------
@@ -89,11 +128,27 @@ def preprocessing_of(
         What the user said; None means nothing.
     drawn_size : int, optional
         Pixels of a data set that is drawn to size, which then replaces the model's own input size.
+    trained : bool
+        Whether the model's weights come from elsewhere.
+
+    Raises
+    ------
+    InputError
+        The user has to say more.
     """
+    said = {key: value for key, value in asked.model_dump().items() if value is not None}
+    if architecture.library == code.LIBRARY:
+        needed = {"size": drawn_size, **({"mean": None, "std": None} if trained else {})}
+        missing = [f"--{name}" for name, known in needed.items() if known is None and name not in said]
+        if missing:
+            raise InputError(
+                f"--model {architecture.name} does not say how its images are prepared: add {' '.join(missing)} "
+                "(size in pixels; mean and std per channel, of values from 0 to 1)."
+            )
+        return Preprocessing.model_validate({**({"size": drawn_size} if drawn_size else {}), **said})
     native = _native_preprocessing(architecture)
     if drawn_size is not None:
         native = native.model_copy(update={"size": drawn_size, "crop": 1.0})
-    said = {key: value for key, value in asked.model_dump().items() if value is not None}
     return Preprocessing.model_validate({**native.model_dump(), **said})
 
 
@@ -109,8 +164,7 @@ def build(architecture: Architecture, *, classes: int, size: int, weights: str =
     size : int
         Height and width of its input, pixels; only models with a fixed grid of patches take note of it.
     weights : str
-        "none", "imagenet" (from the library's hub) or the path of a local ``.safetensors``, ``.pth`` or ``.pt`` file
-        (never unpickled beyond tensors).
+        "none", "imagenet" (from the library's hub) or the path of a local file; see `fqbench.models.weights`.
 
     Raises
     ------
@@ -126,6 +180,8 @@ def build(architecture: Architecture, *, classes: int, size: int, weights: str =
         if weights != "none":
             load_weights(model, Path(weights), head=head_parameters(architecture, classes=classes, size=size))
         return model
+    if architecture.library == code.LIBRARY:
+        raise InputError(f"there are no imagenet weights of {architecture.name}; give a file with --weights FILE.")
     file = hub.pretrained_file(architecture.library, architecture.entry, architecture.name)
     if architecture.library == "timm":
         # timm's own loading knows how to resize position embeddings and first convolutions, and which part is the head.
@@ -135,92 +191,54 @@ def build(architecture: Architecture, *, classes: int, size: int, weights: str =
     return model
 
 
+def check_logits(network: nn.Module, architecture: Architecture, *, classes: int, size: int) -> None:
+    """Check that a network answers with one logit per class, on black images.
+
+    Raises
+    ------
+    InputError
+        It fails on images of this size, or answers with something else.
+    """
+    import torch
+
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            answer = network(torch.zeros(2, 3, size, size))
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:160]
+        raise InputError(
+            f"{architecture.name} fails on images (2, 3, {size}, {size}) ({type(error).__name__}: {reason}); "
+            "check --size and --model-args."
+        ) from error
+    finally:
+        network.train(was_training)
+    if not isinstance(answer, torch.Tensor):
+        raise InputError(
+            f"{architecture.name} answers with {type(answer).__name__}; its forward has to return the logits alone, "
+            "a tensor (N, classes)."
+        )
+    if tuple(answer.shape) != (2, classes):
+        found = f"(N, {', '.join(map(str, answer.shape[1:]))})"
+        raise InputError(
+            f"{architecture.name} answers with {found}, and the data have {classes} classes: (N, {classes}) is needed; "
+            "give another --label, or the arguments of the model with --model-args."
+        )
+
+
 def head_parameters(architecture: Architecture, *, classes: int, size: int) -> frozenset[str]:
     """Return the names of the parameters whose shape depends on the number of classes."""
     torch = require("torch", extra="train")
-    with torch.device("meta"):  # two models that take no memory
+    own_code = architecture.library == code.LIBRARY
+    if own_code and not code.told_classes(code.load(architecture.entry), architecture.arguments, classes):
+        return frozenset()
+    with contextlib.nullcontext() if own_code else torch.device("meta"):  # two models that take no memory
         shapes = [
             {name: value.shape for name, value in _create(architecture, classes=n, size=size).state_dict().items()}
             for n in (classes, classes + 1)
         ]
     return frozenset(name for name, shape in shapes[0].items() if shapes[1][name] != shape)
-
-
-def load_weights(model: nn.Module, file: Path, *, head: Collection[str] = ()) -> None:
-    """Load a local file of weights into a model.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Changed in place.
-    file : Path
-        See `read_weights`.
-    head : collection of str
-        Parameters of the classifier: these may be of another number of classes, or missing, and then stay as they are.
-
-    Raises
-    ------
-    InputError
-        No such file, or not one of the known endings.
-    DataError
-        It is damaged, holds more than tensors, or its tensors do not fit; the message lists the first that differ.
-    """
-    state = {key: value for key, value in read_weights(file).items() if not key.startswith(AUXILIARY)}
-    own = model.state_dict()
-    kept = {key for key in head if key not in state or state[key].shape != own[key].shape}
-    wrong = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in state and key not in kept and state[key].shape != own[key].shape
-    ]
-    missing = [key for key in own if key not in state and key not in kept and not key.endswith("num_batches_tracked")]
-    foreign = [key for key in state if key not in own]
-    problems = [
-        *(f"shape of {text}" for text in wrong),
-        *(f"no {key}" for key in missing),
-        *(f"unexpected {key}" for key in foreign),
-    ]
-    if problems:
-        raise DataError(
-            f"the weights {file} do not fit the model: {'; '.join(problems[:5])}"
-            f"{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}; give the file of this architecture."
-        )
-    model.load_state_dict({key: value for key, value in state.items() if key not in kept}, strict=False)
-
-
-def read_weights(file: Path) -> dict[str, Any]:
-    """Read tensors from a ``.safetensors``, ``.pth`` or ``.pt`` file without executing anything in it.
-
-    Raises
-    ------
-    InputError
-        No such file, or an unknown ending.
-    DataError
-        The file is damaged, or holds other things than tensors.
-    """
-    if not file.is_file():
-        raise InputError(f"no weights file {file}; --weights takes none, imagenet or the path of a file.")
-    try:
-        if file.suffix == ".safetensors":
-            state = require("safetensors.torch", extra="train").load_file(file)
-        elif file.suffix in {".pth", ".pt"}:
-            state = require("torch", extra="train").load(file, map_location="cpu", weights_only=True)
-        else:
-            raise InputError(f"{file} is no weights file: bring .safetensors, .pth or .pt.")
-    except (InputError, UnavailableError):
-        raise
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:160]
-        raise DataError(
-            f"the weights {file} cannot be read safely ({type(error).__name__}: {reason}); save it as safetensors."
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    torch = require("torch", extra="train")
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise DataError(f"the weights {file} hold other things than tensors by name; save the model's state_dict.")
-    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def _create(
@@ -233,6 +251,8 @@ def _create(
 ) -> nn.Module:
     entry = architecture.entry
     model: nn.Module
+    if architecture.library == code.LIBRARY:
+        return code.build(entry, architecture.arguments, classes=classes)
     if architecture.library == "timm":
         timm = require("timm", extra="train")
         extra: dict[str, Any] = {"img_size": size} if timm.get_pretrained_cfg(entry).fixed_input_size else {}

@@ -41,14 +41,15 @@ def open_model(workspace: Workspace, entry: Entry) -> ExportedModel:
     path = entry.file(exporting.MODEL)
     preprocessing, classes = exporting.read_preprocessing(path)
     model = ExportedModel(entry.id, entry.details["model"], path, entry.digest, classes, preprocessing)
+    architecture = entry.details.get("architecture", model.name)
     if (entry.path / FACTS).is_file():
         weights, learned = entry.file(CHECKPOINT), open_qat_parameters(entry.path)
-        return replace(model, architecture=model.name, checkpoint=weights, learned=learned)
+        return replace(model, architecture=architecture, checkpoint=weights, learned=learned)
     trained = entry.manifest.inputs.get("checkpoint")
     if trained is None:
         return model
     weights = workspace.get(trained, CHECKPOINTS).file(CHECKPOINT)
-    return replace(model, architecture=model.name, checkpoint=weights)
+    return replace(model, architecture=architecture, checkpoint=weights)
 
 
 def _opened(run: Run) -> ExportedModel:
@@ -58,27 +59,27 @@ def _opened(run: Run) -> ExportedModel:
 def _export(run: Run) -> Entry:
     checkpoint = train(run)
     preprocessing, classes = checkpoint.facts.preprocessing, checkpoint.facts.classes
-    name = run.config.model.name
+    name, architecture = checkpoint.facts.model, zoo.find(checkpoint.facts.architecture)
     recipe = Recipe(
         kind="models",
         slug=name,
         version=exporting.STAGE_VERSION,
         determined_by={
             "checkpoint": checkpoint.digest,
-            "model": name,
+            **architecture.identity,
             "preprocessing": preprocessing.model_dump(mode="json"),
         },
         inputs={"checkpoint": checkpoint.id},
     )
 
     def build(out: Path) -> Mapping[str, object]:
-        network = zoo.build(zoo.find(name), classes=len(classes), size=preprocessing.size)
+        network = zoo.build(architecture, classes=len(classes), size=preprocessing.size)
         network = load_checkpoint(network, checkpoint.file(CHECKPOINT))
         store = prepare(run, preprocessing)
         _frame, rows = store.readable(read(run).split("val"))
         facts = exporting.export(network, store.images.batch(rows[:PARITY_IMAGES]), preprocessing, classes, out)
         run.reporter.say(f"ONNX agrees with torch to {facts['parity_max_abs']:.1e} on {facts['parity_images']} images")
-        return {"model": name, **facts}
+        return {"model": name, "architecture": architecture.reference, **facts}
 
     return run.produce(recipe, build, f"exporting {name} to ONNX")
 

@@ -105,6 +105,7 @@ def tune(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedModel:
         version=STAGE_VERSION,
         determined_by={
             "checkpoint": checkpoint.digest if options.start is None else _digest(options.start),
+            **zoo.find(model.architecture).identity,
             "prepared": store.entry.digest,
             "trainer": trainer.name,
             "trainer_version": trainer.availability().version,
@@ -131,7 +132,14 @@ def tune(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedModel:
             reporter=run.reporter,
         )
         facts = _export(run, model, made, store, out)
-        return {**result.details(), **facts, "model": model.name, "seed": loop.seed, "signed": signed}
+        return {
+            **result.details(),
+            **facts,
+            "model": model.name,
+            "architecture": model.architecture,
+            "seed": loop.seed,
+            "signed": signed,
+        }
 
     doing = f"training {model.name} with {scheme.bits}-bit weights and {scheme.act_bits}-bit activations"
     return open_model(run.workspace, run.produce(recipe, build, f"{doing} for {options.epochs} epochs"))

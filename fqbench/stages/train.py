@@ -12,10 +12,11 @@ import numpy as np
 from fqbench.config import Preprocessing
 from fqbench.data.samples import group_labels
 from fqbench.errors import DataError, InputError
+from fqbench.models import code, zoo
 from fqbench.models import train as training
-from fqbench.models import zoo
 from fqbench.models.batches import LabelledImages
 from fqbench.models.objectives import objective
+from fqbench.models.weights import load_as_it_is, read_weights
 from fqbench.optional import require
 from fqbench.run import Run
 from fqbench.stages.making import make
@@ -23,7 +24,7 @@ from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read, read_entry
 from fqbench.storage import file_digest
 from fqbench.workspace import Derivation, Entry
-from fqbench.workspace.kinds import CHECKPOINTS, CheckpointFacts
+from fqbench.workspace.kinds import CHECKPOINTS, CheckpointFacts, TakenFacts, TrainingFacts
 
 BOARDS = "tensorboard"  # beside the entries: events hold the time of day, which has no place in a result
 
@@ -57,25 +58,30 @@ def train_seeds(run: Run, seeds: Sequence[int]) -> list[Entry[CheckpointFacts]]:
 def preprocessing_for(run: Run, architecture: zoo.Architecture) -> Preprocessing:
     """Return the preprocessing of the configured classifier on the configured data."""
     drawn = run.config.data.size if run.config.data.name == "synthfaces" else None
-    return zoo.preprocessing_of(architecture, run.config.preprocessing, drawn_size=drawn)
+    trained = run.config.model.weights not in {"none", "imagenet"}
+    return zoo.preprocessing_of(architecture, run.config.preprocessing, drawn_size=drawn, trained=trained)
 
 
 def _train(run: Run) -> Entry[CheckpointFacts]:
     torch = require("torch", extra="train")
     options, model = run.config.train, run.config.model
     objective(options.objective)  # a misspelt name is told before anything is drawn or decoded
-    architecture = zoo.find(model.name)
+    architecture = zoo.find(model.name, model.args)
     preprocessing = preprocessing_for(run, architecture)
+    if model.weights not in {"none", "imagenet"}:
+        read_weights(Path(model.weights))  # likewise a file that cannot be used
+    if not options.epochs:
+        return _take(run, architecture, preprocessing)
     samples = read(run)
     by = samples.features(options.by)
     store = prepare(run, preprocessing)
     derivation = Derivation(
         kind=CHECKPOINTS,
-        slug=f"{model.name}-{samples.name}-seed{options.seed}",
+        slug=f"{architecture.title}-{samples.name}-seed{options.seed}",
         determined_by={
             "samples": read_entry(run).digest,
             "prepared": store.entry.digest,
-            "model": f"{architecture.library}/{architecture.entry}",
+            **architecture.identity,
             "weights": _weights_identity(model.weights),
             "preprocessing": preprocessing.model_dump(mode="json"),
             "options": {**options.model_dump(mode="json"), "by": list(by)},
@@ -87,7 +93,9 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
 
     def build(out: Path) -> CheckpointFacts:
         torch.manual_seed(options.seed)
+        _say_code(run, architecture)
         network = zoo.build(architecture, classes=len(samples.classes), size=preprocessing.size, weights=model.weights)
+        zoo.check_logits(network, architecture, classes=len(samples.classes), size=preprocessing.size)
         result = training.train(
             network,
             labelled(run, store, "train", by),
@@ -99,17 +107,61 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
             reporter=run.reporter,
         )
         return CheckpointFacts(
-            **result.details(),
-            model=model.name,
-            seed=options.seed,
+            model=architecture.title,
+            architecture=architecture.reference,
             classes=samples.classes,
             preprocessing=preprocessing,
+            training=TrainingFacts(**result.details(), model=architecture.title, seed=options.seed),
             threads=torch.get_num_threads(),
         )
 
     if _helps():
         return _together(run, derivation, build)
-    return make(run, derivation, build, f"training {model.name} on {samples.name} for {options.epochs} epochs")
+    return make(run, derivation, build, f"training {architecture.title} on {samples.name} for {options.epochs} epochs")
+
+
+def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing) -> Entry[CheckpointFacts]:
+    """Make a checkpoint of weights that are trained already; no image is looked at."""
+    weights, classes = run.config.model.weights, read(run).classes
+    if weights in {"none", "imagenet"}:
+        raise InputError(
+            f"--epochs 0 with --weights {weights} would leave {architecture.title} untrained for these classes; give "
+            "its trained weights with --weights FILE, or train it for at least one epoch."
+        )
+    derivation = Derivation(
+        kind=CHECKPOINTS,
+        slug=f"{architecture.title}-as-it-is",
+        determined_by={
+            **architecture.identity,
+            "weights": _weights_identity(weights),
+            "preprocessing": preprocessing.model_dump(mode="json"),
+            "classes": list(classes),
+        },
+        inputs={"samples": read_entry(run).id},
+    )
+
+    def build(out: Path) -> CheckpointFacts:
+        _say_code(run, architecture)
+        network = zoo.build(architecture, classes=len(classes), size=preprocessing.size)
+        hint = f", or train for at least one epoch (the data have {len(classes)} classes)"
+        found = load_as_it_is(network, Path(weights), hint)
+        zoo.check_logits(network, architecture, classes=len(classes), size=preprocessing.size)
+        run.reporter.say(f"{weights} is used as it is, without training: {found.described}")
+        training.save_checkpoint(network, out / training.CHECKPOINT)
+        return CheckpointFacts(
+            model=architecture.title,
+            architecture=architecture.reference,
+            classes=classes,
+            preprocessing=preprocessing,
+            taken=TakenFacts(tensors=len(found.tensors), wrapper=found.wrapper, prefix=found.prefix, left=found.left),
+        )
+
+    return make(run, derivation, build, f"taking the weights of {architecture.title} as they are")
+
+
+def _say_code(run: Run, architecture: zoo.Architecture) -> None:
+    if architecture.library == code.LIBRARY:
+        run.reporter.say(f"running the code of {architecture.entry} ({code.source_file(architecture.entry)})")
 
 
 def processes() -> int:

@@ -76,12 +76,25 @@ class TrainingFacts(Facts):
     precision_reason: str
 
 
-class CheckpointFacts(TrainingFacts):
-    """A trained classifier."""
+class TakenFacts(Facts):
+    """Weights of a file that were used as they are: how many, what was taken off their names, and what was left."""
 
+    tensors: int
+    wrapper: str
+    prefix: str
+    left: tuple[str, ...]
+
+
+class CheckpointFacts(Facts):
+    """A trained classifier: trained here, or taken from a file as it is; ``architecture`` is the zoo's reference."""
+
+    model: str
+    architecture: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    threads: int
+    training: TrainingFacts | None = None
+    threads: int | None = None
+    taken: TakenFacts | None = None
 
 
 class ModelFacts(Facts):
@@ -143,7 +156,7 @@ class GateFacts(Facts):
 DATASETS = Kind("datasets", 2, DatasetFacts)  # 2: synthfaces have a test split of their own
 SAMPLES = Kind("samples", 2, SamplesFacts)  # 2: problems are kept
 PREPARED = Kind("prepared", 2, PreparedFacts)  # 2: decoded by libjpeg-turbo, resized by OpenCV
-CHECKPOINTS = Kind("checkpoints", 3, CheckpointFacts)  # 3: augmented before normalized, fused AdamW; 2: best epoch kept
+CHECKPOINTS = Kind("checkpoints", 4, CheckpointFacts)  # 3: augmented before normalized; 4: may be taken as it is
 MODELS = Kind("models", 0, Untyped)
 CALIBRATIONS = Kind("calibrations", 2, CalibrationFacts)
 RECORDS = Kind("records", 3, RecordFacts)

@@ -41,7 +41,12 @@ def test_celeba_through_train_quantize_and_eval(
     monkeypatch.setenv("FQBENCH_WORKSPACE", str(tmp_path))
     asked = ("--model", name, "--data", "celeba", "--root", celeba, *SMALL)
     trained = call(capsys, "train", *asked[:-4])
-    assert trained["details"]["worst_group"] in {"Male×Young", "Male×not Young", "not Male×Young", "not Male×not Young"}
+    assert trained["details"]["training"]["worst_group"] in {
+        "Male×Young",
+        "Male×not Young",
+        "not Male×Young",
+        "not Male×not Young",
+    }
     artifact = call(capsys, "quantize", *asked[:-2])
     assert artifact["details"]["support"] == "native"
     evaluation = call(capsys, "eval", *asked)
@@ -73,4 +78,4 @@ def test_the_other_data_sets(
     options = ("--model", "resnet10t", "--data", data, "--root", root, "--seeds", "0,1", *SMALL[:6])
     entries = call(capsys, "train", *options, "--objective", "group-balanced", "--train-by", "race")
     assert len({entry["id"] for entry in entries}) == 2
-    assert {entry["details"]["seed"] for entry in entries} == {0, 1}
+    assert {entry["details"]["training"]["seed"] for entry in entries} == {0, 1}

@@ -1,0 +1,244 @@
+"""Weights out of files: read without executing anything, unwrapped, and fitted to a network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fqbench.errors import DataError, InputError, UnavailableError
+from fqbench.optional import require
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # of Inception and GoogLeNet, in files made for training
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")  # of DataParallel, torch.compile, training loops
+COUNTER = "num_batches_tracked"  # of BatchNorm; it has no part in an answer
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class State:
+    """The tensors of a file.
+
+    Attributes
+    ----------
+    tensors : dict of str to Tensor
+        By name, as the file has them.
+    wrapper : str
+        Key under which the file holds them; empty where they are the file's own content.
+    """
+
+    tensors: Mapping[str, Tensor]
+    wrapper: str = ""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How the tensors of a file fit a network.
+
+    Attributes
+    ----------
+    tensors : dict of str to Tensor
+        Those of the network, by its own names.
+    wrapper, prefix : str
+        What was taken off: a key around all tensors, and the beginning of every name.
+    left : tuple of str
+        Names in the file that the network has no place for.
+    missing : tuple of str
+        Names in the network that the file has no tensor for.
+    wrong : tuple of str
+        Names whose shapes differ, with both shapes.
+    """
+
+    tensors: Mapping[str, Tensor]
+    wrapper: str
+    prefix: str
+    left: tuple[str, ...]
+    missing: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+    @property
+    def described(self) -> str:
+        """Say what was taken and what was left."""
+        inside = f" under {self.wrapper!r}" if self.wrapper else ""
+        without = f" without the prefix {self.prefix!r}" if self.prefix else ""
+        left = f"; left out, having no place in the model: {_listed(self.left)}" if self.left else ""
+        return f"{len(self.tensors)} tensors{inside}{without}{left}"
+
+
+def read_weights(file: Path) -> State:
+    """Read tensors from a ``.safetensors``, ``.pth``, ``.pt``, ``.ckpt`` or ``.bin`` file; nothing in it is executed.
+
+    Raises
+    ------
+    InputError
+        No such file, an unknown ending, or a file of another kind: TorchScript, a whole pickled module.
+    DataError
+        The file is damaged, or holds other things than tensors.
+    """
+    if not file.is_file():
+        raise InputError(f"there is no weights file {file}; --weights takes none, imagenet or the path of a file.")
+    torch = require("torch", extra="train")
+    try:
+        if file.suffix == ".safetensors":
+            content = require("safetensors.torch", extra="train").load_file(file)
+        elif file.suffix in {".pth", ".pt", ".ckpt", ".bin"}:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        else:
+            raise InputError(f"{file} is not a weights file; --weights takes .safetensors, .pth, .pt, .ckpt or .bin.")
+    except (InputError, UnavailableError):
+        raise
+    except Exception as error:
+        raise _unreadable(file, error) from error
+    tensors, wrapper = content, ""
+    while isinstance(tensors, dict):
+        key = next((key for key in WRAPPERS if isinstance(tensors.get(key), dict)), None)
+        if key is None:
+            break
+        tensors, wrapper = tensors[key], f"{wrapper}.{key}".lstrip(".")
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        found = f" (its keys: {_listed([str(key) for key in tensors])})" if isinstance(tensors, dict) else ""
+        raise DataError(
+            f"the weights {file} hold other things than tensors by name{found}; save the model's state_dict."
+        )
+    return State(tensors, wrapper)
+
+
+def fit(state: State, own: Mapping[str, Tensor]) -> Fit:
+    """Find out how the tensors of a file fit a network: the prefix is the one with which most names agree.
+
+    Parameters
+    ----------
+    state : State
+        What the file holds.
+    own : mapping
+        The network's ``state_dict``.
+    """
+    prefix = _prefix(state.tensors, own)
+    named = {key.removeprefix(prefix): value for key, value in state.tensors.items() if key.startswith(prefix)}
+    named = {key: value for key, value in named.items() if not key.startswith(AUXILIARY) or key in own}
+    outside = [key for key in state.tensors if not key.startswith(prefix)]
+    taken = {key: value for key, value in named.items() if key in own and value.shape == own[key].shape}
+    return Fit(
+        tensors=taken,
+        wrapper=state.wrapper,
+        prefix=prefix,
+        left=(*(key for key in named if key not in own), *outside),
+        missing=tuple(key for key in own if key not in named and not key.endswith(COUNTER)),
+        wrong=tuple(
+            f"{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}"
+            for key, value in named.items()
+            if key in own and value.shape != own[key].shape
+        ),
+    )
+
+
+def load_as_it_is(model: nn.Module, file: Path, hint: str = "") -> Fit:
+    """Give a network every one of its tensors out of a file.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    file : Path
+        See `read_weights`.
+    hint : str
+        What else may be wrong, for the message.
+
+    Returns
+    -------
+    Fit
+        Names what the file holds besides.
+
+    Raises
+    ------
+    InputError, DataError
+        The file cannot be read, or a tensor is missing or of another shape; the message names the first ones.
+    """
+    found = fit(read_weights(file), model.state_dict())
+    if found.missing or found.wrong:
+        parts = [f"no tensor for {_listed(found.missing)}"] if found.missing else []
+        parts += [f"other shapes: {_listed(found.wrong)}"] if found.wrong else []
+        parts += [f"no place for {_listed(found.left)}"] if found.left else []
+        raise DataError(
+            f"the weights {file} do not fit the model ({'; '.join(parts)}); give the file of this architecture{hint}."
+        )
+    model.load_state_dict(dict(found.tensors), strict=False)
+    return found
+
+
+def load_weights(model: nn.Module, file: Path, *, head: Collection[str] = ()) -> Fit:
+    """Load a local file of weights into a model that is going to be trained, or that wrote it.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    file : Path
+        See `read_weights`.
+    head : collection of str
+        Parameters of the classifier: these may be of another number of classes, or missing, and then stay as they are.
+
+    Raises
+    ------
+    InputError
+        No such file, or not one of the known endings.
+    DataError
+        It is damaged, holds more than tensors, or its tensors do not fit; the message lists the first that differ.
+    """
+    found = fit(read_weights(file), model.state_dict())
+    problems = [
+        *(f"shape of {text}" for text in found.wrong if text.partition(" ")[0] not in head),
+        *(f"no {key}" for key in found.missing if key not in head),
+        *(f"unexpected {key}" for key in found.left),
+    ]
+    if problems:
+        raise DataError(
+            f"the weights {file} do not fit the model: {'; '.join(problems[:SHOWN])}"
+            f"{f' and {len(problems) - SHOWN} more' if len(problems) > SHOWN else ''}; "
+            "give the file of this architecture."
+        )
+    model.load_state_dict(dict(found.tensors), strict=False)
+    return found
+
+
+def _prefix(tensors: Collection[str], own: Mapping[str, Any]) -> str:
+    """Return the beginning of names, of those that training loops add, without which most names are the network's."""
+    best, most, prefix = "", sum(key in own for key in tensors), ""
+    for _depth in range(3):  # as in module.model.
+        longer = [prefix + part for part in PREFIXES if any(key.startswith(prefix + part) for key in tensors)]
+        if not longer:
+            break
+        prefix = max(longer, key=lambda start: sum(key.startswith(start) for key in tensors))
+        hits = sum(key.removeprefix(prefix) in own for key in tensors if key.startswith(prefix))
+        if hits > most:
+            best, most = prefix, hits
+    return best
+
+
+def _unreadable(file: Path, error: Exception) -> Exception:
+    """Say what a file is in place of weights; torch's own text advises to run it."""
+    text = str(error)
+    if "TorchScript" in text:
+        return InputError(
+            f"{file} is a TorchScript archive, not weights; save the model's state_dict, or export it with --onnx FILE."
+        )
+    held = re.search(r"GLOBAL ([\w.]+)", text)
+    if held:
+        return DataError(
+            f"the weights {file} hold objects of {held[1]}, which only running the file could restore; "
+            "save the model's state_dict alone, best as .safetensors."
+        )
+    reason = re.sub(r"\x1b\[[0-9;]*m", "", (text.splitlines() or [""])[0])
+    reason = "not a file of torch.save" if "weights_only" in reason or "Weights only" in reason else reason[:160]
+    return DataError(f"the weights {file} cannot be read safely ({reason}); save them again, best as .safetensors.")
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = list(names)[:SHOWN]
+    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
