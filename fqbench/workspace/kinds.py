@@ -101,6 +101,7 @@ class ModelFacts(Facts):
     """An FP32 ONNX file: of what, and, where it was exported here, how closely it agrees with torch."""
 
     model: str
+    architecture: str = ""
     opset: int
     head: str
     files: tuple[str, ...]

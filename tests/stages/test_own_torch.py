@@ -199,7 +199,7 @@ def test_three_backends_qat_and_eval_without_training_unasked(
             assert (logits.argmax(1) == expected.argmax(1)).mean() > 0.9, predictions.name
     artifact = next(path for path in entries("artifacts") if "fx" in path.name)
     manifest = json.loads((artifact / "manifest.json").read_text())
-    assert "lampnet:build" in manifest["details"]["backend_details"]["code"]["reference"]
+    assert "lampnet:build" in manifest["facts"]["backend_details"]["code"]["reference"]
     before = (here / "lampnet.py").read_text()
     sys.modules.pop("lampnet")
     try:

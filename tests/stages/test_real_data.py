@@ -64,7 +64,7 @@ def test_two_processes_make_one_checkpoint(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (entry,) = (tmp_path / "checkpoints").iterdir()
-    assert json.loads((entry / "manifest.json").read_text())["details"]["processes"] == 2
+    assert json.loads((entry / "manifest.json").read_text())["facts"]["training"]["processes"] == 2
     assert done.stderr.count("epoch 1: loss") == 1
 
 
