@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import SchemeNotSupported
-from fqbench.plugins import Availability, Level, Support
+from fqbench.plugins import Availability, BackendBase, Level, Support, require_support
 
 from .torch_fx.backend import TorchFxBackend, refuse_device, torch_availability
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 COMPILERS = ("g++", "clang++", "cl")
 
 
-class TorchCompileBackend:
+class TorchCompileBackend(BackendBase):
     """A network that Inductor compiles for the CPU at hand when it is loaded; artifacts are those of torch_fx."""
 
     name = "torch_compile"
@@ -31,7 +30,7 @@ class TorchCompileBackend:
     def availability(self) -> Availability:
         """Return torch's version where there is a C++ compiler, which Inductor needs."""
         found = torch_availability()
-        if found.usable and not any(shutil.which(name) for name in COMPILERS):
+        if found.can_run and not any(shutil.which(name) for name in COMPILERS):
             return Availability(None, reason="no C++ compiler is on the path", remedy="Install g++ or clang++.")
         return found
 
@@ -55,9 +54,7 @@ class TorchCompileBackend:
         InputError
             The model came as ONNX, or FX cannot trace it.
         """
-        support = self.supports(scheme)
-        if support.level is Level.NO:
-            raise SchemeNotSupported(f"{self.name} cannot run {scheme.label}: {support.reason}; try {support.nearest}.")
+        require_support(self, scheme)
         made = TorchFxBackend().quantize(model, scheme, calibration, out)
         return replace(made, backend=self.name)
 

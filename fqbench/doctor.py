@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from fqbench import plugins
 from fqbench.errors import FqbenchError
-from fqbench.machine import Machine, this_machine
+from fqbench.machine import Machine, Requirement, requirements, this_machine
 from fqbench.workspace import Workspace
-
-# Distribution, what it is for, and the extra that brings it ("" where the base install does).
-LIBRARIES = (
-    ("onnxruntime", "FP32 reference, and the ort backend", ""),
-    ("torch", "training and export", "train"),
-    ("torchvision", "models", "train"),
-    ("timm", "models", "train"),
-    ("accelerate", "training", "train"),
-    ("torchao", "8 bits of the torch_compile backend", "inductor"),
-    ("tensorrt", "engines of the trt backend, on a GPU", "trt"),
-    ("pycuda", "engines of the trt backend, on a GPU", "trt"),
-)
 
 
 @dataclass(frozen=True)
@@ -37,11 +24,11 @@ class PluginHealth:
 
 @dataclass(frozen=True)
 class LibraryHealth:
-    """State of one optional library."""
+    """State of one library that fqbench declares; ``extra`` is what brings it."""
 
     name: str
     version: str | None
-    purpose: str
+    extra: str
     remedy: str
 
 
@@ -70,7 +57,7 @@ def examine(workspace: Workspace) -> Health:
         machine=this_machine(),
         workspace=str(workspace.root),
         plugins=(*_backends(), *_samplers()),
-        libraries=tuple(_library(*row) for row in LIBRARIES),
+        libraries=tuple(_library(one) for one in requirements()),
     )
 
 
@@ -83,11 +70,11 @@ def _backends() -> list[PluginHealth]:
         except FqbenchError as error:
             found.append(PluginHealth("backend", name, origin, "WARNING: broken", False, str(error)))
             continue
-        if available.usable:
+        if available.can_run:
             state = f"{available.version} on {', '.join(available.devices)}"
         else:
             state = f"not available: {available.reason}"
-        found.append(PluginHealth("backend", name, origin, state, available.usable, available.remedy))
+        found.append(PluginHealth("backend", name, origin, state, available.can_run, available.remedy))
     return found
 
 
@@ -104,9 +91,7 @@ def _samplers() -> list[PluginHealth]:
     return found
 
 
-def _library(name: str, purpose: str, extra: str) -> LibraryHealth:
-    try:
-        return LibraryHealth(name, version(name), purpose, "")
-    except PackageNotFoundError:
-        remedy = f"pip install 'fqbench[{extra}]'" if extra else f"pip install {name}"
-        return LibraryHealth(name, None, purpose, remedy)
+def _library(requirement: Requirement) -> LibraryHealth:
+    found, extra = requirement.version, requirement.extra
+    command = f"pip install 'fqbench[{extra}]'" if extra else f"pip install {requirement.name}"
+    return LibraryHealth(requirement.name, found, extra or "base", "" if found else command)

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fqbench.config import read_yaml
+from fqbench.contracts.runtime import Level
 from fqbench.errors import InputError, did_you_mean
 from fqbench.storage import Stored, finite_or_none
 
@@ -93,6 +94,8 @@ class Check:
         Passed where the whole interval keeps to the bound, failed where none of it does.
     images_needed : float
         Where undecided: about how many images would decide, if the figure is as seen; else NaN.
+    note : str
+        Why the figure does not decide, where that is not for want of images.
     left_out : tuple of str
         Groups whose rate is undefined, so that the figure says nothing about them.
     """
@@ -106,11 +109,14 @@ class Check:
     high: float
     outcome: Outcome
     images_needed: float = math.nan
+    note: str = ""
     left_out: tuple[str, ...] = ()
 
     @property
     def evidence(self) -> str:
         """The figure with its interval against the bound, in words."""
+        if self.note:
+            return f"{self.note} (limit {self.bound:g})"
         if math.isnan(self.value):
             return "undefined: no images to compute it from"
         low, high = (f"{end:.4g}" if math.isfinite(end) else "unbounded" for end in (self.low, self.high))
@@ -278,19 +284,28 @@ def _levels(limits: Limits, artifact: EvaluatedArtifact, report: GroupReport) ->
 
 def _latency(limits: Limits, artifact: EvaluatedArtifact, latency: LatencyReport) -> Iterator[Check]:
     subject = latency[artifact.id]
+    level = subject.facts.level
     if limits.min_speedup is not None:
         speedup = subject.speedup
         figures = (math.nan,) * 3 if speedup is None else (speedup.value, speedup.low, speedup.high)
-        yield _at_least(artifact, "min_speedup", limits.min_speedup, figures, 0)
+        yield _of_speed(_at_least(artifact, "min_speedup", limits.min_speedup, figures, 0), level)
     for limit, bound, estimate in (
         ("max_p50_ms", limits.max_p50_ms, subject.p50_ms),
         ("max_p99_ms", limits.max_p99_ms, subject.p99_ms),
     ):
         if bound is not None:
-            yield _at_most(artifact, limit, bound, (estimate.value, estimate.low, estimate.high), 0)
+            figures = (estimate.value, estimate.low, estimate.high)
+            yield _of_speed(_at_most(artifact, limit, bound, figures, 0), level)
     if limits.max_mb is not None:
-        size = subject.facts["bytes"] / 1e6
+        size = subject.facts.bytes / 1e6
         yield _at_most(artifact, "max_mb", limits.max_mb, (size, size, size), 0)
+
+
+def _of_speed(check: Check, level: Level) -> Check:
+    """A model that is not executed as it will be shipped has no speed: the limit stays undecided."""
+    if level.has_speed:
+        return check
+    return replace(check, outcome=Outcome.UNDECIDED, images_needed=math.nan, note=f"{level.value}, which has no speed")
 
 
 def _at_most(artifact: EvaluatedArtifact, limit: str, bound: float, figures: Sequence[float], n: int) -> Check:

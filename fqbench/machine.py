@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-LIBRARIES = ("fqbench", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "pillow", "scipy", "fairlearn")
-LIBRARIES_OF_EXTRAS = ("torch", "torchvision", "timm", "accelerate", "onnxscript")
+DISTRIBUTION = "fqbench"
+LIBRARY_NAME = re.compile(r"[A-Za-z0-9._-]+")
+EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
+DEVELOPMENT = "dev"  # the extra of those who work on fqbench itself
 # The instructions that decide whether INT8 is fast, and whether its 16-bit sums can saturate.
 FEATURES = (
     "avx2",
@@ -80,15 +83,38 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def installed_versions(names: tuple[str, ...] = LIBRARIES + LIBRARIES_OF_EXTRAS) -> dict[str, str]:
-    """Return the versions of those libraries that are installed, without importing them."""
-    versions = {"python": platform.python_version()}
-    for name in names:
+@dataclass(frozen=True)
+class Requirement:
+    """A library that fqbench declares, and the extra that brings it; empty where the base install does."""
+
+    name: str
+    extra: str
+
+    @property
+    def version(self) -> str | None:
+        """Its installed version, without importing it; None where it is not installed."""
         try:
-            versions[name] = version(name)
+            return version(self.name)
         except PackageNotFoundError:
-            continue
-    return versions
+            return None
+
+
+@cache
+def requirements() -> tuple[Requirement, ...]:
+    """Return the libraries that the installed fqbench declares, those of extras among them, each once."""
+    found: dict[str, Requirement] = {}
+    for line in requires(DISTRIBUTION) or ():
+        name = LIBRARY_NAME.match(line)
+        extra = EXTRA.search(line)
+        if name and (extra is None or extra[1] != DEVELOPMENT):
+            found.setdefault(name[0], Requirement(name[0], extra[1] if extra else ""))
+    return tuple(found.values())
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the libraries that are installed, without importing them."""
+    found = {"python": platform.python_version(), DISTRIBUTION: version(DISTRIBUTION)}
+    return found | {one.name: one.version for one in requirements() if one.version is not None}
 
 
 def _cpuinfo() -> dict[str, str]:

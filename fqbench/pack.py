@@ -16,7 +16,7 @@ from fqbench.errors import DataError, InputError
 from fqbench.storage import file_digest, text_digest
 
 FACTS = "fqbench.json"
-FORMAT = 1
+FORMAT = 2  # 2: how each artifact was executed is said in the same words for every runtime
 PACK, RESULT = "fqbench pack", "fqbench result"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # of the zip format: the same contents give the same bytes
 CHUNK = 1 << 20

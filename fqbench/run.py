@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fqbench.config import Config, configure
+from fqbench.config import Config, configure, vary
+from fqbench.plugins import check_options
 from fqbench.reporter import Reporter, Silent
 from fqbench.workspace import Entry, Recipe, Workspace
 
 Result = TypeVar("Result")
+
+
+class Memory(dict[object, object]):
+    """What was opened once in this process: tables, stores, fingerprints. It is never pickled along with a run."""
+
+    def __reduce__(self) -> tuple[type[Memory], tuple[()]]:
+        return (Memory, ())
 
 
 @dataclass(frozen=True)
@@ -26,12 +34,14 @@ class Run:
         Where results are found and put.
     reporter : Reporter
         Told what is made.
+    memory : Memory
+        Shared by all variations of the experiment, so that samples and stores stay open.
     """
 
     config: Config = field(default_factory=Config)
     workspace: Workspace = field(default_factory=Workspace)
     reporter: Reporter = field(default_factory=Silent)
-    _memory: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+    memory: Memory = field(default_factory=Memory, repr=False, compare=False)
 
     def produce(self, recipe: Recipe, build: Callable[[Path], Mapping[str, Any]], doing: str) -> Entry:
         """Return the entry of a recipe; where it is missing, say what is done and build it."""
@@ -42,16 +52,32 @@ class Run:
 
         return self.workspace.produce(recipe, announced, self.config.model_dump(mode="json"))
 
-    def once(self, what: str, make: Callable[[], Result]) -> Result:
-        """Return ``make()``, computed at most once in this run."""
-        if what not in self._memory:
-            self._memory[what] = make()
-        return self._memory[what]  # type: ignore[return-value]
+    def once(self, what: str, sections: tuple[str, ...], make: Callable[[], Result]) -> Result:
+        """Return ``make()``, computed once for all variations with the same options in some sections.
+
+        Parameters
+        ----------
+        what : str
+            Name of the result.
+        sections : tuple of str
+            Sections of the configuration that it depends on.
+        make : callable
+            Computes it.
+        """
+        key = (what, *(getattr(self.config, section).model_dump_json() for section in sections))
+        if key not in self.memory:
+            self.memory[key] = make()
+        return self.memory[key]  # type: ignore[return-value]
 
     def with_options(self, section: str, **options: Any) -> Run:
-        """Return the same run with other options in one section of the configuration."""
-        changed = getattr(self.config, section).model_copy(update=options)
-        return Run(self.config.model_copy(update={section: changed}), self.workspace, self.reporter)
+        """Return the same run with other options in one section of the configuration.
+
+        Raises
+        ------
+        InputError
+            An unknown option, or a value out of its range.
+        """
+        return replace(self, config=vary(self.config, section, **options))
 
 
 def experiment(
@@ -76,4 +102,6 @@ def experiment(
         An unknown flag, or a value that it does not take.
     """
     told = reporter or Silent()
-    return Run(configure(file, **flags), Workspace(workspace, told), told)
+    config = configure(file, **flags)
+    check_options(config.backends)
+    return Run(config, Workspace(workspace, told), told)

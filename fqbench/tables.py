@@ -132,7 +132,7 @@ def print_health(health: Health, *, as_json: bool) -> None:
     out.print(table)
     libraries = make_table("library", "version", "for", "next step")
     for library in health.libraries:
-        libraries.add_row(*map(escape, (library.name, library.version or "missing", library.purpose, library.remedy)))
+        libraries.add_row(*map(escape, (library.name, library.version or "missing", library.extra, library.remedy)))
     out.print(libraries)
 
 

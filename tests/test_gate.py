@@ -10,9 +10,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.errors import InputError
 from fqbench.fairness import change_report, count, count_paired, group_report
 from fqbench.gate import GateOptions, Limits, Outcome, decide, group_confidence, read_gate, to_junit
+from fqbench.latency.protocol import Subject, measure
+from fqbench.latency.results import SubjectFacts
+from fqbench.plugins import SessionBase
 from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
 
 
@@ -141,3 +145,37 @@ def test_nothing_but_the_reference() -> None:
     found = evaluation(60, lost={})
     with pytest.raises(InputError, match="only the reference and no artifact to check"):
         decide(GateOptions(limits=Limits(min_accuracy=0.5)), replace(found, artifacts=found.artifacts[:1]), None)
+
+
+def test_a_simulated_model_has_no_speed_to_keep_to() -> None:
+    """Fast or slow, its limits on speed stay undecided, and say why; its size is decided all the same."""
+    clock = iter(range(0, 10**9, 1000)).__next__
+
+    def subject(name: str, level: Level) -> Subject:
+        facts = SubjectFacts(level=level, bytes=1_000_000)
+        return Subject(name, name, StillSession(), None, facts)
+
+    report = measure(
+        [subject("fp32", Level.NATIVE), subject("int8", Level.SIMULATED)],
+        np.zeros((4, 3, 8, 8), np.float32),
+        rounds=20,
+        seconds=0,
+        reference="fp32",
+        clock=clock,
+    )
+    assert report["int8"].speedup is None
+    assert report["fp32"].speedup is not None
+    limits = Limits(min_speedup=0.1, max_p50_ms=1e9, max_p99_ms=1e9, max_mb=2)
+    checks = decide(GateOptions(limits=limits), evaluation(500, lost={"dark": 0.0}), report).checks
+    found = {check.limit: check for check in checks}
+    for limit in ("min_speedup", "max_p50_ms", "max_p99_ms"):
+        assert found[limit].outcome is Outcome.UNDECIDED
+        assert "simulated, which has no speed" in found[limit].evidence
+    assert found["max_mb"].outcome is Outcome.PASSED
+
+
+class StillSession(SessionBase):
+    arithmetic = Arithmetic(0, 1)
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        return np.zeros((len(images), 2), np.float32)

@@ -65,6 +65,11 @@ def test_cores_are_those_that_the_process_may_use() -> None:
     assert machine.usable_cores() == len(before)
 
 
-def test_versions_name_only_what_is_installed() -> None:
-    versions = machine.installed_versions(("numpy", "no-such-distribution"))
-    assert versions.keys() == {"python", "numpy"}
+def test_versions_name_only_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = ["numpy>=2.0", "no-such-distribution", "also-missing>=1; extra == 'far'", "ruff>=0.1; extra == 'dev'"]
+    monkeypatch.setattr(machine, "requires", lambda _name: declared)
+    monkeypatch.setattr(machine, "requirements", machine.requirements.__wrapped__)
+    assert [(one.name, one.extra) for one in machine.requirements()] == [
+        ("numpy", ""), ("no-such-distribution", ""), ("also-missing", "far"),
+    ]  # fmt: skip
+    assert machine.installed_versions().keys() == {"python", "fqbench", "numpy"}

@@ -190,7 +190,7 @@ def _no_sizes(members: dict[str, bytes], facts: dict) -> None:
         (_escape, "'../evil' is no name for a file in an archive; nothing was unpacked"),
         (_absolute, "'/etc/evil' is no name"),
         (_huge, "unpacking takes"),
-        (_other_format, "has format 99, this fqbench reads 1"),
+        (_other_format, "has format 99, this fqbench reads 2"),
         (_result, "is a fqbench result, not a fqbench pack; it is for `fqbench import`"),
         (_no_sizes, "does not say what images.npy is"),
     ],

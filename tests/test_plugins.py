@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fqbench import plugins
-from fqbench.errors import PluginError
+from fqbench.errors import InputError, PluginError
 
 
-class Fake:
+class Fake(plugins.BackendBase):
     name = "fake"
 
     def availability(self) -> plugins.Availability:
@@ -58,7 +58,7 @@ def point(name: str, value: str, distribution: str | None = None) -> EntryPoint:
 @pytest.fixture
 def declare(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def replace(*points: EntryPoint) -> None:
-        monkeypatch.setattr(plugins, "declared", lambda _group: list(points))
+        monkeypatch.setattr("fqbench.plugins.finding.declared", lambda _group: list(points))
 
     return replace
 
@@ -67,7 +67,7 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an entry point name this module, whatever name pytest gave it."""
     module = type(sys)("in_memory_plugins")
-    vars(module).update(Fake=Fake, NoBackend=NoBackend, NeedsArguments=NeedsArguments)
+    vars(module).update(Fake=Fake, NoBackend=NoBackend, NeedsArguments=NeedsArguments, Trains=Trains, Other=Other)
     monkeypatch.setitem(sys.modules, "in_memory_plugins", module)
 
 
@@ -131,8 +131,47 @@ def test_broken_plugin_is_listed_and_only_its_use_fails(declare: Callable[..., N
 
 def test_plugin_that_lacks_methods_is_refused(declare: Callable[..., None]) -> None:
     declare(point("half", "in_memory_plugins:NoBackend", "pack"))
-    with pytest.raises(PluginError, match="'half' of pack lacks parts of the Backend protocol"):
+    with pytest.raises(PluginError, match=r"'half' of pack lacks abilities, availability, .* of the Backend protocol"):
         plugins.backend("half")
+
+
+class Trains(Fake):
+    name = "trains"
+
+    @property
+    def abilities(self) -> plugins.Abilities:
+        return plugins.Abilities(trainer=self)  # type: ignore[arg-type]
+
+
+class Other(Trains):
+    name = "other"
+
+
+def test_another_package_does_not_change_who_trains(declare: Callable[..., None]) -> None:
+    """The trainer is not whichever name comes first in the alphabet."""
+    ours = point("zzz", "in_memory_plugins:Trains", "ours")
+    declare(point("target", "in_memory_plugins:Fake", "ours"), ours)
+    assert plugins.trainer("target")[0].name == "trains"
+    declare(point("target", "in_memory_plugins:Fake", "ours"), ours, point("aaa", "in_memory_plugins:Other", "theirs"))
+    assert plugins.trainer("target")[0].name == "trains"
+    assert plugins.trainer("target", "aaa")[0].name == "other"
+
+
+def test_several_trainers_of_other_packages_are_a_question(declare: Callable[..., None]) -> None:
+    declare(
+        point("target", "in_memory_plugins:Fake", "ours"),
+        point("aaa", "in_memory_plugins:Trains", "first"),
+        point("bbb", "in_memory_plugins:Trains", "second"),
+    )
+    with pytest.raises(InputError, match=r"several backends can train for target: aaa, bbb; .*--qat-trainer"):
+        plugins.trainer("target")
+    with pytest.raises(InputError, match="the backend target does not train"):
+        plugins.trainer("target", "target")
+
+
+def test_what_is_made_depends_on_the_version_of_the_distribution(declare: Callable[..., None]) -> None:
+    declare(point("fake", "in_memory_plugins:Fake", "pack"))
+    assert plugins.distribution(plugins.BACKENDS, "fake") == "pack 1.0"
 
 
 def test_our_own_are_declared_like_any_other() -> None:
@@ -144,7 +183,7 @@ def test_our_own_are_declared_like_any_other() -> None:
     ("version", "devices", "usable"), [("1.0", ("cpu",), True), (None, ("cpu",), False), ("1.0", (), False)]
 )
 def test_usable_needs_a_version_and_a_device(version: str | None, devices: tuple[str, ...], usable: bool) -> None:
-    assert plugins.Availability(version, devices).usable is usable
+    assert plugins.Availability(version, devices).can_run is usable
 
 
 def test_integer_share_of_nothing_is_undefined() -> None:

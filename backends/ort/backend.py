@@ -12,9 +12,9 @@ import numpy as np
 
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import InputError, PluginError, SchemeNotSupported, UnavailableError
+from fqbench.errors import InputError, PluginError, UnavailableError
 from fqbench.optional import require
-from fqbench.plugins import Arithmetic, Availability, Level, Support
+from fqbench.plugins import Arithmetic, Availability, BackendBase, Level, SessionBase, Support, require_support
 from fqbench.quant.activations import activations
 from fqbench.quant.graph import clean as clean_graph
 from fqbench.quant.graph import quiet_quantizer
@@ -36,7 +36,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 DYNAMIC_OPERATORS = ("Conv", "MatMul", "Gemm")
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(BackendBase):
     """FP32, static (Q/DQ) and dynamic 8-bit models on ONNX Runtime."""
 
     name = "ort"
@@ -73,9 +73,7 @@ class OnnxRuntimeBackend:
         SchemeNotSupported
             ``supports`` said no, and why.
         """
-        support = self.supports(scheme)
-        if support.level is Level.NO:
-            raise SchemeNotSupported(f"{self.name} cannot run {scheme.label}: {support.reason}; try {support.nearest}.")
+        require_support(self, scheme)
         details: dict[str, Any] = {"input_shape": list(model.input_shape)}
         files = [MODEL]
         if scheme.method is Method.NONE:
@@ -119,7 +117,7 @@ class OnnxRuntimeBackend:
         return OnnxRuntimeSession(session, measure_arithmetic(artifact.main_file, provider, shape))
 
 
-class OnnxRuntimeSession:
+class OnnxRuntimeSession(SessionBase):
     """A loaded ONNX model."""
 
     def __init__(self, session: Any, arithmetic: Arithmetic) -> None:

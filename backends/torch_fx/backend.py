@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import InputError, PluginError, SchemeNotSupported, UnavailableError
+from fqbench.errors import InputError, PluginError, UnavailableError
 from fqbench.optional import require
-from fqbench.plugins import Availability, Level, Support
+from fqbench.plugins import Abilities, Availability, BackendBase, Level, Support, require_support
 
 if TYPE_CHECKING:
     from fqbench.config import QatOptions
     from fqbench.contracts.artifacts import ExportedModel
+    from fqbench.contracts.numerics import Numerics
     from fqbench.quant.calibration import CalibrationSet
 
     from .session import TorchSession
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
 DEVICE = "cpu"
 
 
-class TorchFxBackend:
+class TorchFxBackend(BackendBase):
     """FX graph mode: static and dynamic quantization after training, and training with fake quantization."""
 
     name = "torch_fx"
+
+    @property
+    def abilities(self) -> Abilities:
+        """It trains with fake quantization."""
+        return Abilities(trainer=self)
 
     def availability(self) -> Availability:
         """Return torch's version."""
@@ -55,9 +61,7 @@ class TorchFxBackend:
         InputError
             The model came as ONNX, or FX cannot trace it.
         """
-        support = self.supports(scheme)
-        if support.level is Level.NO:
-            raise SchemeNotSupported(f"{self.name} cannot run {scheme.label}: {support.reason}; try {support.nearest}.")
+        require_support(self, scheme)
         require("torch", extra="train")
         from . import quantizing, storage
 
@@ -94,7 +98,7 @@ class TorchFxBackend:
         return TorchSession(quantizing.load(artifact.root, artifact.scheme, native=native), shape, threads)
 
     def training(
-        self, model: ExportedModel, scheme: Scheme, *, symmetric: bool, options: QatOptions
+        self, model: ExportedModel, scheme: Scheme, *, numerics: Numerics, options: QatOptions
     ) -> FakeQuantizedTraining:
         """Return the network of a model with fake quantization in it, ready to be trained.
 
@@ -106,7 +110,7 @@ class TorchFxBackend:
         require("torch", extra="train")
         from .tuning import FakeQuantizedTraining
 
-        return FakeQuantizedTraining.begin(model, scheme, symmetric=symmetric, options=options)
+        return FakeQuantizedTraining.begin(model, scheme, symmetric=numerics.activations.symmetric, options=options)
 
 
 def torch_availability() -> Availability:

@@ -11,7 +11,7 @@ from torch import fx
 
 from fqbench.quant.activations import activations
 from fqbench.quant.graph import cleaned
-from fqbench.reference import reference_session
+from fqbench.reference_executor import reference_session
 
 from .fake_quantize import ActivationFakeQuantize
 from .fx import Prepared

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fqbench.plugins import Arithmetic
+from fqbench.plugins import Arithmetic, SessionBase
 
 from .fx import is_integer
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 UNCOUNTED = ("quantized.matmul",)
 
 
-class TorchSession:
+class TorchSession(SessionBase):
     """A module on the CPU, run without gradients.
 
     Parameters

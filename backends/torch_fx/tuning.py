@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fqbench.contracts.qparams import QParams
+from fqbench.contracts.training import Hooks
 from fqbench.errors import PluginError
-from fqbench.models.train import Hooks
 from fqbench.quant.qat_parameters import QatParameters
 
 from .deprecated import freeze_bn_stats, update_bn_stats

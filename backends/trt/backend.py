@@ -9,10 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.numerics import Numerics
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import DataError, InputError, PluginError, SchemeNotSupported, UnavailableError
+from fqbench.errors import DataError, InputError, PluginError, UnavailableError
 from fqbench.optional import require
-from fqbench.plugins import Availability, Level, Support
+from fqbench.plugins import (
+    Abilities,
+    Availability,
+    BackendBase,
+    BuildSource,
+    Level,
+    Support,
+    require_support,
+)
 from fqbench.quant.activations import activations
 from fqbench.quant.graph import cleaned
 from fqbench.quant.ranges import tensor_ranges
@@ -24,13 +33,13 @@ from .commands import ENGINE, LINES, lines
 from .cuda import DEVICE, gpu, ordinal
 from .emulation import EmulatedSession, emulator
 from .int4 import write_int4
+from .options import TensorRtOptions
 from .placement import INT8_MAX, Placement, scale_of, write_qdq
 from .rules import RULES
 from .session import TensorRtSession
 from .versions import Version
 
 if TYPE_CHECKING:
-    from fqbench.config import BuildOptions
     from fqbench.contracts.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
@@ -40,31 +49,40 @@ NOT_BUILT = "not built here"
 LARGEST = 32
 
 
-class TensorRtBackend:
+class TensorRtBackend(BackendBase):
     """Q/DQ models that obey TensorRT's rules, built into engines where TensorRT and a GPU are."""
 
     name = "trt"
-    signed_activations = True
+    options: TensorRtOptions = TensorRtOptions()
+
+    @property
+    def abilities(self) -> Abilities:
+        """It builds engines where TensorRT is, and its graphs are emulated where it is not."""
+        return Abilities(builder=self, emulator=self)
+
+    def numerics(self, scheme: Scheme) -> Numerics:
+        """Signed activations with the zero point 0, as TensorRT's rules demand."""
+        return Numerics.of(scheme, symmetric=True)
 
     def availability(self) -> Availability:
         """Return version and GPUs; without TensorRT artifacts can be written all the same, and not be run."""
         try:
             trt = require("tensorrt", extra="trt")
             version = Version.parse(trt.__version__)
-            gpu()
+            device = gpu()
         except UnavailableError as error:
             remedy = (
                 "Install TensorRT 10 or 11 and pycuda on a machine with an NVIDIA GPU (pip install 'fqbench[trt]'), or "
                 "carry the artifact there with `fqbench pack ID`."
             )
-            return Availability(PORTABLE, reason=str(error), remedy=remedy)
-        return Availability(str(version), (DEVICE,))
+            return Availability(None, reason=str(error), remedy=remedy, writer=PORTABLE)
+        return Availability(str(version), (DEVICE,), writer=PORTABLE, device_names={DEVICE: device.name})
 
     def supports(self, scheme: Scheme) -> Support:
-        """Say how a scheme runs: natively where TensorRT is, emulated elsewhere."""
+        """Say what TensorRT runs."""
         nearest = "--method ptq_static --bits 8"
         if scheme.method is Method.NONE:
-            return self._level()
+            return Support(Level.NATIVE)
         if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
             reason = f"method {scheme.method.value} is not built for it"
             if scheme.method is Method.PTQ_DYNAMIC:
@@ -77,7 +95,7 @@ class TensorRtBackend:
         if scheme.bits == 8 and scheme.act_bits != 8:
             reason = f"it multiplies INT8 weights with INT8 activations, not with {scheme.act_bits}-bit ones"
             return Support(Level.NO, reason, nearest)
-        return self._level()
+        return Support(Level.NATIVE)
 
     def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
         """Write ``model.onnx``, for INT8 ``calibration.cache``, and the lines that build an engine.
@@ -89,9 +107,7 @@ class TensorRtBackend:
         DataError
             The result breaks a rule of TensorRT; nothing is left behind.
         """
-        support = self.supports(scheme)
-        if support.level is Level.NO:
-            raise SchemeNotSupported(f"{self.name} cannot run {scheme.label}: {support.reason}; try {support.nearest}.")
+        require_support(self, scheme)
         details: dict[str, Any] = {"input_shape": list(model.input_shape), "engine": NOT_BUILT}
         files = [MODEL]
         if scheme.method is Method.NONE:
@@ -153,15 +169,7 @@ class TensorRtBackend:
         }
 
     def build(
-        self,
-        artifact: Artifact,
-        out: Path,
-        *,
-        options: BuildOptions,
-        device: str,
-        model: ExportedModel | None = None,
-        calibration: CalibrationSet | None = None,
-        timing_cache: Path | None = None,
+        self, artifact: Artifact, out: Path, *, device: str, source: BuildSource | None, timing_cache: Path | None
     ) -> Artifact:
         """Write ``engine.plan`` beside the portable files into ``out``.
 
@@ -173,12 +181,10 @@ class TensorRtBackend:
         trt = require("tensorrt", extra="trt")
         number = ordinal(device)
         portable = [name for name in artifact.files if name != ENGINE]
-        implicit, source = None, artifact.root / MODEL
+        implicit, model, options = None, artifact.root / MODEL, self.options
         if options.implicit != "none":
-            source = self._float_model(artifact, model)
-            cache = (artifact.root / CACHE).read_text(encoding="utf-8")
-            implicit = Implicit(options.implicit, cache, calibration)
-        engine = build_engine(trt, source, options, number=number, implicit=implicit, timing_cache=timing_cache)
+            model, implicit = self._implicit(artifact, source)
+        engine = build_engine(trt, model, options, number=number, implicit=implicit, timing_cache=timing_cache)
         (out / ENGINE).write_bytes(engine.plan)
         for name in portable:
             shutil.copyfile(artifact.root / name, out / name)
@@ -203,17 +209,14 @@ class TensorRtBackend:
             f"there: `fqbench pack {artifact.id}`, `fqbench run-pack FILE` on that machine, `fqbench import FILE` here."
         )
 
-    def _level(self) -> Support:
-        if self.availability().usable:
-            return Support(Level.NATIVE)
-        return Support(Level.EMULATED, "TensorRT is not here: onnxruntime executes its Q/DQ graph")
-
-    def _float_model(self, artifact: Artifact, model: ExportedModel | None) -> Path:
+    def _implicit(self, artifact: Artifact, source: BuildSource | None) -> tuple[Path, Implicit]:
         if CACHE not in artifact.files:
-            raise InputError(f"{artifact.id or artifact.label} has no calibration cache; --implicit is for INT8.")
-        if model is None:
-            raise InputError("--implicit needs the FP32 model, which is in the workspace that made the artifact.")
-        return model.path
+            raise InputError(f"{artifact.id or artifact.label} has no calibration cache; trt.implicit is for INT8.")
+        if source is None:
+            raise InputError("trt.implicit needs the FP32 model, which is in the workspace that made the artifact.")
+        cache = (artifact.root / CACHE).read_text(encoding="utf-8")
+        kind = self.options.implicit
+        return source.model.path, Implicit(kind, cache, None if kind == "record" else source.calibration())
 
     def _require_engine(self, artifact: Artifact, device: str) -> None:
         engine = artifact.details.get("engine")

@@ -18,8 +18,9 @@ from .logger import failure, make_logger
 from .versions import Version
 
 if TYPE_CHECKING:
-    from fqbench.config import BuildOptions
     from fqbench.quant.calibration import CalibrationSet
+
+    from .options import TensorRtOptions
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Engine:
 def build_engine(
     trt: Any,
     model: Path,
-    options: BuildOptions,
+    options: TensorRtOptions,
     *,
     number: int = 0,
     implicit: Implicit | None = None,
@@ -67,7 +68,7 @@ def build_engine(
         TensorRT.
     model : Path
         A Q/DQ or float model with one input (N, 3, H, W), N dynamic.
-    options : BuildOptions
+    options : TensorRtOptions
         Largest batch, TF32 or not, workspace.
     number : int
         Which GPU.
@@ -97,7 +98,7 @@ def _build(
     trt: Any,
     memory: Memory,
     model: Path,
-    options: BuildOptions,
+    options: TensorRtOptions,
     *,
     implicit: Implicit | None,
     timing_cache: Path | None,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fqbench.optional import require
-from fqbench.plugins import Arithmetic
-from fqbench.reference import reference_session
+from fqbench.plugins import Arithmetic, SessionBase
+from fqbench.reference_executor import reference_session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 UNCOUNTED = "emulated"
 
 
-class EmulatedSession:
+class EmulatedSession(SessionBase):
     """A Q/DQ model on onnxruntime's CPU provider."""
 
     # All of it is float here, and says nothing of where TensorRT would compute what.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.errors import DataError, InputError
-from fqbench.plugins import Arithmetic
+from fqbench.plugins import Arithmetic, SessionBase
 
 from .cuda import Memory, current
 from .inspector import read_arithmetic
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 KEPT = 100_000
 
 
-class TensorRtSession:
+class TensorRtSession(SessionBase):
     """A loaded engine; its memory is freed by `close`, and at the latest when nobody holds the session any more.
 
     Parameters
@@ -113,7 +113,7 @@ class TensorRtSession:
         times = np.array(list(self._times)[-last:] if last else self._times, dtype=np.float64).reshape(-1, 3)
         if not len(times):
             return {}
-        names = ("h2d_ms", "compute_ms", "d2h_ms")
+        names = ("H2D", "compute", "D2H")
         return {name: float(value) for name, value in zip(names, np.median(times, axis=0), strict=True)}
 
     def _infer(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -86,7 +86,7 @@ class Version:
         config.set_flag(trt.BuilderFlag.INT8)
         config.int8_calibrator = calibrator
         if not config.set_calibration_profile(profile):
-            raise InputError("TensorRT refuses the shape of the calibration images; quantize without --implicit.")
+            raise InputError("TensorRT refuses the shape of the calibration images; build without trt.implicit.")
 
     def require_calibrators(self) -> None:
         """Check that implicit quantization exists.
@@ -98,7 +98,7 @@ class Version:
         """
         if not self.has_calibrators:
             raise InputError(
-                f"TensorRT {self} has no calibrators: they were removed in 11.0; leave --implicit out, and the "
+                f"TensorRT {self} has no calibrators: they were removed in 11.0; leave trt.implicit out, and the "
                 "Q/DQ nodes decide."
             )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fqbench.cli.app import MAKE, Json, app
+from fqbench.cli.app import MAKE, TRAINED, Json, app
 
 if TYPE_CHECKING:
     from fqbench.run import Run
@@ -47,7 +47,7 @@ def export(run: Run, as_json: Json = False) -> None:
     print_entry(run.workspace.get(export_stage(run).id, "models"), as_json=as_json)
 
 
-@app.verb("quantize", panel=MAKE, own=("quantize",), more=("data", "model", "preprocessing", "train", "qat"))
+@app.verb("quantize", panel=MAKE, own=("quantize",), more=(*TRAINED, "qat", "backends"))
 def quantize(run: Run, as_json: Json = False) -> None:
     """Quantize a classifier for a runtime.
 
@@ -65,7 +65,7 @@ def quantize(run: Run, as_json: Json = False) -> None:
         run.reporter.say(todo)
 
 
-@app.verb("build", panel=MAKE, own=("build",), more=("data", "model", "preprocessing", "train", "bench"))
+@app.verb("build", panel=MAKE, own=("backends",), more=(*TRAINED, "bench"))
 def build(
     run: Run,
     artifact_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the artifact, or a unique prefix.")],
@@ -75,7 +75,7 @@ def build(
 
     Only runtimes that need it have this step, and `predict`, `eval` and `bench` run it by themselves.
 
-    Example: fqbench build resnet10t-trt-int8-balanced --max-batch 8
+    Example: fqbench build resnet10t-trt-int8-balanced --backend-option trt.max_batch=8
     """
     from fqbench.stages.build import build as build_stage
     from fqbench.stages.quantize import open_artifact

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fqbench.cli.app import MEASURE, Ids, Json, Reference, app
+from fqbench.cli.app import MEASURE, QUANTIZED, TRAINED, Ids, Json, Reference, app
 from fqbench.errors import GateFailed
 from fqbench.terminal import Format, print_json, stdout
 
@@ -42,7 +42,12 @@ def demo(
     print_sheets([*evaluation_sheets(result.evaluation, bars=True), latency_sheet(result.latency)], stdout())
 
 
-@app.verb("eval", panel=MEASURE, own=("eval",), more=("data", "model", "preprocessing", "train", "qat", "quantize"))
+@app.verb(
+    "eval",
+    panel=MEASURE,
+    own=("eval",),
+    more=QUANTIZED,
+)
 def evaluate(
     run: Run,
     ids: Ids = None,
@@ -74,7 +79,12 @@ def evaluate(
     show_evaluations(evaluate_views(run, subjects(run, ids, reference), files=predictions or ()), chosen)
 
 
-@app.verb("bench", panel=MEASURE, own=("bench",), more=("data", "model", "preprocessing", "train", "qat", "quantize"))
+@app.verb(
+    "bench",
+    panel=MEASURE,
+    own=("bench",),
+    more=QUANTIZED,
+)
 def bench(
     run: Run,
     ids: Ids = None,
@@ -97,7 +107,11 @@ def bench(
     print_json(report.to_dict()) if as_json else print_sheets([latency_sheet(report)], stdout())
 
 
-@app.verb("gate", panel=MEASURE, more=("eval", "bench", "data", "model", "preprocessing", "train", "qat", "quantize"))
+@app.verb(
+    "gate",
+    panel=MEASURE,
+    more=("eval", "bench", *QUANTIZED),
+)
 def gate(
     run: Run,
     limits: Annotated[Path, typer.Option("--limits", metavar="PATH", help="YAML file of limits.")],
@@ -123,7 +137,7 @@ def gate(
     raise typer.Exit(0 if report.passed else GateFailed.exit_code)
 
 
-@app.verb("replicate", panel=MEASURE, more=("quantize", "eval", "data", "model", "preprocessing", "train", "qat"))
+@app.verb("replicate", panel=MEASURE, more=("quantize", "eval", *TRAINED, "qat", "backends"))
 def replicate(
     run: Run,
     seeds: Annotated[str, typer.Option("--seeds", metavar="A,B,...", help="Training seeds: 0,1,2.")] = "",
@@ -149,7 +163,9 @@ def replicate(
 
 
 @app.verb(
-    "calibrate-threshold", panel=MEASURE, more=("eval", "data", "model", "preprocessing", "train", "qat", "quantize")
+    "calibrate-threshold",
+    panel=MEASURE,
+    more=("eval", *QUANTIZED),
 )
 def calibrate_threshold(
     run: Run,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fqbench.cli.help import GENERAL, VerbCommand, help_all
-from fqbench.config import Config, Option, configure, options
+from fqbench.config import BACKEND_OPTION, Config, Option, configure, options
 
 if TYPE_CHECKING:
     from typer.core import TyperCommand
@@ -42,6 +42,17 @@ HELP_ALL = Annotated[
 ]
 
 
+BACKEND = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend-option",
+        metavar="NAME.OPTION=VALUE",
+        rich_help_panel="Backends",
+        help="Option of a runtime, may be repeated; `fqbench doctor NAME` explains them.",
+    ),
+]
+
+
 def command(verb: Verb) -> TyperCommand:
     """Return the command of a verb."""
     given = _parameters(verb)
@@ -50,6 +61,10 @@ def command(verb: Verb) -> TyperCommand:
     ]
     own = {name: parameter for name, parameter in given.items() if name != "run"}
     parameters = [*own.values(), *(_flag(option) for option in flags)]
+    names = [option.name for option in flags]
+    if "backends" in {*verb.own, *verb.more}:
+        parameters.append(_parameter(BACKEND_OPTION, BACKEND))
+        names.append(BACKEND_OPTION)
     if "run" in given:
         parameters += [_parameter("config", CONFIG), _parameter("workspace", WORKSPACE)]
     parameters += [_parameter("traceback", TRACEBACK, False), _parameter("all_options", HELP_ALL, False)]
@@ -57,7 +72,7 @@ def command(verb: Verb) -> TyperCommand:
     def call(**values: Any) -> None:
         arguments = {name: values[name] for name in own}
         if "run" in given:
-            said = {option.name: values[option.name] for option in flags}
+            said = {name: values[name] for name in names}
             arguments["run"] = _run(values["config"], values["workspace"], said)
         verb.function(**arguments)
 
@@ -76,11 +91,13 @@ def command(verb: Verb) -> TyperCommand:
 
 
 def _run(file: Path | None, workspace: Path | None, said: dict[str, Any]) -> Any:
+    from fqbench.plugins import check_options
     from fqbench.run import Run
     from fqbench.terminal import TerminalReporter
     from fqbench.workspace import Workspace
 
     config, reporter = configure(file, **said), TerminalReporter()
+    check_options(config.backends)
     return Run(config, Workspace(workspace, reporter), reporter)
 
 

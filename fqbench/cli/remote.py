@@ -34,7 +34,7 @@ def pack(
     stdout().print(str(pack_stage(run, subjects(run, ids), out)), soft_wrap=True, highlight=False)
 
 
-@app.verb("run-pack", panel=REMOTE, own=("bench", "build"))
+@app.verb("run-pack", panel=REMOTE, own=("bench", "backends"))
 def run_pack(
     run: Run,
     file: Annotated[Path, typer.Argument(help="File written by `fqbench pack`.")],

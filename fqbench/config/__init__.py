@@ -4,10 +4,9 @@ A new option is one field in `fqbench.config.sections`; its flag, its help and i
 """
 
 from fqbench.config.flags import Flag, Option, options
-from fqbench.config.merge import DEFAULT_FILE, configure, read_yaml, vary, whole_numbers
+from fqbench.config.merge import BACKEND_OPTION, DEFAULT_FILE, configure, read_yaml, vary, whole_numbers
 from fqbench.config.sections import (
     BenchOptions,
-    BuildOptions,
     Config,
     DataOptions,
     EvalOptions,
@@ -22,9 +21,9 @@ from fqbench.config.sections import (
 )
 
 __all__ = [
+    "BACKEND_OPTION",
     "DEFAULT_FILE",
     "BenchOptions",
-    "BuildOptions",
     "Config",
     "DataOptions",
     "EvalOptions",

@@ -79,7 +79,7 @@ def fields(section: str) -> Mapping[str, FieldInfo]:
     from fqbench.config.sections import Config
 
     part = Config.model_fields.get(section)
-    return typing.cast("Any", part.annotation).model_fields if part is not None else {}
+    return getattr(part.annotation, "model_fields", {}) if part is not None else {}
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from fqbench.config.sections import Config
 from fqbench.errors import InputError, did_you_mean
 
 DEFAULT_FILE = Path("fqbench.yaml")
+BACKEND_OPTION = "backend_option"  # may be given several times; it fills the section `backends`
 
 
 def configure(file: Path | None = None, **flags: Any) -> Config:
@@ -37,6 +38,9 @@ def configure(file: Path | None = None, **flags: Any) -> Config:
     for flag, value in flags.items():
         if value is None:
             continue
+        if flag == BACKEND_OPTION:
+            _set_backend_options(values.setdefault("backends", {}), value)
+            continue
         if flag not in options():
             raise InputError(f"unknown option {flag!r}: {did_you_mean(flag, options())}")
         option = options()[flag]
@@ -46,6 +50,22 @@ def configure(file: Path | None = None, **flags: Any) -> Config:
     if data.get("table") is not None:  # what else would it be for
         data.setdefault("name", "table")
     return _validated(values, file, given)
+
+
+def _set_backend_options(backends: dict[str, dict[str, Any]], texts: Sequence[str]) -> None:
+    """Add options given as ``name.option=value``; the backend itself says later whether it has them."""
+    import yaml
+
+    for text in texts:
+        left, equals, value = text.partition("=")
+        name, dot, option = left.partition(".")
+        if not (equals and dot and name and option):
+            raise InputError(f"--backend-option takes NAME.OPTION=VALUE, not {text!r}.")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--backend-option {left}: {value!r} is not a YAML value.") from error
+        backends.setdefault(name, {})[option.replace("-", "_")] = parsed
 
 
 def vary(config: Config, section: str, **changes: Any) -> Config:

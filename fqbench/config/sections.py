@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -180,6 +181,9 @@ class QatOptions(Section):
     start: Annotated[Path | None, Flag("qat_start")] = Field(
         None, description="Initial weights of QAT, .safetensors or .pth (default: the trained checkpoint)."
     )
+    trainer: Annotated[str | None, Flag("qat_trainer")] = Field(
+        None, description="Backend that trains (default: the target, or the one that trains for it)."
+    )
 
 
 class QuantizeOptions(Section):
@@ -247,25 +251,10 @@ class BenchOptions(Section):
 
     batch: int = Field(1, ge=1, description="Batch size when timing.")
     threads: int = Field(1, ge=1, description="Threads of the runtime when timing.")
-    device: str = Field("cpu", description="Device to run on.")
+    device: str | None = Field(None, description="Device to run on (default: the runtime's first one).")
     rounds: int = Field(200, ge=5, description="Minimum number of interleaved rounds.")
     seconds: float = Field(3.0, ge=0, description="Minimum duration of the measurement in seconds.")
     seed: Annotated[int, Flag(None)] = Field(0, ge=0, description="Random seed of the order within the rounds.")
-
-
-class BuildOptions(Section):
-    """How an engine is built from an artifact, for runtimes that compile for the GPU at hand."""
-
-    max_batch: int = Field(32, ge=1, description="Largest batch that the engine takes.")
-    opt_batch: int | None = Field(None, ge=1, description="Batch size to optimize for (default: the largest).")
-    tf32: bool = Field(True, description="Let float operators multiply in TF32, TensorRT's default.")
-    workspace: Annotated[int | None, Flag("workspace_mib")] = Field(
-        None, ge=1, description="Limit of scratch memory in MiB (default: none)."
-    )
-    implicit: Literal["none", "record", "entropy", "minmax", "percentile"] = Field(
-        "none",
-        description="Quantize without Q/DQ nodes (TensorRT 10), with the artifact's ranges or a calibrator.",
-    )
 
 
 class Config(Section):
@@ -281,4 +270,6 @@ class Config(Section):
     quantize: QuantizeOptions = Field(QuantizeOptions(), title="Quantization", description="runtime, bits, calibration")
     eval: EvalOptions = Field(EvalOptions(), title="Evaluation", description="split, groups, statistics")
     bench: BenchOptions = Field(BenchOptions(), title="Latency", description="batch size, threads, rounds")
-    build: BuildOptions = Field(BuildOptions(), title="Engine", description="for runtimes that compile")
+    backends: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, title="Backends", description="options of a runtime: {name: {option: value}}"
+    )

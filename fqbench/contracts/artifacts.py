@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fqbench.contracts.scheme import Scheme
+
 if TYPE_CHECKING:
     from fqbench.config import Preprocessing
-    from fqbench.contracts.scheme import Scheme
     from fqbench.quant.qat_parameters import QatParameters
+
+
+TRAVELS = ("id", "digest", "sampler", "model_id", "model_digest")
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,24 @@ class Artifact:
     model_digest: str = ""
     where: str = ""
     answers: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; ``root`` is where it lies, and no part of what it is."""
+        values = {name: getattr(self, name) for name in ("backend", *TRAVELS)}
+        scheme = self.scheme.model_dump(mode="json")
+        return {**values, "scheme": scheme, "files": list(self.files), "details": dict(self.details)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], root: Path) -> Artifact:
+        """Read what `to_dict` returned, as it lies in ``root``."""
+        return cls(
+            scheme=Scheme.model_validate(values["scheme"]),
+            root=root,
+            files=tuple(values["files"]),
+            details=values["details"],
+            backend=values["backend"],
+            **{name: values[name] for name in TRAVELS},
+        )
 
     @property
     def label(self) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fqbench.contracts.scheme import Scheme
+
 
 @dataclass(frozen=True)
 class IntegerFormat:
@@ -81,3 +83,9 @@ class Numerics:
     activations: IntegerFormat = IntegerFormat()
     weights: IntegerFormat = IntegerFormat(symmetric=True, signed=True)
     per_channel: bool = True
+
+    @classmethod
+    def of(cls, scheme: Scheme, *, symmetric: bool = False) -> Numerics:
+        """Return the formats for a scheme's bits; with ``symmetric``, activations are signed with the zero point 0."""
+        activations = IntegerFormat(min(scheme.act_bits, 8), symmetric=symmetric, signed=symmetric)
+        return cls(activations, IntegerFormat(min(scheme.bits, 8), symmetric=True, signed=True))

@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.errors import DataError
 from fqbench.latency.conditions import Conditions
-from fqbench.latency.results import AnswerCheck, Interval, LatencyReport, SubjectLatency, TimedCall
+from fqbench.latency.results import (
+    AnswerCheck,
+    Interval,
+    LatencyReport,
+    PeakMemory,
+    SubjectFacts,
+    SubjectLatency,
+    TimedCall,
+)
 from fqbench.latency.steadiness import Doubt, Mark
 from fqbench.machine import Machine
-from fqbench.plugins import Arithmetic
 
 
 def write_latency(report: LatencyReport, path: Path) -> None:
@@ -62,7 +70,8 @@ def _subject(facts: Mapping[str, Any]) -> SubjectLatency:
             *_runs(facts["warmup_positions"], facts["warmups_ns"], warmup=True),
             *_runs(facts["round_positions"], facts["rounds_ns"], warmup=False),
         ),
-        facts=facts["facts"],
+        facts=_facts(facts["facts"]),
+        phases=facts["phases"],
     )
 
 
@@ -71,6 +80,12 @@ def _estimate(facts: Mapping[str, float | None]) -> Interval:
     ends = [facts["value"], facts["low"], facts["high"]]
     value, low, high = (end if end is not None else float("inf") for end in ends)
     return Interval(value, low if facts["low"] is not None else float("-inf"), high)
+
+
+def _facts(facts: Mapping[str, Any]) -> SubjectFacts:
+    memory = facts["peak_memory"]
+    peak = None if memory is None else PeakMemory(memory["peak"], memory["before"], memory["reason"])
+    return SubjectFacts(**{**facts, "level": Level(facts["level"]), "peak_memory": peak})
 
 
 def _answers(facts: Mapping[str, Any]) -> AnswerCheck:

@@ -6,48 +6,27 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fqbench.contracts.artifacts import Artifact
-from fqbench.contracts.scheme import Scheme
+from fqbench.latency.results import PeakMemory
 
 PROCESS_STATUS = Path("/proc/self/status")
 CALLS = 5
 PATIENCE = 600.0
 
 
-@dataclass(frozen=True)
-class PeakMemory:
-    """How much memory a process takes that loads an artifact and answers.
-
-    Attributes
-    ----------
-    peak : int or None
-        Largest resident set of the process, bytes: Python, the runtime and the model. None where not measurable.
-    before : int or None
-        Resident set before the artifact was loaded; the runtime itself is usually loaded after that.
-    reason : str
-        Why there is no figure.
-    """
-
-    peak: int | None
-    before: int | None
-    reason: str = ""
-
-    @property
-    def added(self) -> int | None:
-        """What runtime and model took on top of Python."""
-        return None if self.peak is None or self.before is None else self.peak - self.before
-
-    def to_dict(self) -> dict[str, int | str | None]:
-        """Return JSON values."""
-        return {**asdict(self), "added": self.added}
-
-
 def peak_memory(
-    artifact: Artifact, input_shape: tuple[int, int, int], *, batch: int = 1, threads: int = 1, device: str = "cpu"
+    artifact: Artifact,
+    input_shape: tuple[int, int, int],
+    *,
+    batch: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
+    options: Mapping[str, Any] | None = None,
 ) -> PeakMemory:
     """Measure the peak memory of loading an artifact and running it a few times.
 
@@ -61,15 +40,21 @@ def peak_memory(
         Its backend must be installed, not merely defined in this process.
     input_shape : tuple of int
         Channels, height and width of one image; the values are noise.
-    batch, threads, device
-        As for the latency.
+    batch, threads, device, options
+        As for the latency; the options are the backend's own.
 
     Returns
     -------
     PeakMemory
         Without figures, and with the reason, where the child process failed: a latency report does without.
     """
-    question = _question(artifact, [batch, *input_shape], threads, device)
+    question = {
+        "artifact": artifact.to_dict() | {"root": str(artifact.root.absolute())},
+        "shape": [batch, *input_shape],
+        "threads": threads,
+        "device": device,
+        "options": dict(options or {}),
+    }
     # The child finds the same plug-ins, also those on a path that only this process knows.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
@@ -91,35 +76,13 @@ def peak_memory(
     return PeakMemory(answer["peak"], answer["before"], answer["reason"])
 
 
-def _question(artifact: Artifact, shape: list[int], threads: int, device: str) -> dict[str, Any]:
-    return {
-        "artifact": {
-            "backend": artifact.backend,
-            "scheme": artifact.scheme.model_dump(mode="json"),
-            "root": str(artifact.root.absolute()),
-            "files": list(artifact.files),
-            "details": dict(artifact.details),
-        },
-        "shape": shape,
-        "threads": threads,
-        "device": device,
-    }
-
-
 def _answer(question: dict[str, Any]) -> PeakMemory:
     import numpy as np
 
     from fqbench.plugins import backend
 
-    described = question["artifact"]
-    artifact = Artifact(
-        backend=described["backend"],
-        scheme=Scheme.model_validate(described["scheme"]),
-        root=Path(described["root"]),
-        files=tuple(described["files"]),
-        details=described["details"],
-    )
-    runtime = backend(artifact.backend)
+    artifact = Artifact.from_dict(question["artifact"], Path(question["artifact"]["root"]))
+    runtime = backend(artifact.backend, question["options"])
     images = np.random.default_rng(0).standard_normal(question["shape"], dtype=np.float32)
     before = _resident("VmRSS")
     session = runtime.load(artifact, threads=question["threads"], device=question["device"])

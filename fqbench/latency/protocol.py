@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from fqbench.latency.results import (
     AnswerCheck,
     Interval,
     LatencyReport,
+    SubjectFacts,
     SubjectLatency,
     TimedCall,
 )
@@ -51,15 +52,15 @@ class Subject:
         What is timed: its ``run`` alone.
     expected : ndarray of float32, shape (images, classes), optional
         The logits that ``predict`` gave for the very images that are measured on; answers are not checked without.
-    facts : mapping
-        JSON values to keep beside the figures.
+    facts : SubjectFacts
+        Kept beside the figures.
     """
 
     id: str
     label: str
     session: Session
     expected: NDArray[np.float32] | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: SubjectFacts = field(default_factory=SubjectFacts)
 
 
 def measure(
@@ -126,6 +127,8 @@ def measure(
         elapsed = stopwatch.go(rounds, seconds)
     times = stopwatch.times()
     row = [subject.id for subject in subjects].index(reference) if reference is not None else None
+    if row is not None and not subjects[row].facts.level.has_speed:
+        row = None  # nothing is faster or slower than a simulation
     figures = round_figures(times, batch=batch, reference=row, confidence=confidence, replicates=replicates, seed=seed)
     described = [
         _describe(
@@ -300,12 +303,13 @@ def _describe(
         p90_ms=_milliseconds(p90),
         p99_ms=_milliseconds(p99),
         images_per_second=figures[0],
-        ratio=figures[1],
+        ratio=figures[1] if subject.facts.level.has_speed else None,
         answers=answers,
         arithmetic=subject.session.arithmetic,
         marks=marks,
         runs=(*stopwatch.warmups[subject.id], *stopwatch.measured[subject.id]),
         facts=subject.facts,
+        phases=dict(subject.session.phases(len(times))),
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from fqbench.latency.conditions import Conditions
     from fqbench.latency.steadiness import Mark
     from fqbench.machine import Machine
-    from fqbench.plugins import Arithmetic
 
 NANOSECONDS_A_MILLISECOND = 1e6
 NANOSECONDS_A_SECOND = 1e9
@@ -107,6 +107,65 @@ class TimedCall:
 
 
 @dataclass(frozen=True)
+class PeakMemory:
+    """How much memory a process takes that loads an artifact and answers.
+
+    Attributes
+    ----------
+    peak : int or None
+        Largest resident set of the process, bytes: Python, the runtime and the model. None where not measurable.
+    before : int or None
+        Resident set before the artifact was loaded; the runtime itself is usually loaded after that.
+    reason : str
+        Why there is no figure.
+    """
+
+    peak: int | None
+    before: int | None
+    reason: str = ""
+
+    @property
+    def added(self) -> int | None:
+        """What runtime and model took on top of Python."""
+        return None if self.peak is None or self.before is None else self.peak - self.before
+
+    def to_dict(self) -> dict[str, int | str | None]:
+        """Return JSON values."""
+        return {**asdict(self), "added": self.added}
+
+
+@dataclass(frozen=True)
+class SubjectFacts:
+    """What was timed.
+
+    Attributes
+    ----------
+    backend, runtime : str
+        Name of the backend and version of what executed it.
+    level : Level
+        How it was executed; a simulated or emulated model has a latency, but no speed to compare.
+    threads : int
+        Of the runtime.
+    bytes : int
+        Size of the artifact on disk.
+    peak_memory : PeakMemory or None
+        Of a process that loads it and answers.
+    """
+
+    backend: str = ""
+    runtime: str = ""
+    level: Level = Level.NATIVE
+    threads: int | None = None
+    bytes: int = 0
+    peak_memory: PeakMemory | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        memory = None if self.peak_memory is None else self.peak_memory.to_dict()
+        return {**asdict(self), "level": self.level.value, "peak_memory": memory}
+
+
+@dataclass(frozen=True)
 class SubjectLatency:
     """The latency of one subject.
 
@@ -120,7 +179,7 @@ class SubjectLatency:
         Images in all calls over the sum of their times; bootstrap over rounds.
     ratio : Interval or None
         p50 of this subject over p50 of the reference: below 1 is faster. Bootstrap over rounds, which are resampled
-        for both alike. None where there is no reference.
+        for both alike. None where there is no reference, or where one of the two is simulated or emulated.
     answers : AnswerCheck or None
         None where no expected logits were given.
     arithmetic : Arithmetic
@@ -129,8 +188,10 @@ class SubjectLatency:
         Why not to trust the figures; empty where nothing speaks against them.
     runs : tuple of TimedCall
         Every raw value in the order measured, warm-ups first.
-    facts : mapping
-        What the caller wants kept beside the figures: threads, size on disk, version of the runtime.
+    facts : SubjectFacts
+        What was timed.
+    phases : mapping
+        Median milliseconds of the parts of a call, by name, where the runtime times them.
     """
 
     id: str
@@ -144,7 +205,8 @@ class SubjectLatency:
     arithmetic: Arithmetic
     marks: tuple[Mark, ...]
     runs: tuple[TimedCall, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: SubjectFacts = field(default_factory=SubjectFacts)
+    phases: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def speedup(self) -> Interval | None:
@@ -175,7 +237,8 @@ class SubjectLatency:
             "total_macs": self.arithmetic.total_macs,
             "uncounted": list(self.arithmetic.uncounted),
             "marks": [mark.to_dict() for mark in self.marks],
-            "facts": dict(self.facts),
+            "facts": self.facts.to_dict(),
+            "phases": dict(self.phases),
             "warmups_ns": [run.nanoseconds for run in warmups],
             "warmup_positions": [run.position for run in warmups],
             "rounds_ns": [run.nanoseconds for run in measured],

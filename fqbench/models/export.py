@@ -17,7 +17,7 @@ from fqbench.config import Preprocessing, PreprocessingOptions
 from fqbench.errors import DataError, InputError
 from fqbench.models.graph_names import head_of, name_by_module, name_missing
 from fqbench.optional import require
-from fqbench.reference import reference_session
+from fqbench.reference_executor import reference_session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.contracts.training import Hooks
 from fqbench.errors import DataError, InputError
 from fqbench.models.batches import EpochPlan, LabelledImages, Share, batches
 from fqbench.models.objectives import Objective, objective
@@ -29,21 +30,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.safetensors"
 VALIDATION_BATCH = 128
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What a caller may add to the loop: quantization-aware training freezes its observers here.
-
-    Attributes
-    ----------
-    before_epoch, after_epoch : callable
-        Called with the number of the epoch, from 0, and the model. What they change in the model has to be part of its
-        ``state_dict``, or be a function of the epoch, so that a resumed run ends as an uninterrupted one.
-    """
-
-    before_epoch: Callable[[int, nn.Module], None] = lambda _epoch, _model: None
-    after_epoch: Callable[[int, nn.Module], None] = lambda _epoch, _model: None
 
 
 @dataclass(frozen=True)

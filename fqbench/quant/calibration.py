@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from fqbench.plugins import Sampler
+    from fqbench.contracts.sampler import Sampler
     from fqbench.quant.record import CalibrationRecord
 
 CALIBRATION_SPLIT = "train"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from fqbench.plugins import Session
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,3 @@ def answer_divergence(reference: NDArray[np.float32], answers: NDArray[np.float3
     kl_divergence = (np.exp(expected) * (expected - found)).sum(axis=1)
     same = reference.argmax(axis=1) == answers.argmax(axis=1)
     return AnswerDivergence(float(kl_divergence.mean()), float(same.mean()), len(reference))
-
-
-def answers_of(session: Session, batches: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Answer with a loaded artifact."""
-    return np.concatenate([session.run(batch) for batch in batches])

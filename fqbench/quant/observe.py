@@ -19,7 +19,7 @@ from fqbench.quant.activations import SAMPLE, activations
 from fqbench.quant.histogram import BINS, Histograms, Seen
 from fqbench.quant.layout import Layout
 from fqbench.quant.record import CalibrationRecord
-from fqbench.reference import reference_session
+from fqbench.reference_executor import reference_session
 from fqbench.reporter import Reporter, Silent
 from fqbench.storage import read_arrays, text_digest, write_arrays
 from fqbench.workspace.kinds import RECORDS

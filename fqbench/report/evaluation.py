@@ -74,7 +74,13 @@ def evaluation_sheets(evaluation: Evaluation, *, bars: bool = False) -> list[She
     positive = f", positive class {evaluation.positive!r}" if evaluation.positive else ""
     subset = f", only {evaluation.subset}" if evaluation.subset else ""
     title = f"{evaluation.data}, {evaluation.split} split{subset}, by {groups}{positive}"
-    sheets = [Sheet(title, (), notes=(evaluation.notice,) if evaluation.notice else ())]
+    sheets = [
+        Sheet(
+            title,
+            (),
+            notes=(*((evaluation.notice,) if evaluation.notice else ()), *(f"! {note}" for note in evaluation.notes)),
+        )
+    ]
     sheets += [_groups(artifact, bars=bars) for artifact in evaluation.artifacts]
     sheets.append(_gaps(evaluation))
     if all(artifact.scores for artifact in evaluation.artifacts):

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from fqbench import plugins
 from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import InputError
+from fqbench.execution import require_runtime, subject
 from fqbench.latency.file import read_latency, write_latency
-from fqbench.latency.memory import peak_memory
-from fqbench.latency.protocol import Subject, measure
-from fqbench.latency.results import LatencyReport, SubjectLatency
+from fqbench.latency.protocol import measure
+from fqbench.latency.results import LatencyReport
 from fqbench.latency.zero_weights import refuse_zero_weights
 from fqbench.machine import this_machine
-from fqbench.plugins import Phased, Session
 from fqbench.run import Run
-from fqbench.stages.build import runtime_of, usable
+from fqbench.stages.build import execution_of
 from fqbench.stages.predict import Answered, predict_split
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
@@ -48,7 +45,7 @@ def bench(run: Run, artifacts: Sequence[Artifact], *, again: bool = False) -> La
     if not artifacts:
         raise InputError("there is nothing to measure; make an artifact with `fqbench quantize` first.")
     for artifact in artifacts:
-        usable(plugins.backend(artifact.backend))  # an emulation has no latency: refuse before anything is run
+        require_runtime(artifact)  # an emulation has no latency: refuse before anything is run
     answered = [predict_split(run, artifact) for artifact in artifacts]
     repeat = 0
     while again and run.workspace.find(_recipe(run, answered, repeat)) is not None:
@@ -73,6 +70,7 @@ def _recipe(run: Run, answered: Sequence[Answered], repeat: int) -> Recipe:
             "artifacts": [answer.artifact.digest for answer in answered],
             "predictions": [answer.entry.digest for answer in answered],
             "options": asked.model_dump(mode="json"),
+            "backend_options": {name: dict(options) for name, options in run.config.backends.items()},
             "machine": this_machine().to_dict(),
             "repeat": repeat,
         },
@@ -91,9 +89,18 @@ def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
     count = max(asked.batch, min(INPUTS, len(answered[0].frame)) // asked.batch * asked.batch)
     store = prepare(run, preprocessing).images
     rows = store.rows_of(answered[0].predictions.sample_ids[:count])
-    subjects = [_subject(run, answer, store.input_shape, len(rows)) for answer in answered]
+    subjects = [
+        subject(
+            execution_of(run, answer.artifact),
+            answer.predictions.logits[: len(rows)],
+            store.input_shape,
+            batch=asked.batch,
+            threads=asked.threads,
+        )
+        for answer in answered
+    ]
     reference = next((answer.artifact.id for answer in answered if answer.artifact.scheme.label == "fp32"), None)
-    report = measure(
+    return measure(
         subjects,
         store.batch(rows),
         batch=asked.batch,
@@ -103,33 +110,3 @@ def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
         reference=reference,
         reporter=run.reporter,
     )
-    return with_phases(report, subjects)
-
-
-def with_phases(report: LatencyReport, subjects: Sequence[Subject]) -> LatencyReport:
-    """Add what sessions timed of their own parts: copies to the GPU and back, and the computation between."""
-    sessions = {subject.id: subject.session for subject in subjects}
-    return replace(
-        report, subjects=tuple(_with_phases(one, sessions[one.id], report.rounds) for one in report.subjects)
-    )
-
-
-def _with_phases(measured: SubjectLatency, session: Session, rounds: int) -> SubjectLatency:
-    if not isinstance(session, Phased):
-        return measured
-    return replace(measured, facts={**measured.facts, "phases": dict(session.phases(rounds))})
-
-
-def _subject(run: Run, answer: Answered, input_shape: tuple[int, int, int], images: int) -> Subject:
-    asked, artifact = run.config.bench, answer.artifact
-    runtime = runtime_of(run, artifact)
-    memory = peak_memory(artifact, input_shape, batch=asked.batch, threads=asked.threads, device=runtime.device)
-    session = runtime.load(asked.threads)
-    facts = {
-        "bytes": artifact.size_on_disk,
-        "threads": asked.threads,
-        "backend": artifact.backend,
-        "runtime": answer.entry.manifest.determined_by["runtime"],
-        "peak_memory": memory.to_dict(),
-    }
-    return Subject(artifact.id, artifact.label, session, answer.predictions.logits[:images], facts)

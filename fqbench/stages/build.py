@@ -1,9 +1,8 @@
-"""Build: an artifact compiled for the GPU at hand; and with what, on this machine, an artifact is to be run."""
+"""Build: an artifact compiled for the device at hand, for runtimes that need it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 
 from fqbench import plugins
 from fqbench.contracts.artifacts import Artifact
-from fqbench.errors import InputError, UnavailableError
-from fqbench.plugins import Backend, Builder, Emulator, Level, Session
+from fqbench.errors import InputError
+from fqbench.execution import Execution, execution, require_runtime
+from fqbench.plugins import Builder, BuildSource, Level
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.run import Run
 from fqbench.stages.prepare import prepare
@@ -22,29 +22,6 @@ from fqbench.workspace import Recipe
 
 STAGE_VERSION = 1
 TIMINGS = ".timings"
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """With what an artifact is run here.
-
-    Attributes
-    ----------
-    artifact : Artifact
-        What is run: built where it had to be, and named as emulated where its own runtime is not here.
-    version, device : str
-        For the record of the run.
-    level : str
-        ``emulated``, or empty for the runtime itself.
-    load : callable
-        Threads to a session.
-    """
-
-    artifact: Artifact
-    version: str | None
-    device: str
-    level: str
-    load: Callable[[int], Session]
 
 
 def build(run: Run, artifact: Artifact) -> Artifact:
@@ -57,16 +34,41 @@ def build(run: Run, artifact: Artifact) -> Artifact:
     UnavailableError
         Its runtime or a device is not available here.
     """
-    backend = usable(plugins.backend(artifact.backend))
-    if not isinstance(backend, Builder):
+    require_runtime(artifact)
+    if plugins.backend(artifact.backend).abilities.builder is None:
         raise InputError(
-            f"artifacts of {backend.name} run as they are; there is nothing to build, use `fqbench bench`."
+            f"artifacts of {artifact.backend} run as they are; there is nothing to build, use `fqbench bench`."
         )
-    device, options = device_for(run, backend), run.config.build
-    if backend.built_here(artifact, device):
-        return artifact
-    identity = backend.build_identity(device)
-    timings = run.workspace.root / TIMINGS / "-".join([backend.name, *(_plain(value) for value in identity.values())])
+    return execution_of(run, artifact).artifact
+
+
+def execution_of(run: Run, artifact: Artifact) -> Execution:
+    """Return how an artifact is executed here by the configured options, built first where it has to be.
+
+    Raises
+    ------
+    UnavailableError
+        Its runtime is not available here, and nothing emulates it.
+    """
+    return execution(
+        artifact,
+        device=run.config.bench.device,
+        options=run.config.backends,
+        build=lambda builder, portable, device: _built(run, builder, portable, device),
+        reporter=run.reporter,
+    )
+
+
+def next_step(artifact: Artifact) -> str:
+    """Say what is left to do before an artifact runs on its own runtime; empty where nothing is."""
+    backend = plugins.backend(artifact.backend)
+    builder = backend.abilities.builder
+    return "" if builder is None or backend.availability().can_run else builder.next_step(artifact)
+
+
+def _built(run: Run, builder: Builder, artifact: Artifact, device: str) -> Artifact:
+    identity = builder.build_identity(device)
+    name = "-".join([artifact.backend, *(_plain(value) for value in identity.values())])
     recipe = Recipe(
         kind="artifacts",
         slug=f"{artifact.id.rpartition('-')[0]}-built",
@@ -74,90 +76,21 @@ def build(run: Run, artifact: Artifact) -> Artifact:
         determined_by={
             "artifact": artifact.digest,
             "built_for": dict(identity),
-            "options": options.model_dump(mode="json"),
+            "plugin": plugins.distribution(plugins.BACKENDS, artifact.backend),
+            "options": dict(run.config.backends.get(artifact.backend, {})),
         },
         inputs={"model": artifact.model_id, "artifact": artifact.id},
     )
 
     def compile_it(out: Path) -> Mapping[str, Any]:
-        made = backend.build(
-            artifact,
-            out,
-            options=options,
-            device=device,
-            model=model_of(run.workspace, artifact),
-            calibration=_calibration(run, artifact) if options.implicit not in {"none", "record"} else None,
-            timing_cache=timings,
-        )
-        source = run.workspace.get(artifact.id, "artifacts").details
-        return {**source, "files": list(made.files), "support": Level.NATIVE, "backend_details": dict(made.details)}
+        source = BuildSource(model_of(run.workspace, artifact), lambda: _calibration(run, artifact))
+        timings = run.workspace.root / TIMINGS / name
+        made = builder.build(artifact, out, device=device, source=source, timing_cache=timings)
+        portable = run.workspace.get(artifact.id, "artifacts").details
+        return {**portable, "files": list(made.files), "support": Level.NATIVE, "backend_details": dict(made.details)}
 
     where = ", ".join(f"{key} {value}" for key, value in identity.items())
     return open_artifact(run.produce(recipe, compile_it, f"building {artifact.label} for {where}"))
-
-
-def runtime_of(run: Run, artifact: Artifact) -> Runtime:
-    """Return with what an artifact is run here: its own runtime, built first where needed, else by emulation.
-
-    Raises
-    ------
-    UnavailableError
-        Its runtime is not available, and nothing emulates it.
-    """
-    backend = plugins.backend(artifact.backend)
-    available = backend.availability()
-    if not available.usable and isinstance(backend, Emulator):
-        emulator = backend
-        run.reporter.say(f"{artifact.label} is emulated by {backend.emulation()}: {available.reason}")
-        emulated = replace(artifact, where=Level.EMULATED.value)
-        return Runtime(
-            emulated,
-            f"emulated by {backend.emulation()}",
-            "cpu",
-            Level.EMULATED.value,
-            lambda threads: emulator.emulate(artifact, threads=threads),
-        )
-    usable(backend)
-    device = device_for(run, backend)
-    if isinstance(backend, Builder):
-        artifact = build(run, artifact)
-    return Runtime(
-        artifact,
-        backend.availability().version,
-        device,
-        "",
-        lambda threads: backend.load(artifact, threads=threads, device=device),
-    )
-
-
-def next_step(artifact: Artifact) -> str:
-    """Say what is left to do before an artifact runs on its own runtime; empty where nothing is."""
-    backend = plugins.backend(artifact.backend)
-    if not isinstance(backend, Builder) or backend.availability().usable:
-        return ""
-    return backend.next_step(artifact)
-
-
-def device_for(run: Run, backend: Backend) -> str:
-    """Return the device to run on: the one asked for, and in place of the default the backend's own first one."""
-    asked, devices = run.config.bench.device, backend.availability().devices
-    return devices[0] if asked == "cpu" and devices and asked not in devices else asked
-
-
-def usable(backend: Backend) -> Backend:
-    """Return the backend if it can load artifacts here.
-
-    Raises
-    ------
-    UnavailableError
-        It cannot; the message says why, and how to get it.
-    """
-    available = backend.availability()
-    if not available.usable:
-        raise UnavailableError(
-            f"the backend {backend.name} cannot run here: {available.reason} {available.remedy}".strip()
-        )
-    return backend
 
 
 def _calibration(run: Run, artifact: Artifact) -> CalibrationSet:
@@ -166,7 +99,7 @@ def _calibration(run: Run, artifact: Artifact) -> CalibrationSet:
 
     entry = run.workspace.get(artifact.id, "artifacts")
     if "calibration" not in entry.manifest.inputs:
-        raise InputError(f"{artifact.id} was made without calibration images; leave --implicit out.")
+        raise InputError(f"{artifact.id} was made without calibration images, which this build asks for.")
     frame = pd.read_parquet(run.workspace.get(entry.manifest.inputs["calibration"], "calibrations").file(TABLE))
     images = prepare(run, model_of(run.workspace, artifact).preprocessing).images
     rows = images.rows_of(np.asarray(frame["sample_id"], dtype=np.str_))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fqbench.contracts.runtime import Level
 from fqbench.data.samples import Samples
 from fqbench.errors import DataError, InputError, did_you_mean
 from fqbench.fairness.decisions import DecisionRule, probabilities
@@ -40,6 +41,8 @@ class Decisions:
         Index of the predicted class of each.
     logits : ndarray of float32, shape (images, classes), or None
         None where the table held classes only.
+    level : Level
+        How the artifact was executed.
     """
 
     id: str
@@ -50,6 +53,7 @@ class Decisions:
     frame: pd.DataFrame
     labels: NDArray[np.int64]
     logits: NDArray[np.float32] | None
+    level: Level = Level.NATIVE
 
     def where(self, feature: str, value: str) -> Decisions:
         """Return the part with one value of a feature."""
@@ -94,6 +98,7 @@ def _of_artifact(answer: Answered, rule: DecisionRule | None) -> Decisions:
         frame=answer.frame,
         labels=answer.predictions.labels if rule is None else rule.decide(probabilities(logits), answer.frame),
         logits=logits,
+        level=answer.level,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.runtime import Level
 from fqbench.data.samples import group_labels
 from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness import GAPS, change_report, count, count_paired, group_report
@@ -17,10 +18,12 @@ from fqbench.fairness.comparison import accuracy_p_values
 from fqbench.fairness.measures import Measures, measures
 from fqbench.fairness.results import ChangeReport, GroupReport
 from fqbench.fairness.scores import ScoreRow, score_rows
+from fqbench.provenance import differences, preprocessing_differences
 from fqbench.run import Run
 from fqbench.stages.decide import Decisions, decide
 from fqbench.stages.making import make
 from fqbench.stages.predict import predict_split
+from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read, read_entry
 from fqbench.storage import Stored, finite_or_none
 from fqbench.workspace import Derivation
@@ -55,6 +58,8 @@ class EvaluatedArtifact(Stored):
         AUC, calibration error and shift of the logits by group; empty where there are no logits.
     measures : Measures or None
         The literature's measures of the change.
+    level : Level
+        How it was executed when it answered.
     """
 
     id: str
@@ -65,6 +70,7 @@ class EvaluatedArtifact(Stored):
     change: ChangeReport | None
     scores: tuple[ScoreRow, ...] = ()
     measures: Measures | None = None
+    level: Level = Level.NATIVE
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -73,6 +79,7 @@ class EvaluatedArtifact(Stored):
             "label": self.label,
             "predictions_id": self.predictions_id,
             "runtime": self.runtime,
+            "level": self.level.value,
             "report": self.report.to_dict(),
             "scores": [finite_or_none(row) for row in self.scores],
             "change": self.change.to_dict() if self.change is not None else None,
@@ -98,6 +105,8 @@ class Evaluation(Stored):
         What has to be said of these data.
     subset : str
         Which part of the split, as in ``gender=feminine``; empty for all of it.
+    notes : tuple of str
+        Where the data or the preprocessing differ from those that an artifact was made with.
     """
 
     artifacts: tuple[EvaluatedArtifact, ...]
@@ -107,12 +116,14 @@ class Evaluation(Stored):
     positive: str | None
     notice: str
     subset: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
             "data": self.data,
             "notice": self.notice,
+            "notes": list(self.notes),
             "split": self.split,
             "subset": self.subset,
             "by": list(self.by),
@@ -189,6 +200,7 @@ def evaluate_views(
     positive = asked.positive if asked.positive or len(samples.classes) > 2 else samples.classes[-1]
     answered = [predict_split(run, artifact) for artifact in artifacts]
     decided = decide(run, answered, files, positive)
+    notes = _differences(run, artifacts)
     options = {
         "positive": positive,
         "replicates": asked.replicates,
@@ -201,15 +213,18 @@ def evaluate_views(
         slug=f"{len(decided)}-artifacts-{asked.split}",
         determined_by={
             "samples": read_entry(run).digest,
-            "predictions": [[one.digest, one.id, one.label, one.predictions_id, one.runtime] for one in decided],
+            "predictions": [
+                [one.digest, one.id, one.label, one.predictions_id, one.runtime, one.level] for one in decided
+            ],
             "views": [[list(view.by), view.where] for view in views],
             "options": asked.model_dump(mode="json") | options,
+            "notes": notes,
         },
         inputs={f"predictions{index}": one.predictions_id for index, one in enumerate(decided)},
     )
 
     def build(out: Path) -> EvaluationFacts:
-        found = Evaluations(tuple(_evaluation(run, view, decided, options) for view in views))
+        found = Evaluations(tuple(_evaluation(run, view, decided, options, notes) for view in views))
         found.save(out / REPORT)
         ids = tuple(one.id for one in decided)
         return EvaluationFacts(artifacts=ids, views=len(views), notice=samples.notice)
@@ -235,7 +250,18 @@ def _views(run: Run, decisions: Decisions, groupings: Sequence[tuple[str, ...]])
     return [_View(by, (control, value)) for by in groupings for value in values]
 
 
-def _evaluation(run: Run, view: _View, decided: Sequence[Decisions], options: Mapping[str, Any]) -> Evaluation:
+def _differences(run: Run, artifacts: Sequence[Artifact]) -> tuple[str, ...]:
+    told: list[str] = []
+    for artifact in artifacts:
+        entry = run.workspace.get(artifact.id, "artifacts")
+        told += differences(run.workspace, entry, read_entry(run))
+        told += preprocessing_differences(model_of(run.workspace, artifact), run.config.preprocessing)
+    return tuple(dict.fromkeys(told))
+
+
+def _evaluation(
+    run: Run, view: _View, decided: Sequence[Decisions], options: Mapping[str, Any], notes: tuple[str, ...]
+) -> Evaluation:
     samples = read(run)
     part = decided if view.where is None else [one.where(*view.where) for one in decided]
     return Evaluation(
@@ -246,6 +272,7 @@ def _evaluation(run: Run, view: _View, decided: Sequence[Decisions], options: Ma
         positive=options["positive"],
         notice=samples.notice,
         subset="" if view.where is None else "=".join(view.where),
+        notes=notes,
     )
 
 
@@ -314,6 +341,7 @@ def _figures(
         label=one.label,
         predictions_id=one.predictions_id,
         runtime=one.runtime,
+        level=one.level,
         report=group_report(
             count(labels, one.labels, groups.labels, classes=classes, known_groups=groups.known), **options
         ),

@@ -15,7 +15,7 @@ from fqbench.quant.qat_parameters import FACTS, open_qat_parameters
 from fqbench.run import Run
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read
-from fqbench.stages.train import train
+from fqbench.stages.train import TRAINED_BY, train
 from fqbench.storage import file_digest
 from fqbench.workspace import Entry, Recipe, Workspace
 from fqbench.workspace.kinds import CHECKPOINTS
@@ -33,7 +33,7 @@ def export(run: Run) -> ExportedModel:
     DataError
         The exported graph answers differently from torch.
     """
-    return run.once("model", lambda: _opened(run))
+    return run.once("model", TRAINED_BY, lambda: _opened(run))
 
 
 def open_model(workspace: Workspace, entry: Entry) -> ExportedModel:

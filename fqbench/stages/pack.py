@@ -12,32 +12,29 @@ from typing import Any
 import numpy as np
 
 from fqbench import pack as archives
-from fqbench import plugins, predictions
+from fqbench import predictions
 from fqbench.config import Preprocessing
 from fqbench.contracts.artifacts import Artifact
-from fqbench.contracts.scheme import Method, Scheme
 from fqbench.data.images import PreparedImages
 from fqbench.errors import DataError, InputError
+from fqbench.execution import Execution, answers, batch_size_for, execution, require_runtime, subject
 from fqbench.latency.file import read_latency, write_latency
-from fqbench.latency.memory import peak_memory
-from fqbench.latency.protocol import Subject, measure
+from fqbench.latency.protocol import measure
 from fqbench.latency.results import LatencyReport
 from fqbench.latency.zero_weights import refuse_zero_weights
 from fqbench.machine import installed_versions, this_machine, usable_cores
 from fqbench.pack import Pack
-from fqbench.plugins import Builder, Session
+from fqbench.plugins import Arithmetic, Builder
 from fqbench.predictions import PREDICTIONS, Predictions, read_predictions, write_predictions
 from fqbench.run import Run
-from fqbench.stages.bench import INPUTS, REPORT, with_phases
+from fqbench.stages.bench import INPUTS, REPORT
 from fqbench.stages.bench import STAGE_VERSION as BENCH_VERSION
-from fqbench.stages.build import device_for, usable
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.quantize import model_of, open_artifact
 from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Entry, Recipe
 
 PIXELS, IDS = "images.npy", "sample_ids.json"
-CARRIED = ("backend", "files", "id", "digest", "sampler", "model_id", "model_digest")
 
 
 @dataclass(frozen=True)
@@ -120,22 +117,29 @@ def run_pack(run: Run, file: Path, out: Path | None = None) -> Path:
     with tempfile.TemporaryDirectory(prefix="fqbench-run-pack-") as scratch:
         (Path(scratch) / "pack").mkdir()
         opened = archives.read_pack(file, archives.PACK, Path(scratch) / "pack")
-        artifacts = [_unpacked(opened, number) for number in range(len(opened.facts["artifacts"]))]
+        artifacts = [
+            Artifact.from_dict(facts, opened.file(f"artifact{number}"))
+            for number, facts in enumerate(opened.facts["artifacts"])
+        ]
         for artifact in artifacts:
-            usable(plugins.backend(artifact.backend))
-        ready = [_ready(run, artifact, Path(scratch) / f"built{number}") for number, artifact in enumerate(artifacts)]
-        images = _images(opened)
-        answered = [_answer(run, artifact, images, opened.facts["batch_size"]) for artifact in ready]
-        files = {}
-        for number, (answers, _facts) in enumerate(answered):
-            files[f"predictions{number}.parquet"] = Path(scratch) / f"predictions{number}.parquet"
-            write_predictions(answers, files[f"predictions{number}.parquet"])
+            require_runtime(artifact)
+        executions, images = _executions(run, artifacts, Path(scratch)), _images(opened)
+        rows, threads = np.arange(len(images), dtype=np.int64), usable_cores()
+        files, answered, measured = {}, [], []
+        for number, running in enumerate(executions):
+            size = opened.facts["batch_size"]
+            found, arithmetic = answers(running, images, rows, batch_size=size, threads=threads, reporter=run.reporter)
+            name = f"predictions{number}.parquet"
+            files[name] = Path(scratch) / name
+            write_predictions(found, files[name])
+            answered.append(found)
+            measured.append(_measured(running, arithmetic, threads, batch_size_for(running.artifact, size)))
         files[REPORT] = Path(scratch) / REPORT
-        write_latency(_measure(run, ready, images, [answers for answers, _facts in answered]), files[REPORT])
+        write_latency(_measure(run, executions, images, answered), files[REPORT])
         facts = {
             "pack": opened.digest,
             **{key: opened.facts[key] for key in ("artifacts", "data", "preprocessing", "batch_size")},
-            "measured": [facts for _answers, facts in answered],
+            "measured": measured,
             "machine": this_machine().to_dict(),
             "versions": installed_versions(),
             "bench": run.config.bench.model_dump(mode="json"),
@@ -186,22 +190,9 @@ def _data(run: Run, store: Prepared) -> dict[str, Any]:
 
 
 def _carried(artifact: Artifact) -> dict[str, Any]:
-    values = {key: getattr(artifact, key) for key in CARRIED}
-    scheme = artifact.scheme.model_dump(mode="json")
     # What calibration did to each group is for those who have the groups; no runtime reads it.
     details = {name: value for name, value in artifact.details.items() if name != "calibration"}
-    return {**values, "files": list(artifact.files), "scheme": scheme, "details": details}
-
-
-def _unpacked(opened: Pack, number: int) -> Artifact:
-    facts = opened.facts["artifacts"][number]
-    return Artifact(
-        **{key: facts[key] for key in CARRIED if key != "files"},
-        files=tuple(facts["files"]),
-        scheme=Scheme.model_validate(facts["scheme"]),
-        root=opened.file(f"artifact{number}"),
-        details=facts["details"],
-    )
+    return artifact.to_dict() | {"details": details}
 
 
 def _images(opened: Pack) -> PreparedImages:
@@ -212,70 +203,50 @@ def _images(opened: Pack) -> PreparedImages:
     return PreparedImages(pixels, ids, Preprocessing.model_validate(opened.facts["preprocessing"]))
 
 
-def _ready(run: Run, artifact: Artifact, out: Path) -> Artifact:
-    """The artifact, compiled for this machine where its backend has to."""
-    backend = plugins.backend(artifact.backend)
-    device = device_for(run, backend)
-    if not isinstance(backend, Builder) or backend.built_here(artifact, device):
-        return artifact
-    out.mkdir()
-    run.reporter.say(f"building {artifact.label}")
-    made = backend.build(artifact, out, options=run.config.build, device=device)
-    return replace(artifact, root=made.root, files=made.files, details=made.details)
+def _executions(run: Run, artifacts: Sequence[Artifact], scratch: Path) -> list[Execution]:
+    """How each artifact is executed on this machine, compiled in a folder of its own where its backend has to."""
+
+    def built(builder: Builder, artifact: Artifact, device: str) -> Artifact:
+        out = scratch / f"built-{artifact.id}"
+        out.mkdir()
+        run.reporter.say(f"building {artifact.label}")
+        made = builder.build(artifact, out, device=device, source=None, timing_cache=None)
+        return replace(artifact, root=made.root, files=made.files, details=made.details)
+
+    asked = run.config
+    return [
+        execution(one, device=asked.bench.device, options=asked.backends, build=built, reporter=run.reporter)
+        for one in artifacts
+    ]
 
 
-def _load(run: Run, artifact: Artifact, threads: int) -> Session:
-    backend = plugins.backend(artifact.backend)
-    return backend.load(artifact, threads=threads, device=device_for(run, backend))
-
-
-def _answer(
-    run: Run, artifact: Artifact, images: PreparedImages, batch_size: int
-) -> tuple[Predictions, dict[str, Any]]:
-    backend, threads = plugins.backend(artifact.backend), usable_cores()
-    session = _load(run, artifact, threads)
-    size = 1 if artifact.scheme.method is Method.PTQ_DYNAMIC else batch_size
-    rows = np.arange(len(images), dtype=np.int64)
-    what = f"predicting {artifact.label}"
-    answers = predictions.predict(session, images, rows, batch_size=size, what=what, reporter=run.reporter)
-    arithmetic = session.arithmetic
-    engine = artifact.details.get("engine")
-    return answers, {
-        "runtime": backend.availability().version,
-        "device": device_for(run, backend),
+def _measured(running: Execution, arithmetic: Arithmetic, threads: int, batch_size: int) -> dict[str, Any]:
+    return {
+        "runtime": running.runtime,
+        "level": running.level.value,
+        "device": running.device,
+        "device_name": running.device_name,
+        "options": dict(running.options),
+        "built_for": dict(running.built_for),
         "threads": threads,
-        "batch_size": size,
-        "engine": engine if isinstance(engine, Mapping) else None,
-        "arithmetic": {
-            "integer_macs": arithmetic.integer_macs,
-            "total_macs": arithmetic.total_macs,
-            "uncounted": list(arithmetic.uncounted),
-        },
+        "batch_size": batch_size,
+        "arithmetic": arithmetic.to_dict(),
     }
 
 
 def _measure(
-    run: Run, artifacts: Sequence[Artifact], images: PreparedImages, answers: Sequence[Predictions]
+    run: Run, executions: Sequence[Execution], images: PreparedImages, answered: Sequence[Predictions]
 ) -> LatencyReport:
     asked = run.config.bench
-    count = max(asked.batch, min(INPUTS, len(images)) // asked.batch * asked.batch)
-    subjects = []
-    for artifact, known in zip(artifacts, answers, strict=True):
-        backend = plugins.backend(artifact.backend)
-        device = device_for(run, backend)
-        memory = peak_memory(artifact, images.input_shape, batch=asked.batch, threads=asked.threads, device=device)
-        facts = {
-            "bytes": artifact.size_on_disk,
-            "threads": asked.threads,
-            "backend": artifact.backend,
-            "runtime": backend.availability().version,
-            "peak_memory": memory.to_dict(),
-        }
-        session = _load(run, artifact, asked.threads)
-        subjects.append(Subject(artifact.id, artifact.label, session, known.logits[:count], facts))
-    report = measure(
+    count = min(max(asked.batch, min(INPUTS, len(images)) // asked.batch * asked.batch), len(images))
+    subjects = [
+        subject(running, known.logits[:count], images.input_shape, batch=asked.batch, threads=asked.threads)
+        for running, known in zip(executions, answered, strict=True)
+    ]
+    artifacts = [running.artifact for running in executions]
+    return measure(
         subjects,
-        images.batch(np.arange(min(count, len(images)), dtype=np.int64)),
+        images.batch(np.arange(count, dtype=np.int64)),
         batch=asked.batch,
         rounds=asked.rounds,
         seconds=asked.seconds,
@@ -283,7 +254,6 @@ def _measure(
         reference=next((artifact.id for artifact in artifacts if artifact.scheme.label == "fp32"), None),
         reporter=run.reporter,
     )
-    return with_phases(report, subjects)
 
 
 def _require_same(run: Run, facts: Mapping[str, Any]) -> None:
@@ -299,8 +269,7 @@ def _require_same(run: Run, facts: Mapping[str, Any]) -> None:
 
 
 def _where(facts: Mapping[str, Any], number: int) -> str:
-    engine = facts["measured"][number]["engine"]
-    return f"on {engine['gpu'] if engine else facts['machine']['cpu']}"
+    return f"on {facts['measured'][number]['device_name'] or facts['machine']['cpu']}"
 
 
 def _import_predictions(run: Run, opened: Pack, number: int, answers: Predictions) -> Entry:
@@ -316,7 +285,8 @@ def _import_predictions(run: Run, opened: Pack, number: int, answers: Prediction
             "backend": artifact.backend,
             "runtime": measured["runtime"],
             "device": measured["device"],
-            "engine": measured["engine"],
+            "options": measured["options"],
+            "built_for": measured["built_for"],
             "cpu_features": machine["features"],
             "samples": data["samples_digest"],
             "prepared": data["prepared_digest"],
@@ -333,12 +303,12 @@ def _import_predictions(run: Run, opened: Pack, number: int, answers: Prediction
         write_predictions(answers, out / PREDICTIONS)
         return {
             "artifact": artifact.id,
-            "level": "",
+            "level": measured["level"],
             "where": _where(facts, number),
             "images": len(answers.sample_ids),
             "machine": machine,
             "versions_there": facts["versions"],
-            "engine": measured["engine"],
+            "built_for": measured["built_for"],
             "arithmetic": measured["arithmetic"],
         }
 

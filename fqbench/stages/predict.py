@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from fqbench import plugins, predictions
 from fqbench.contracts.artifacts import Artifact
-from fqbench.contracts.scheme import Method
+from fqbench.contracts.runtime import Arithmetic, Level
+from fqbench.execution import answers, batch_size_for
 from fqbench.machine import this_machine, usable_cores
-from fqbench.plugins import Arithmetic
 from fqbench.predictions import PREDICTIONS, Predictions, read_predictions
+from fqbench.provenance import require_same_classes
 from fqbench.run import Run
-from fqbench.stages.build import runtime_of
+from fqbench.stages.build import execution_of
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read, read_entry
@@ -36,8 +37,12 @@ class Answered:
     @property
     def arithmetic(self) -> Arithmetic:
         """Where the multiply-accumulates ran when it answered."""
-        facts = self.entry.details["arithmetic"]
-        return Arithmetic(facts["integer_macs"], facts["total_macs"], tuple(facts["uncounted"]))
+        return Arithmetic.from_dict(self.entry.details["arithmetic"])
+
+    @property
+    def level(self) -> Level:
+        """How it was executed when it answered."""
+        return Level(self.entry.details["level"])
 
 
 def predict_split(run: Run, artifact: Artifact) -> Answered:
@@ -45,23 +50,23 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
 
     Raises
     ------
+    InputError
+        The data set has other classes than the model.
     UnavailableError
         The artifact's runtime is not available here.
     DataError
         The runtime answers NaN.
     """
-    asked, machine = run.config.eval, this_machine()
-    store = prepare(run, model_of(run.workspace, artifact).preprocessing)
-    frame, rows = store.readable(read(run).split(asked.split))
+    asked, samples, model = run.config.eval, read(run), model_of(run.workspace, artifact)
+    require_same_classes(model, samples)
+    store = prepare(run, model.preprocessing)
+    frame, rows = store.readable(samples.split(asked.split))
     measured = measured_elsewhere(run, artifact)
     if measured is not None:
-        answers = read_predictions(measured.file(PREDICTIONS), expected=frame["sample_id"].tolist())
-        return Answered(replace(artifact, where=measured.details["where"]), frame, answers, measured)
-    runtime = runtime_of(run, artifact)
-    artifact = runtime.artifact
-    threads = asked.threads or usable_cores()
-    # A dynamic scheme takes its scales from the whole batch: only one image at a time is independent of its neighbours.
-    batch_size = 1 if artifact.scheme.method is Method.PTQ_DYNAMIC else asked.batch_size
+        found = read_predictions(measured.file(PREDICTIONS), expected=frame["sample_id"].tolist())
+        return Answered(replace(artifact, where=measured.details["where"]), frame, found, measured)
+    running, threads = execution_of(run, artifact), asked.threads or usable_cores()
+    artifact = running.artifact
     recipe = Recipe(
         kind="predictions",
         slug=f"{artifact.id.rpartition('-')[0]}-{asked.split}",
@@ -69,46 +74,36 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
         determined_by={
             "artifact": artifact.digest,
             "backend": artifact.backend,
-            "runtime": runtime.version,
-            "device": runtime.device,
-            "cpu_features": list(machine.features),
+            "runtime": running.runtime,
+            "device": running.device,
+            "options": dict(running.options),
+            "cpu_features": list(this_machine().features),
             "samples": read_entry(run).digest,
             "prepared": store.entry.digest,
             "preprocessing": store.images.preprocessing.model_dump(mode="json"),
             "split": asked.split,
             "threads": threads,
-            "batch_size": batch_size,
+            "batch_size": batch_size_for(artifact, asked.batch_size),
         },
         inputs={"artifact": artifact.id, "samples": read_entry(run).id, "prepared": store.entry.id},
     )
 
     def build(out: Path) -> Mapping[str, object]:
-        session = runtime.load(threads)
-        answers = predictions.predict(
-            session,
-            store.images,
-            rows,
-            batch_size=batch_size,
-            what=f"predicting {artifact.label}",
-            reporter=run.reporter,
+        found, arithmetic = answers(
+            running, store.images, rows, batch_size=asked.batch_size, threads=threads, reporter=run.reporter
         )
-        predictions.write_predictions(answers, out / PREDICTIONS)
-        arithmetic = session.arithmetic
+        predictions.write_predictions(found, out / PREDICTIONS)
         return {
             "artifact": artifact.id,
-            "level": runtime.level,
+            "level": running.level.value,
             "images": len(rows),
-            "machine": machine.to_dict(),
-            "arithmetic": {
-                "integer_macs": arithmetic.integer_macs,
-                "total_macs": arithmetic.total_macs,
-                "uncounted": list(arithmetic.uncounted),
-            },
+            "machine": this_machine().to_dict(),
+            "arithmetic": arithmetic.to_dict(),
         }
 
     entry = run.produce(recipe, build, f"predicting the {asked.split} split with {artifact.label}")
-    answers = read_predictions(entry.file(PREDICTIONS), expected=frame["sample_id"].tolist())
-    return Answered(artifact, frame, answers, entry)
+    found = read_predictions(entry.file(PREDICTIONS), expected=frame["sample_id"].tolist())
+    return Answered(artifact, frame, found, entry)
 
 
 def measured_elsewhere(run: Run, artifact: Artifact) -> Entry | None:
@@ -119,7 +114,7 @@ def measured_elsewhere(run: Run, artifact: Artifact) -> Entry | None:
     """
     if artifact.answers:
         return run.workspace.get(artifact.answers, "predictions")
-    if plugins.backend(artifact.backend).availability().usable:
+    if plugins.backend(artifact.backend).availability().can_run:
         return None
     split, samples = run.config.eval.split, read_entry(run).digest
     found = [

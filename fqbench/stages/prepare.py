@@ -47,7 +47,7 @@ def prepare(run: Run, preprocessing: Preprocessing) -> Prepared:
         Pictures are missing, or more than 1 % cannot be decoded.
     """
     geometry = preprocessing.model_dump(include={"size", "crop", "interpolation"})
-    return run.once(f"prepared {preprocessing}", lambda: _prepare(run, preprocessing, geometry))
+    return run.once(f"prepared {preprocessing}", ("data",), lambda: _prepare(run, preprocessing, geometry))
 
 
 def _prepare(run: Run, preprocessing: Preprocessing, geometry: dict[str, object]) -> Prepared:

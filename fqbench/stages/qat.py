@@ -1,4 +1,4 @@
-"""Tune: quantization-aware training of the trained classifier, exported with the scales that it learnt."""
+"""Quantization-aware training of the trained classifier, exported with the scales that it learnt."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fqbench import plugins
 from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.scheme import Scheme
 from fqbench.errors import InputError
-from fqbench.machine import usable_cores
+from fqbench.execution import logits_of
 from fqbench.models import export as exporting
 from fqbench.models import train as training
 from fqbench.models import zoo
 from fqbench.optional import require
-from fqbench.plugins import Backend, Builder, Emulator, QuantizedTraining, Session, SignedActivations
+from fqbench.plugins import QuantizedTraining
 from fqbench.quant.qat_parameters import ANSWERS
 from fqbench.run import Run
 from fqbench.stages.export import PARITY_IMAGES, open_model
@@ -60,7 +60,7 @@ class Agreement:
     largest_logit: float
 
 
-def tune(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedModel:
+def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedModel:
     """Return the configured classifier trained on with fake quantization, as FP32 ONNX beside its learnt scales.
 
     Parameters
@@ -92,8 +92,9 @@ def tune(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedModel:
     options = run.config.qat
     checkpoint = train_stage(run)
     start = options.start or model.checkpoint
-    signed = _signed(plugins.backend(run.config.quantize.backend))
-    trainer = plugins.trainer(run.config.quantize.backend)
+    numerics = plugins.backend(run.config.quantize.backend).numerics(scheme)
+    signed = numerics.activations.symmetric
+    trainer, ability = plugins.trainer(run.config.quantize.backend, options.trainer)
     loop = run.config.train.model_copy(
         update={"epochs": options.epochs, "learning_rate": options.learning_rate, "precision": "fp32", "patience": 0}
     )
@@ -109,9 +110,10 @@ def tune(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedModel:
             "prepared": store.entry.digest,
             "trainer": trainer.name,
             "trainer_version": trainer.availability().version,
+            "plugin": plugins.distribution(plugins.BACKENDS, trainer.name),
             "scheme": {"bits": scheme.bits, "act_bits": scheme.act_bits, "weight_rule": scheme.weight_rule},
             "signed": signed,
-            "qat": options.model_dump(mode="json", exclude={"start"}),
+            "qat": options.model_dump(mode="json", exclude={"start", "trainer"}),
             "options": {**loop.model_dump(mode="json"), "by": list(by)},
         },
         inputs={"checkpoint": checkpoint.id, "model": model.id, "prepared": store.entry.id},
@@ -119,7 +121,7 @@ def tune(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedModel:
 
     def build(out: Path) -> Mapping[str, Any]:
         torch.manual_seed(loop.seed)
-        made = trainer.training(replace(model, checkpoint=start), scheme, symmetric=signed, options=options)
+        made = ability.training(replace(model, checkpoint=start), scheme, numerics=numerics, options=options)
         result = training.train(
             made.network,
             labelled(run, store, "train", by),
@@ -145,14 +147,13 @@ def tune(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedModel:
     return open_model(run.workspace, run.produce(recipe, build, f"{doing} for {options.epochs} epochs"))
 
 
-def agreement(run: Run, backend: Backend, tuned: ExportedModel, artifact: Artifact) -> Agreement | None:
+def agreement(run: Run, tuned: ExportedModel, artifact: Artifact) -> Agreement | None:
     """Compare an artifact's answers with those of the network that was trained; None where it cannot be run here."""
-    session = _session(backend, artifact)
-    if session is None:
+    images = _compared(run, prepare(run, tuned.preprocessing))
+    found = logits_of(artifact, images, device=run.config.bench.device)
+    if found is None:
         return None
     expected = read_arrays(tuned.path.with_name(ANSWERS))["logits"]
-    store = prepare(run, tuned.preprocessing)
-    found = np.concatenate([session.run(images) for images in _compared(run, store)])
     return Agreement(
         images=len(found),
         identical_labels=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
@@ -161,9 +162,9 @@ def agreement(run: Run, backend: Backend, tuned: ExportedModel, artifact: Artifa
     )
 
 
-def agreement_facts(run: Run, backend: Backend, tuned: ExportedModel, artifact: Artifact) -> dict[str, Any]:
+def agreement_facts(run: Run, tuned: ExportedModel, artifact: Artifact) -> dict[str, Any]:
     """Return the agreement as JSON values, and say it."""
-    found = agreement(run, backend, tuned, artifact)
+    found = agreement(run, tuned, artifact)
     if found is None:
         return {"agreement": None}
     run.reporter.say(
@@ -191,19 +192,6 @@ def _export(run: Run, model: ExportedModel, made: QuantizedTraining, store: Prep
 def _compared(run: Run, store: Prepared) -> Iterator[NDArray[np.float32]]:
     _frame, rows = store.readable(read(run).split("val"))
     return store.images.batches(rows[:: max(1, len(rows) // COMPARED)][:COMPARED], BATCH)
-
-
-def _session(backend: Backend, artifact: Artifact) -> Session | None:
-    available = backend.availability()
-    if available.usable and not isinstance(backend, Builder):
-        return backend.load(artifact, threads=usable_cores(), device=available.devices[0])
-    if isinstance(backend, Emulator):
-        return backend.emulate(artifact, threads=usable_cores())
-    return None
-
-
-def _signed(backend: Backend) -> bool:
-    return isinstance(backend, SignedActivations) and backend.signed_activations
 
 
 def _digest(path: Path) -> str:

@@ -10,19 +10,25 @@ from typing import Any
 from fqbench import plugins
 from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import SchemeNotSupported, UnavailableError
-from fqbench.plugins import Backend, Level
+from fqbench.errors import InputError, UnavailableError
+from fqbench.execution import logits_of
+from fqbench.machine import usable_cores
+from fqbench.plugins import Backend, require_support
+from fqbench.quant.bias_correction import Batches, Corrected, choose_correction
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.policies import MINIMAX, Policy
 from fqbench.quant.rules import Rule
 from fqbench.run import Run
-from fqbench.stages.correct import Corrected, quantize_better
 from fqbench.stages.export import export, open_model
 from fqbench.stages.observe import observe
-from fqbench.stages.qat import agreement_facts, tune
+from fqbench.stages.prepare import prepare
+from fqbench.stages.qat import agreement_facts, train_quantized
+from fqbench.stages.read import read
 from fqbench.workspace import Entry, Recipe, Workspace
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3  # 3: bias correction is tried by emulation, too
+VALIDATION = "val"
+COMPARED, BATCH = 512, 32  # validation images that a choice is made on
 
 
 def quantize(run: Run) -> Artifact:
@@ -45,7 +51,7 @@ def quantize(run: Run) -> Artifact:
     _check(backend, scheme)
     model = export(run)
     calibration, record = observe(run, model) if scheme.needs_calibration else (None, None)
-    tuned = tune(run, model, scheme) if scheme.method is Method.QAT else None
+    tuned = train_quantized(run, model, scheme) if scheme.method is Method.QAT else None
     return _artifact(run, backend, scheme, _Source(model, tuned, calibration, record))
 
 
@@ -84,6 +90,19 @@ def model_of(workspace: Workspace, artifact: Artifact) -> ExportedModel:
     return open_model(workspace, workspace.get(artifact.model_id, "models"))
 
 
+def validation_batches(run: Run, model: ExportedModel) -> Batches | None:
+    """Return a function that yields some validation images in batches; None where there is no such split."""
+    try:
+        frame = read(run).split(VALIDATION)
+    except InputError:
+        return None
+    store = prepare(run, model.preprocessing)
+    _frame, rows = store.readable(frame)
+    # Evenly over the split, which may be sorted by group or class.
+    chosen = rows[:: max(1, len(rows) // COMPARED)][:COMPARED]
+    return (lambda: store.images.batches(chosen, BATCH)) if len(chosen) else None
+
+
 def _scheme(run: Run) -> Scheme:
     asked = run.config.quantize
     if asked.method == "none" or asked.bits == 32:
@@ -103,12 +122,9 @@ def _scheme(run: Run) -> Scheme:
 
 
 def _check(backend: Backend, scheme: Scheme) -> None:
-    support = backend.supports(scheme)
-    if support.level is Level.NO:
-        hint = f"try {support.nearest}" if support.nearest else "`fqbench doctor` lists what each backend runs"
-        raise SchemeNotSupported(f"{backend.name} cannot run {scheme.label}: {support.reason}; {hint}.")
+    require_support(backend, scheme)
     available = backend.availability()
-    if available.version is None:
+    if not available.can_write:
         raise UnavailableError(
             f"the backend {backend.name} is not available here: {available.reason} {available.remedy}"
         )
@@ -145,7 +161,8 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
         determined_by={
             "model": source.quantized.digest,
             "backend": backend.name,
-            "backend_version": backend.availability().version,
+            "plugin": plugins.distribution(plugins.BACKENDS, backend.name),
+            "backend_version": backend.availability().writes_with,
             "scheme": scheme.model_dump(mode="json"),
             "record": entry.digest if entry is not None else None,
             "prepared": entry.manifest.determined_by["prepared"] if entry is not None else None,
@@ -158,11 +175,21 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
             tried = scheme.model_copy(update={"bias_correction": choice})
             return replace(backend.quantize(source.quantized, tried, calibration, folder), scheme=scheme)
 
-        if calibration is not None and scheme.bias_correction == "auto":
-            made, correction = quantize_better(run, backend, model, make, out)
+        images = (
+            validation_batches(run, model) if calibration is not None and scheme.bias_correction == "auto" else None
+        )
+        if images is not None:
+            made, correction = choose_correction(
+                model.path,
+                images,
+                make,
+                lambda artifact, batches: logits_of(artifact, batches, device=run.config.bench.device),
+                out,
+                threads=usable_cores(),
+            )
         else:
             made, correction = backend.quantize(source.quantized, scheme, calibration, out), {}
-        agreed = {} if source.tuned is None else agreement_facts(run, backend, source.tuned, made)
+        agreed = {} if source.tuned is None else agreement_facts(run, source.tuned, made)
         return {
             "backend": backend.name,
             "scheme": scheme.model_dump(mode="json"),

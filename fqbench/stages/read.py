@@ -40,12 +40,12 @@ def read(run: Run) -> Samples:
     InputError
         An unknown data set, or options that do not belong to it.
     """
-    return run.once("samples", lambda: open_samples(read_entry(run)))
+    return run.once("samples", ("data",), lambda: open_samples(read_entry(run)))
 
 
 def read_entry(run: Run) -> Entry[SamplesFacts]:
     """Return the workspace's entry of the table of samples."""
-    return run.once("samples entry", lambda: _reader(run.config.data)(run))
+    return run.once("samples entry", ("data",), lambda: _reader(run.config.data)(run))
 
 
 def open_samples(entry: Entry[SamplesFacts]) -> Samples:

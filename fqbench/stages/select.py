@@ -56,6 +56,6 @@ def _named(run: Run, name: str) -> Artifact:
 
 def _left_out(run: Run, artifact: Artifact) -> bool:
     available = plugins.backend(artifact.backend).availability()
-    if not available.usable:
+    if not available.can_run:
         run.reporter.say(f"{artifact.id} is left out: {available.reason}")
-    return not available.usable
+    return not available.can_run

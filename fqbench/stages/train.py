@@ -26,6 +26,7 @@ from fqbench.storage import file_digest
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import CHECKPOINTS, CheckpointFacts, TakenFacts, TrainingFacts
 
+TRAINED_BY = ("data", "model", "preprocessing", "train")
 BOARDS = "tensorboard"  # beside the entries: events hold the time of day, which has no place in a result
 
 
@@ -39,7 +40,7 @@ def train(run: Run) -> Entry[CheckpointFacts]:
     UnavailableError
         torch is not installed.
     """
-    return run.once("checkpoint", lambda: _train(run))
+    return run.once("checkpoint", TRAINED_BY, lambda: _train(run))
 
 
 def train_seeds(run: Run, seeds: Sequence[int]) -> list[Entry[CheckpointFacts]]:

@@ -15,7 +15,8 @@ import pytest
 from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import FqbenchError, SchemeNotSupported
-from fqbench.plugins import Availability, Backend, Level, Session, SignedActivations
+from fqbench.plugins import Availability, Backend, Level, Session
+from fqbench.testing.ability_suite import AbilitySuite
 from fqbench.testing.tiny_model import (
     CLASSES,
     MACS,
@@ -42,7 +43,7 @@ SCHEMES = (
 )
 
 
-class BackendSuite:
+class BackendSuite(AbilitySuite):
     """What every backend must do; a subclass named ``Test...`` gives `backend` and is otherwise empty.
 
     A test is skipped only where the backend's own ``availability`` or ``supports`` says that it cannot do this, and
@@ -107,14 +108,13 @@ class BackendSuite:
         """Return the model with scales as training would learn them, where the scheme wants such."""
         if scheme.method is not Method.QAT:
             return model
-        backend = self.backend()
-        signed = isinstance(backend, SignedActivations) and backend.signed_activations
+        signed = self.backend().numerics(scheme).activations.symmetric
         return replace(model, learned=learned_scales(model, scheme, symmetric=signed))
 
     def require(self, scheme: Scheme) -> None:
         """Skip the test where the backend says that it is not available here, or cannot run the scheme."""
         availability = self.backend().availability()
-        if not availability.usable:
+        if not availability.can_run:
             pytest.skip(f"{self.backend().name} is not available: {availability.reason}")
         support = self.backend().supports(scheme)
         if support.level is Level.NO:
@@ -126,14 +126,14 @@ class BackendSuite:
 
     def test_it_is_a_backend(self) -> None:
         backend = self.backend()
-        assert isinstance(backend, Backend), "name, availability, supports, quantize and load are all needed"
+        assert isinstance(backend, Backend), "parts of the protocol Backend are missing; derive from BackendBase"
         assert isinstance(backend.name, str), "name must be a str"
         assert backend.name.isidentifier(), f"name {backend.name!r} must work as --backend and in file names"
 
     def test_availability_says_what_is_there_or_how_to_get_it(self) -> None:
         availability = self.backend().availability()
         assert isinstance(availability, Availability), "availability() must return an Availability"
-        if availability.usable:
+        if availability.can_run:
             assert self.device in availability.devices, f"device {self.device!r} is not among {availability.devices}"
         else:
             assert availability.reason, "a backend that is not usable must say why"
@@ -142,6 +142,7 @@ class BackendSuite:
     def test_supports_answers_and_explains(self, scheme: Scheme) -> None:
         support = self.backend().supports(scheme)
         assert isinstance(support.level, Level), "supports() must give a Level"
+        assert support.level is not Level.EMULATED, "supports() is about the runtime, not about what is installed here"
         assert support == self.backend().supports(scheme), "supports() must give the same answer each time"
         if support.level is Level.NO:
             assert support.reason, f"{scheme.label} is not supported and no reason is given"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from fqbench.contracts.sampler import Sampler
 from fqbench.data.samples import group_labels
 from fqbench.errors import DataError
-from fqbench.plugins import Sampler
 
 if TYPE_CHECKING:
     import pandas as pd

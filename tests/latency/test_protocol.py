@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fqbench.errors import DataError, InputError
 from fqbench.latency.protocol import LatencyReport, Subject, measure
 from fqbench.latency.steadiness import Doubt
-from fqbench.plugins import Arithmetic
+from fqbench.plugins import Arithmetic, SessionBase
 from fqbench.reporter import Silent
 
 MS = 1_000_000
@@ -32,7 +32,7 @@ class FakeClock:
         return self.now
 
 
-class FakeSession:
+class FakeSession(SessionBase):
     """Takes the given times, and answers with the mean of each channel."""
 
     arithmetic = Arithmetic(integer_macs=90, total_macs=100)

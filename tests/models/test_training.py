@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from fqbench.config import TrainOptions
+from fqbench.contracts.training import Hooks
 from fqbench.errors import DataError, InputError
 from fqbench.models.batches import EpochPlan, LabelledImages, Share, augment, batches
 from fqbench.models.objectives import EmpiricalRisk, GroupBalanced, objective
 from fqbench.models.resume import STATE
-from fqbench.models.train import CHECKPOINT, Hooks, cosine_with_warmup, train
+from fqbench.models.train import CHECKPOINT, cosine_with_warmup, train
 from fqbench.models.train_log import LOG
 
 torch = pytest.importorskip("torch")

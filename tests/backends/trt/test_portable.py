@@ -21,7 +21,7 @@ from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import DataError, SchemeNotSupported
 from fqbench.models.zoo import STUDY
-from fqbench.plugins import Availability, Backend, Level
+from fqbench.plugins import Abilities, Availability, Backend, Level, Support
 from fqbench.quant.graph import cleaned
 from fqbench.quant.observe import observe
 from fqbench.quant.ranges import tensor_ranges
@@ -33,31 +33,35 @@ from tests.backends.trt.conftest import Make
 SIZE = 64
 
 
-class Emulated:
-    """The backend as if its emulation were its runtime, for the conformance suite."""
+def emulated() -> Backend:
+    """Return the backend as if its emulation were its runtime, for the conformance suite."""
+    from fqbench.backends.trt import TensorRtBackend
 
-    signed_activations = True
+    class Emulated(TensorRtBackend):
+        @property
+        def abilities(self) -> Abilities:
+            return Abilities(emulator=self)
 
-    def __init__(self) -> None:
-        from fqbench.backends.trt import TensorRtBackend
+        def availability(self) -> Availability:
+            return Availability(self.emulation(), ("cpu",))
 
-        self._own = TensorRtBackend()
-        self.name, self.supports, self.quantize = self._own.name, self._own.supports, self._own.quantize
+        def supports(self, scheme: Scheme) -> Support:
+            support = super().supports(scheme)
+            return support if support.level is Level.NO else Support(Level.SIMULATED)
 
-    def availability(self) -> Availability:
-        return Availability(self._own.emulation(), ("cpu",))
+        def load(self, artifact: Artifact, *, threads: int, device: str) -> object:
+            if device != "cpu":
+                return super().load(artifact, threads=threads, device=device)
+            return self.emulate(artifact, threads=threads)
 
-    def load(self, artifact: Artifact, *, threads: int, device: str) -> object:
-        if device != "cpu":
-            return self._own.load(artifact, threads=threads, device=device)
-        return self._own.emulate(artifact, threads=threads)
+    return Emulated()
 
 
 class TestEmulatedTensorRt(BackendSuite):
     schemes = (*BackendSuite.schemes, Scheme(bits=4, act_bits=32))
 
     def backend(self) -> Backend:
-        return Emulated()
+        return emulated()
 
     def require(self, scheme: Scheme) -> None:
         super().require(scheme)
@@ -110,7 +114,8 @@ def test_the_artifact_says_that_it_has_no_engine(make: Make, backend: object) ->
     assert artifact.details["engine"] == "not built here"
     assert artifact.files == ("model.onnx", "calibration.cache", "build.txt")
     assert artifact.details["rules_checked"] == 12
-    assert backend.supports(artifact.scheme).level is Level.EMULATED
+    assert backend.supports(artifact.scheme).level is Level.NATIVE, "what TensorRT does, wherever this runs"
+    assert not backend.availability().can_run
     assert "fqbench build" in backend.next_step(artifact)
     assert not backend.built_here(artifact, "cuda")
 

@@ -1,0 +1,112 @@
+"""What a backend says of itself and of a loaded artifact: availability, support of a scheme, where arithmetic runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Availability:
+    """What a backend can do on this machine; if something is missing, why, and how to get it.
+
+    Attributes
+    ----------
+    version : str or None
+        Version of the runtime that would execute artifacts; None where it is not installed.
+    devices : tuple of str
+        Devices that it can execute on here; the first is the default.
+    reason, remedy : str
+        Why artifacts cannot be executed here, and how to change that.
+    writer : str or None
+        Version of what writes artifacts, where that is not the runtime itself.
+    device_names : mapping
+        Model names of devices that are not this machine's CPU.
+    """
+
+    version: str | None
+    devices: tuple[str, ...] = ()
+    reason: str = ""
+    remedy: str = ""
+    writer: str | None = None
+    device_names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def can_run(self) -> bool:
+        """Whether artifacts can be executed here."""
+        return self.version is not None and bool(self.devices)
+
+    @property
+    def can_write(self) -> bool:
+        """Whether artifacts can be written here."""
+        return self.writes_with is not None
+
+    @property
+    def writes_with(self) -> str | None:
+        """The version that an artifact's bytes depend on."""
+        return self.writer or self.version
+
+
+class Level(StrEnum):
+    """How a scheme or a session is executed.
+
+    ``native``: integer kernels (float kernels for a float scheme). ``packed``: stored at fewer bits, widened when it is
+    loaded, and run in integer kernels. ``simulated``: integers rounded in float. ``emulated``: another runtime executes
+    the graph. ``no``: not at all.
+    """
+
+    NATIVE = "native"
+    PACKED = "packed"
+    SIMULATED = "simulated"
+    EMULATED = "emulated"
+    NO = "no"
+
+    @property
+    def has_speed(self) -> bool:
+        """Whether a latency at this level says anything about the runtime that ships the model."""
+        return self in {Level.NATIVE, Level.PACKED}
+
+
+@dataclass(frozen=True)
+class Support:
+    """What a runtime does with a scheme, on whatever machine; ``reason`` and ``nearest`` say why not, and what instead.
+
+    Never `Level.EMULATED`: whether a runtime is replaced by another one is a fact of a session, not of a scheme.
+    """
+
+    level: Level
+    reason: str = ""
+    nearest: str = ""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Where a loaded model's multiply-accumulates run, read from the runtime's own optimised graph.
+
+    Attributes
+    ----------
+    integer_macs, total_macs : int
+        Multiply-accumulates of one image that run in integer kernels, and all that were counted.
+    uncounted : tuple of str
+        Operator types that multiply but that could not be counted; the share is a lower bound where there are any.
+    """
+
+    integer_macs: int
+    total_macs: int
+    uncounted: tuple[str, ...] = ()
+
+    @property
+    def integer_share(self) -> float:
+        """Share of multiply-accumulates in integer kernels, 0 to 1; NaN where nothing multiplies."""
+        return self.integer_macs / self.total_macs if self.total_macs else float("nan")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {**asdict(self), "uncounted": list(self.uncounted)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Arithmetic:
+        """Read what `to_dict` returned."""
+        return cls(values["integer_macs"], values["total_macs"], tuple(values["uncounted"]))

@@ -1,0 +1,62 @@
+"""Plug-ins: the protocols of backends and samplers, and how they are found, by entry points alone."""
+
+from __future__ import annotations
+
+from fqbench.contracts.runtime import Arithmetic, Availability, Level, Support
+from fqbench.contracts.sampler import Sampler
+from fqbench.plugins.finding import (
+    BACKENDS,
+    SAMPLERS,
+    Installed,
+    backend,
+    check_options,
+    declared,
+    distribution,
+    installed,
+    sampler,
+    trainer,
+)
+from fqbench.plugins.protocols import (
+    Abilities,
+    Backend,
+    BackendBase,
+    BackendOptions,
+    Builder,
+    BuildSource,
+    Emulator,
+    QuantizedTraining,
+    Session,
+    SessionBase,
+    Trainer,
+    require_support,
+)
+
+__all__ = [
+    "BACKENDS",
+    "SAMPLERS",
+    "Abilities",
+    "Arithmetic",
+    "Availability",
+    "Backend",
+    "BackendBase",
+    "BackendOptions",
+    "BuildSource",
+    "Builder",
+    "Emulator",
+    "Installed",
+    "Level",
+    "QuantizedTraining",
+    "Sampler",
+    "Session",
+    "SessionBase",
+    "Support",
+    "Trainer",
+    "backend",
+    "check_options",
+    "declared",
+    "distribution",
+    "installed",
+    "require_support",
+    "sampler",
+    "trainer",
+]

@@ -1,0 +1,224 @@
+"""The protocols of backends: what every runtime offers, and the abilities that only some have.
+
+A backend derives from `BackendBase` and a session from `SessionBase`, which hold the defaults of everything optional;
+both are also protocols, so that a package may as well write all of it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from fqbench.contracts.numerics import Numerics
+from fqbench.contracts.runtime import Arithmetic, Availability, Level, Support
+from fqbench.errors import SchemeNotSupported
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from fqbench.config import QatOptions
+    from fqbench.contracts.artifacts import Artifact, ExportedModel
+    from fqbench.contracts.scheme import Scheme
+    from fqbench.contracts.training import Hooks
+    from fqbench.quant.calibration import CalibrationSet
+    from fqbench.quant.qat_parameters import QatParameters
+
+
+class BackendOptions(BaseModel):
+    """Options of one runtime, each with a description; a backend that has some derives its own model from this one.
+
+    They say how artifacts are built and executed, not what is quantized: an artifact's bytes do not depend on them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A loaded artifact that answers."""
+
+    arithmetic: Arithmetic
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map images (N, 3, H, W) to logits (N, classes)."""
+        ...
+
+    def phases(self, last: int | None = None) -> Mapping[str, float]:
+        """Return the median milliseconds of each part of a call, by name, of the last calls or of all."""
+        ...
+
+
+class SessionBase:
+    """A session whose runtime does not time the parts of a call."""
+
+    def phases(self, last: int | None = None) -> Mapping[str, float]:  # noqa: ARG002 - nothing is timed
+        """Return no parts."""
+        return {}
+
+
+@dataclass(frozen=True)
+class BuildSource:
+    """What a build may look at beside the artifact; on another machine than the one that wrote it, nothing.
+
+    Attributes
+    ----------
+    model : ExportedModel
+        The FP32 model that the artifact was made of.
+    calibration : callable
+        Returns the calibration images, opened when they are asked for.
+    """
+
+    model: ExportedModel
+    calibration: Callable[[], CalibrationSet]
+
+
+class Builder(Protocol):
+    """The ability to compile artifacts on the machine that runs them, because they have to be."""
+
+    def built_here(self, artifact: Artifact, device: str) -> bool:
+        """Whether the artifact can be loaded on this device as it is."""
+        ...
+
+    def build_identity(self, device: str) -> Mapping[str, Any]:
+        """Return what a build depends on beside artifact and options: version of the runtime, device (JSON values)."""
+        ...
+
+    def build(
+        self, artifact: Artifact, out: Path, *, device: str, source: BuildSource | None, timing_cache: Path | None
+    ) -> Artifact:
+        """Write the compiled artifact's files into ``out``, by the backend's own options."""
+        ...
+
+    def next_step(self, artifact: Artifact) -> str:
+        """Say in one sentence how to build an artifact elsewhere."""
+        ...
+
+
+class Emulator(Protocol):
+    """The ability to execute artifacts on another runtime: evidence about the numbers in the graph, no more."""
+
+    def emulation(self) -> str:
+        """Return what executes them, with its version: ``onnxruntime 1.32.0``."""
+        ...
+
+    def emulate(self, artifact: Artifact, *, threads: int) -> Session:
+        """Load an artifact for that runtime, on the CPU."""
+        ...
+
+
+class QuantizedTraining(Protocol):
+    """A network with fake quantization in it, to be trained by the training stage."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        ...
+
+    @property
+    def hooks(self) -> Hooks:
+        """Called around the epochs: freezes BatchNorm and ranges."""
+        ...
+
+    def save_weights(self, path: Path) -> None:
+        """Write the trained weights under the names of the architecture itself, as safetensors."""
+        ...
+
+    def answers(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits of the trained network, rounding included."""
+        ...
+
+    def learned(self, model: Path, images: NDArray[np.float32]) -> QatParameters:
+        """Return the scales that were learnt, for the tensors of the trained weights' exported graph."""
+        ...
+
+
+class Trainer(Protocol):
+    """The ability to put fake quantization into the network of a model (quantization-aware training)."""
+
+    def training(
+        self, model: ExportedModel, scheme: Scheme, *, numerics: Numerics, options: QatOptions
+    ) -> QuantizedTraining:
+        """Return the network of a model, its checkpoint loaded, with fake quantization for a scheme in it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a backend can do beyond loading what it wrote; None where it cannot."""
+
+    builder: Builder | None = None
+    emulator: Emulator | None = None
+    trainer: Trainer | None = None
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A runtime that artifacts are made for and measured on."""
+
+    name: str
+
+    @property
+    def options(self) -> BackendOptions:
+        """Its own options, as they are set; a class attribute with the defaults will do."""
+        ...
+
+    @property
+    def abilities(self) -> Abilities:
+        """What it can do beyond `load`."""
+        ...
+
+    def availability(self) -> Availability:
+        """Return versions and devices, or why not and how to get it."""
+        ...
+
+    def supports(self, scheme: Scheme) -> Support:
+        """Say how this runtime executes ``scheme``, whatever machine it is on."""
+        ...
+
+    def numerics(self, scheme: Scheme) -> Numerics:
+        """Return the integer formats that its kernels take for a scheme."""
+        ...
+
+    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+        """Write the artifact's files into ``out``; same inputs, same bytes; no ``calibration`` where none is needed."""
+        ...
+
+    def load(self, artifact: Artifact, *, threads: int, device: str) -> Session:
+        """Load an artifact that this backend wrote."""
+        ...
+
+
+def require_support(backend: Backend, scheme: Scheme) -> Support:
+    """Return how a backend executes a scheme.
+
+    Raises
+    ------
+    SchemeNotSupported
+        Not at all; the message has the reason and the nearest scheme that it executes.
+    """
+    support = backend.supports(scheme)
+    if support.level is Level.NO:
+        hint = f"try {support.nearest}" if support.nearest else "`fqbench doctor` lists what each backend executes"
+        raise SchemeNotSupported(f"{backend.name} cannot run {scheme.label}: {support.reason}; {hint}.")
+    return support
+
+
+class BackendBase:
+    """Defaults of what is optional: no options, no abilities, U8 activations and per-channel S8 weights."""
+
+    options: BackendOptions = BackendOptions()
+
+    @property
+    def abilities(self) -> Abilities:
+        """None beyond `load`."""
+        return Abilities()
+
+    def numerics(self, scheme: Scheme) -> Numerics:
+        """Return unsigned asymmetric activations per tensor, and signed symmetric weights per channel."""
+        return Numerics.of(scheme)

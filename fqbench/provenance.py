@@ -1,0 +1,110 @@
+"""What belongs to what: classes that have to agree, and differences from what an artifact was made with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fqbench.errors import InputError
+
+if TYPE_CHECKING:
+    from fqbench.config import PreprocessingOptions
+    from fqbench.contracts.artifacts import ExportedModel
+    from fqbench.data.samples import Samples
+    from fqbench.workspace import Entry, Workspace
+
+SHOWN = 12
+
+
+def require_same_classes(model: ExportedModel, samples: Samples) -> None:
+    """Check that a model answers about the classes of a data set, in the same order.
+
+    Raises
+    ------
+    InputError
+        It does not; both lists are named.
+    """
+    if model.classes != samples.classes:
+        raise InputError(
+            f"the model {model.name} answers {_listed(model.classes)}, and the data set {samples.name} has the classes "
+            f"{_listed(samples.classes)}; choose the data that it was made for with --data, --root and --label."
+        )
+
+
+def ancestors(workspace: Workspace, entry: Entry, kind: str) -> list[Entry]:
+    """Return the entries of a kind that an entry was made of, directly or not, in the order met."""
+    found: dict[str, Entry] = {}
+    seen: set[str] = set()
+    waiting = list(entry.manifest.inputs.values())
+    while waiting:
+        name = waiting.pop(0)
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            one = workspace.get(name)
+        except InputError:
+            continue  # it was removed; what is left still tells
+        if one.manifest.kind == kind:
+            found.setdefault(one.id, one)
+        waiting += one.manifest.inputs.values()
+    return list(found.values())
+
+
+def differences(workspace: Workspace, artifact: Entry, samples: Entry) -> tuple[str, ...]:
+    """Say where the data that an artifact is evaluated on differ from those that it was made with.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Holds what the artifact was made of.
+    artifact : Entry
+        The artifact.
+    samples : Entry
+        The table of samples that it is evaluated on.
+
+    Returns
+    -------
+    tuple of str
+        One sentence for each difference; empty where nothing differs, or nothing is known.
+    """
+    sources = ancestors(workspace, artifact, "samples")
+    if not sources or samples.id in {source.id for source in sources}:
+        return ()
+    now, told = _asked(samples), []
+    for source in sources:
+        then = _asked(source)
+        parts = [
+            f"{what} {then.get(key)}, not {now.get(key)}"
+            for what, key in (("data set", "name"), ("label column", "label"), ("folder", "root"))
+            if then.get(key) != now.get(key)
+        ]
+        changed = "; ".join(parts) or f"the same data set with other contents or options ({source.id})"
+        told.append(f"{artifact.id} was made with: {changed}.")
+    return tuple(dict.fromkeys(told))
+
+
+def preprocessing_differences(model: ExportedModel, asked: PreprocessingOptions) -> tuple[str, ...]:
+    """Say which preprocessing was asked for and is not the model's own, which is what it is always fed by."""
+    own = model.preprocessing.model_dump()
+    differing = {
+        name: value
+        for name, value in asked.model_dump(exclude_none=True).items()
+        if name in own and _plain(own[name]) != _plain(value)
+    }
+    return tuple(
+        f"{model.name} was made with {name} {own[name]}, which is used; {value} was asked for."
+        for name, value in differing.items()
+    )
+
+
+def _asked(entry: Entry) -> dict[str, object]:
+    return dict(entry.manifest.config.get("data", {}))
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    return "[" + ", ".join(classes[:SHOWN]) + more + "]"
