@@ -66,7 +66,7 @@ def test_json_is_all_that_stdout_holds(invoke: Invoke, own: tuple[str, ...]) -> 
     _code, out, _err = invoke("list", "--json")
     assert made["id"] in {entry["id"] for entry in json.loads(out)}
     _code, out, _err = invoke("show", made["id"], "--json")
-    assert json.loads(out)["details"]["support"] == "native"
+    assert json.loads(out)["facts"]["support"] == "native"
     _code, out, _err = invoke("eval", *own, "--replicates", 200, "--json")
     assert {artifact["label"] for artifact in json.loads(out)["artifacts"]} == {"ort fp32", "ort int8/balanced"}
     _code, out, _err = invoke("doctor", "--json")
