@@ -64,6 +64,9 @@ class DataOptions(Section):
     label: str | None = Field(
         None, description="Label column (default: label; celeba: Smiling; utkface, fairface: gender)."
     )
+    label_threshold: float | None = Field(
+        None, description="folder, table, hf: make two classes of a numeric label, below this value and from it on."
+    )
     sensitive: tuple[str, ...] | None = Field(
         None,
         description="Sensitive features (default: all columns with few distinct values; celeba: Male,Young; "

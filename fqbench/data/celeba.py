@@ -7,7 +7,7 @@ torchvision's ``celeba`` folder, or as comma-separated variants of the same tabl
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,12 +147,14 @@ def read_attributes(path: Path) -> pd.DataFrame:
         columns, count = header.split(), int(first)
     if not columns or len(set(columns)) < len(columns):
         raise DataError(f"{path} names no attributes in its header, or one twice; download it again.")
-    table = _rows(path, body, columns, "int8")
+    lines = _Lines(path, body, 2 if count is None else 3)
+    table = lines.parsed(columns, "int8")
     if count is not None and count != len(table):
         raise DataError(f"{path} says {count} rows in its first line and has {len(table)}; download it again.")
     values = table[columns].to_numpy()
-    if not ((values >= -1) & (values <= 1)).all() or ((values == 0).any() and (values == -1).any()):
-        raise DataError(f"{path} holds other values than -1 and 1; download it again.")
+    allowed = {-1, 1} if (values == -1).any() else {0, 1}
+    if not np.isin(values, list(allowed)).all():
+        raise lines.fault(columns, allowed)
     return table
 
 
@@ -164,29 +166,52 @@ def _text(path: Path) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _rows(path: Path, body: str, columns: Sequence[str], kind: str) -> pd.DataFrame:
-    import pandas as pd
+@dataclass(frozen=True)
+class _Lines:
+    """The rows of a table: ``text`` begins at line ``first`` of the file at ``path``."""
 
-    separator = "," if path.suffix == ".csv" else r"\s+"
-    first = body.partition("\n")[0]
-    width = len(first.split(",") if separator == "," else first.split())
-    if not body.strip():
-        raise DataError(f"{path} lists no images; download it again.")
-    if width != len(columns) + 1:
-        raise DataError(f"{path} has {width} fields in its first row, not {len(columns) + 1}; download it again.")
-    try:
-        return pd.read_csv(
-            io.StringIO(body),
-            sep=separator,
-            header=None,
-            names=["file_name", *columns],
-            dtype={"file_name": str} | dict.fromkeys(columns, kind),
-            index_col=False,
-            keep_default_na=False,
-        )
-    except (ValueError, TypeError, pd.errors.ParserWarning) as error:  # a parser error is a ValueError
-        reason = str(error).strip().rstrip(".")
-        raise DataError(f"{path} is damaged ({reason}); download it again.") from error
+    path: Path
+    text: str
+    first: int
+
+    def fields(self, line: str) -> list[str]:
+        return [part.strip() for part in line.split(",")] if self.path.suffix == ".csv" else line.split()
+
+    def parsed(self, columns: Sequence[str], kind: str) -> pd.DataFrame:
+        import pandas as pd
+
+        if not self.text.strip():
+            raise DataError(f"{self.path} lists no images; download it again.")
+        # pandas takes too many fields in the first row for an index.
+        if len(self.fields(self.text.partition("\n")[0])) != len(columns) + 1:
+            raise self.fault(columns, None)
+        try:
+            return pd.read_csv(
+                io.StringIO(self.text),
+                sep="," if self.path.suffix == ".csv" else r"\s+",
+                header=None,
+                names=["file_name", *columns],
+                dtype={"file_name": str} | dict.fromkeys(columns, kind),
+                index_col=False,
+                keep_default_na=False,
+            )
+        except (ValueError, TypeError, pd.errors.ParserWarning) as error:  # a parser error is a ValueError
+            raise self.fault(columns, None) from error
+
+    def fault(self, columns: Sequence[str], allowed: Collection[int] | None) -> DataError:
+        """Return an error that names the first row with something wrong in it."""
+        numbers = None if allowed is None else ", ".join(map(str, sorted(allowed)))
+        for number, line in enumerate(self.text.split("\n"), self.first):
+            fields = self.fields(line)
+            where = f"{self.path}, line {number} ({fields[0] if fields else 'empty'})"
+            if line.strip() and len(fields) != len(columns) + 1:
+                return DataError(f"{where}: {len(fields)} fields instead of {len(columns) + 1}; download it again.")
+            for column, value in zip(columns, fields[1:], strict=False):
+                digits = value.removeprefix("-")
+                if not (digits.isascii() and digits.isdigit()) or (allowed is not None and int(value) not in allowed):
+                    what = f"{column} is {value!r}, not {numbers or 'a whole number'}"
+                    return DataError(f"{where}: {what}; download it again.")
+        return DataError(f"{self.path} is damaged; download it again.")
 
 
 def _check_columns(table: pd.DataFrame, label: str, features: Sequence[str]) -> None:
@@ -202,10 +227,10 @@ def _splits(path: Path, names: list[str], attributes: str) -> list[str]:
     text = _text(path)
     if path.suffix == ".csv":
         text = text.partition("\n")[2]
-    table = _rows(path, text, ["partition"], "int64")
-    unknown = sorted(set(table["partition"]) - set(SPLITS))
-    if unknown:
-        raise DataError(f"{path} has the partition {unknown[0]}, none of 0, 1, 2; download it again.")
+    lines = _Lines(path, text, 2 if path.suffix == ".csv" else 1)
+    table = lines.parsed(["partition"], "int64")
+    if not table["partition"].isin(list(SPLITS)).all():
+        raise lines.fault(["partition"], SPLITS)
     listed = check_names(table["file_name"].tolist(), path.name)
     of_name = dict(zip(listed, table["partition"].map(SPLITS), strict=True))
     missing = [name for name in names if name not in of_name]

@@ -6,19 +6,15 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fqbench.data.listing import some
-from fqbench.data.samples import FIXED_COLUMNS, SPLITS
-from fqbench.errors import DataError, InputError, did_you_mean
+from fqbench.data.labels import MISSING, refuse_lookalikes
+from fqbench.data.samples import FIXED_COLUMNS, GROUP_SEPARATOR, SPLITS
+from fqbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
 MAX_VALUES = 20
 UNKNOWN = "unknown"
-MISSING = ("", "nan", "NaN")
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -94,54 +90,27 @@ def sensitive_columns(
     return chosen
 
 
-def groups_of(table: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
-    """Return the columns of the sensitive features; a missing value becomes "unknown"."""
-    import pandas as pd
-
-    columns = {feature: table[feature].mask(table[feature].isin(MISSING), UNKNOWN) for feature in features}
-    return pd.DataFrame(columns, index=table.index)
-
-
-def classes_of(
-    column: pd.Series[str], names: Sequence[str], where: str, classes: Sequence[str] | None = None
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return the class of each row, and the names of the classes in order.
-
-    Parameters
-    ----------
-    column : Series of str
-        The label of each row; its name is the column's.
-    names : sequence of str
-        The images, for messages.
-    where : str
-        Name of the table in messages.
-    classes : sequence of str, optional
-        The names in order, where the data bring them; by default those that occur, sorted.
+def groups_of(table: pd.DataFrame, features: Sequence[str], where: str) -> pd.DataFrame:
+    """Return the columns of the sensitive features; a missing value becomes "unknown".
 
     Raises
     ------
-    DataError
-        A row has no label, or all have the same.
+    InputError
+        Two values of a feature look like the same, or one holds the sign that joins values to groups.
     """
-    label = column.name
-    empty = [name for name, value in zip(names, column, strict=True) if value in MISSING]
-    if empty:
-        raise DataError(
-            f"{len(empty)} of {len(names)} images have no {label!r} ({some(empty)}); "
-            f"fill in the label in {where} or take the rows out."
-        )
-    values: list[str] = column.unique().tolist()
-    if len(values) < 2:
-        raise DataError(f"all {len(names)} images have {label!r} = {values[0]!r}; add images of a second class.")
-    classes = tuple(classes) if classes else ordered(values)
-    index = {value: code for code, value in enumerate(classes)}
-    return np.array([index[value] for value in column], dtype=np.int64), classes
+    import pandas as pd
 
-
-def ordered(values: Collection[str]) -> tuple[str, ...]:
-    """Return the names of classes in order: whole numbers by value, else by name (so false comes before true)."""
-    whole = all(_is_whole_number(value) for value in values)
-    return tuple(sorted(values, key=lambda value: (int(value) if whole else 0, value)))
+    columns = {feature: table[feature].mask(table[feature].isin(MISSING), UNKNOWN) for feature in features}
+    for feature, column in columns.items():
+        values = column.unique().tolist()
+        refuse_lookalikes(values, feature, where)
+        joined = [value for value in values if GROUP_SEPARATOR in value]
+        if joined:
+            raise InputError(
+                f"{where}: {joined[0]!r} in column {feature!r} holds {GROUP_SEPARATOR!r}, which joins the values of "
+                "several features; write it with an x."
+            )
+    return pd.DataFrame(columns, index=table.index)
 
 
 def named_splits(column: Sequence[str], names: Sequence[str], where: str) -> list[str]:
@@ -164,8 +133,3 @@ def named_splits(column: Sequence[str], names: Sequence[str], where: str) -> lis
 
 def _hint(name: str, columns: list[str], where: str) -> str:
     return did_you_mean(name, columns) if columns else f"add that column to {where}."
-
-
-def _is_whole_number(value: str) -> bool:
-    digits = value.removeprefix("-")
-    return digits.isascii() and digits.isdigit()

@@ -6,7 +6,7 @@ is published; our validation split is carved out of their training set, stratifi
 
 from __future__ import annotations
 
-import warnings
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from fqbench.data.listing import check_names, check_present, first_existing
 from fqbench.data.samples import Samples, group_labels
 from fqbench.data.splits import VAL_ONLY, stratified_split
+from fqbench.data.text_table import read_text_table
 from fqbench.errors import DataError, InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ PADDINGS = {
     "1.25": ("fairface-img-margin125-trainval", "margin125", "padding_125", "padding_1.25", "padding=1.25", "1.25"),
 }
 SHORT_AGES = {"more than 70": "70+"}
+VALUES = {
+    "gender": ("Male", "Female"),
+    "race": ("Black", "East Asian", "Indian", "Latino_Hispanic", "Middle Eastern", "Southeast Asian", "White"),
+    "age": ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70", "70+"),
+}
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+HEADER_LINES = 1
 
 
 @dataclass(frozen=True)
@@ -150,31 +158,52 @@ def _columns(label: str | None, sensitive: Sequence[str] | None) -> tuple[str, t
 
 
 def _read_table(path: Path, part: str) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False, index_col=False)
-    except (ValueError, pd.errors.ParserWarning) as error:  # a parser error is a ValueError, an empty file too
-        raise DataError(f"{path} is not a table in CSV and UTF-8 ({error}); download it again.") from error
-    table.columns = table.columns.str.strip()
+    table = read_text_table(path, mend="download it again")
     for column in ("file", "gender", "race", "age"):
         if column not in table.columns:
             raise DataError(f"{path} has no column {column!r}; download it again.")
+    if table.empty:
+        raise DataError(f"{path} lists no images; download it again.")
     if "service_test" not in table.columns:
         table["service_test"] = "unknown"
-    stripped: pd.DataFrame = table.apply(lambda column: column.fillna("").str.strip())
-    empty = (stripped[["gender", "race", "age"]] == "").any(axis=1)
-    if empty.any():
-        raise DataError(f"{path}: {int(empty.sum())} row(s) lack gender, race or age; download it again.")
+    for column, known in VALUES.items():
+        _check_values(table[column].tolist(), column, known, path)
     # A name that leaves the folder is refused later, with the words for that.
-    inside = (name for name in stripped["file"] if ".." not in name and not name.startswith("/"))
+    inside = (name for name in table["file"] if ".." not in name and not name.startswith("/"))
     strange = [name for name in inside if not name.startswith(f"{part}/")]
     if strange:
         raise DataError(f"{path} lists {strange[0]!r}, which is not in {part}/; download it again.")
-    stripped["age"] = stripped["age"].replace(SHORT_AGES)
-    return stripped
+    table["age"] = table["age"].replace(SHORT_AGES)
+    return table
+
+
+def _check_values(values: Sequence[str], column: str, known: Sequence[str], path: Path) -> None:
+    """Name the first row whose value the data set does not have, and what it probably was."""
+    for row, value in enumerate(values):
+        if value in known:
+            continue
+        where = f"{path}, line {row + 1 + HEADER_LINES}"
+        if not value:
+            raise DataError(f"{where}: no {column}; fill it in, or download the table again.")
+        age = _age_before_a_spreadsheet(value) if column == "age" else None
+        if age is not None:
+            raise DataError(
+                f"{where}: age {value!r} is {age!r} turned into a date by a spreadsheet; download the table again, and "
+                "import it with all columns as text."
+            )
+        raise DataError(f"{where}: {column} {value!r} is unknown: {did_you_mean(value, known)}")
+
+
+def _age_before_a_spreadsheet(value: str) -> str | None:
+    """Return the age group that a spreadsheet took for a day and a month, or a month and a year, if it is one."""
+    parts = re.findall(r"[A-Za-z]{3}|\d+", value)
+    numbers = [str(MONTHS.index(part.lower()) + 1) if part.lower() in MONTHS else str(int(part)) for part in parts if
+               part.lower() in MONTHS or part.isdigit()]  # fmt: skip
+    for age in VALUES["age"]:
+        low, _, high = age.partition("-")
+        if high and len(numbers) >= 2 and {low, high} <= set(numbers):
+            return age
+    return None
 
 
 def _ordered(column: str, values: pd.Series[str]) -> tuple[str, ...]:

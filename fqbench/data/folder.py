@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fqbench.data.columns import classes_of, groups_of, label_column, named_splits, sensitive_columns
+from fqbench.data.columns import groups_of, label_column, named_splits, sensitive_columns
+from fqbench.data.labels import classes_of
 from fqbench.data.listing import check_names, check_present
 from fqbench.data.samples import Samples, group_labels
 from fqbench.data.splits import stratified_split
-from fqbench.errors import DataError, InputError, did_you_mean
+from fqbench.data.text_table import read_text_table
+from fqbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ def read_folder(
     seed: int,
     notice: str = "",
     name: str = "folder",
+    threshold: float | None = None,
 ) -> Samples:
     """Read a folder of images described by its ``metadata.csv``.
 
@@ -47,6 +49,8 @@ def read_folder(
         Seed of the division where the table has no ``split``.
     notice, name : str
         Passed on to the result.
+    threshold : float, optional
+        Divides a label of numbers into two classes.
 
     Returns
     -------
@@ -67,8 +71,8 @@ def read_folder(
     label = label_column(table, label, METADATA, OWN_COLUMNS)
     features = sensitive_columns(table, sensitive, METADATA, {*OWN_COLUMNS, label})
     names = _file_names(table, root)
-    codes, classes = classes_of(table[label], names, METADATA)
-    groups = groups_of(table, features)
+    codes, classes = classes_of(table[label], names, METADATA, threshold=threshold)
+    groups = groups_of(table, features, METADATA)
     if "split" in table.columns:
         split = named_splits(table["split"].tolist(), names, METADATA)
     else:
@@ -78,8 +82,6 @@ def read_folder(
 
 
 def _read_table(root: Path, name: str) -> pd.DataFrame:
-    import pandas as pd
-
     if not root.is_dir():
         raise InputError(f"{name}: there is no folder {root}; give the folder that holds {METADATA} and the images.")
     path = root / METADATA
@@ -88,26 +90,13 @@ def _read_table(root: Path, name: str) -> pd.DataFrame:
             f"{name}: {root} has no {METADATA}; write one with the columns file_name, label "
             "and one column a sensitive feature."
         )
-    try:
-        with warnings.catch_warnings():
-            # pandas only warns of rows that are longer than the header, and drops the rest of them.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                path, dtype=str, encoding="utf-8-sig", keep_default_na=False, skipinitialspace=True, index_col=False
-            )
-    except pd.errors.EmptyDataError:
-        table = pd.DataFrame()
-    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
-        reason = str(error).strip().rstrip(".")
-        raise DataError(f"{path} is not a table in CSV and UTF-8 ({reason}); save it again as such.") from error
+    table = read_text_table(path)
     if table.empty:
         raise InputError(f"{path} lists no images; add a header line and one line an image.")
-    table.columns = table.columns.str.strip()
     if "file_name" not in table.columns:
         hint = did_you_mean("file_name", table.columns)
         raise InputError(f"{path} has no column 'file_name' with the paths of the images: {hint}")
-    stripped: pd.DataFrame = table.apply(lambda column: column.fillna("").str.strip())
-    return stripped
+    return table
 
 
 def _file_names(table: pd.DataFrame, root: Path) -> list[str]:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.data.arrow import as_text, plain_columns
-from fqbench.data.columns import SPLIT_NAMES, classes_of, groups_of, label_column, named_splits, sensitive_columns
+from fqbench.data.columns import SPLIT_NAMES, groups_of, label_column, named_splits, sensitive_columns
+from fqbench.data.labels import classes_of
 from fqbench.data.pictures import ROW, open_arrow
 from fqbench.data.samples import Problem, Samples, group_labels
 from fqbench.data.splits import complete_splits
@@ -92,6 +93,7 @@ def read_hf(
     image: str | None = None,
     split: str | None = None,
     seed: int = 0,
+    threshold: float | None = None,
 ) -> Samples:
     """Read a data set of Arrow or Parquet files; the images stay where they are.
 
@@ -111,6 +113,8 @@ def read_hf(
         Column of the split, for data whose files do not name it.
     seed : int
         Seed of a split that the data do not bring.
+    threshold : float, optional
+        Divides a label of numbers into two classes.
 
     Returns
     -------
@@ -140,8 +144,8 @@ def read_hf(
     chosen = sensitive_columns(table, sensitive, where, {*own, label})
     of_row = [shard for shard, rows in zip(kept, tables, strict=True) for _ in range(len(rows))]
     ids = _ids([shard.split for shard in of_row])
-    codes, classes = classes_of(table[label], ids, where, features.get(label, {}).get("names"))
-    groups = groups_of(table, chosen)
+    codes, classes = classes_of(table[label], ids, where, features.get(label, {}).get("names"), threshold)
+    groups = groups_of(table, chosen, where)
     by = group_labels(groups, chosen)
     if split and not any(shard.split for shard in kept):
         named = named_splits(table[split].tolist(), ids, where)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fqbench.data.columns import SPLIT_NAMES, UNKNOWN, groups_of, ordered, sensitive_columns
+from fqbench.data.columns import SPLIT_NAMES, UNKNOWN, groups_of, sensitive_columns
 from fqbench.data.finding import Finder, pictures_below
+from fqbench.data.labels import ordered
 from fqbench.data.listing import some
 from fqbench.data.samples import Problem, Samples, group_labels
 from fqbench.data.splits import complete_splits
@@ -132,7 +133,7 @@ def _features(
     if not row_of:
         raise InputError(f"{where} lists none of the {len(names)} images ({some(given)}); check --image-column.")
     rows = [row_of.get(name, -1) for name in names]
-    features = groups_of(table, columns).reindex(rows).fillna(UNKNOWN).reset_index(drop=True)
+    features = groups_of(table, columns, where).reindex(rows).fillna(UNKNOWN).reset_index(drop=True)
     unlisted = [name for name in names if name not in row_of]
     found_problems = (
         (f"image(s) that {where} does not list have the value {UNKNOWN!r}", unlisted),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fqbench.data.arrow import as_text, plain_columns
-from fqbench.data.columns import classes_of, groups_of, label_column, named_splits, sensitive_columns
+from fqbench.data.columns import groups_of, label_column, named_splits, sensitive_columns
 from fqbench.data.finding import find_pictures
+from fqbench.data.labels import classes_of
 from fqbench.data.samples import Samples, group_labels
 from fqbench.data.splits import complete_splits, stratified_split
+from fqbench.data.text_table import read_text_table, refuse_twins
 from fqbench.errors import DataError, InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def read_table(
     image: str | None = None,
     split: str | None = None,
     seed: int = 0,
+    threshold: float | None = None,
 ) -> Samples:
     """Read a table of images.
 
@@ -52,6 +53,8 @@ def read_table(
         Column of the split; by default ``split`` where there is one. Without one the table is divided 70/10/20.
     seed : int
         Seed of that division.
+    threshold : float, optional
+        Divides a label of numbers into two classes.
 
     Raises
     ------
@@ -72,8 +75,8 @@ def read_table(
     label = label_column(table, label, where, own)
     features = sensitive_columns(table, sensitive, where, {*own, label})
     names = find_pictures(table[image].tolist(), root, where)
-    codes, classes = classes_of(table[label], names, where)
-    groups = groups_of(table, features)
+    codes, classes = classes_of(table[label], names, where, threshold=threshold)
+    groups = groups_of(table, features, where)
     by = group_labels(groups, features)
     if split:
         named = np.asarray(named_splits(table[split].tolist(), names, where))
@@ -101,19 +104,10 @@ def open_table(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} is not a table that is read here; give --table a .csv, .tsv or .parquet file.")
     if not path.stat().st_size:
         raise InputError(f"{path} has no rows; it needs a header and one row per image.")
-    table = _parquet(path) if suffix == ".parquet" else _text(path, SEPARATORS[suffix])
-    table.columns = table.columns.str.strip()
-    refuse_twins(table.columns.tolist(), path)
+    table = _parquet(path) if suffix == ".parquet" else read_text_table(path, SEPARATORS[suffix])
     if table.empty:
         raise InputError(f"{path} has no rows; it needs a header and one row per image.")
     return table
-
-
-def refuse_twins(columns: Sequence[str], path: Path) -> None:
-    """Raise InputError where two columns have one name."""
-    twins = [name for name, count in Counter(columns).items() if count > 1]
-    if twins:
-        raise InputError(f"{path} has two columns {twins[0]!r}; rename one of them.")
 
 
 def image_column(table: pd.DataFrame, asked: str | None, where: str) -> str:
@@ -148,28 +142,6 @@ def split_column(table: pd.DataFrame, asked: str | None, where: str) -> str | No
     if asked is not None and asked not in table.columns:
         raise InputError(f"{where} has no column {asked!r} for --split-column: {did_you_mean(asked, table.columns)}")
     return asked or (SPLIT if SPLIT in table.columns else None)
-
-
-def _text(path: Path, separator: str) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        with warnings.catch_warnings():
-            # pandas only warns of rows that are longer than the header, and drops the rest of them.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                table = pd.read_csv(
-                    file, sep=separator, dtype=str, header=None, keep_default_na=False, skipinitialspace=True,
-                    index_col=False,
-                )  # fmt: skip
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
-        reason = str(error).strip().rstrip(".")
-        raise DataError(f"{path} is not a table in UTF-8 ({reason}); save it again as one.") from error
-    # The header is read as a row, since pandas would rename the second of two columns of one name.
-    rows: pd.DataFrame = table.iloc[1:].reset_index(drop=True).apply(lambda column: column.fillna("").str.strip())
-    return rows.set_axis(table.iloc[0].fillna("").astype(str), axis=1)
 
 
 def _parquet(path: Path) -> pd.DataFrame:

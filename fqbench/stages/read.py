@@ -26,6 +26,7 @@ OPTIONS_OF = {
     "image_column": ("table", "imagefolder", "hf"),
     "split_column": ("table", "hf"),
     "label": LABELLED,
+    "label_threshold": ("folder", "table", "hf"),
     "sensitive": TREES,
     "age_groups": ("utkface",),
     "padding": ("fairface",),
@@ -130,7 +131,9 @@ def _read_folder(run: Run) -> Entry[SamplesFacts]:
     root = _root(run, "with DIR/metadata.csv in it")
     return _table(
         run,
-        lambda: folder.read_folder(root, label=asked.label, sensitive=asked.sensitive, seed=asked.seed),
+        lambda: folder.read_folder(
+            root, label=asked.label, sensitive=asked.sensitive, seed=asked.seed, threshold=asked.label_threshold
+        ),
         {"root": str(root), "metadata": _content(root / folder.METADATA), **_choices(asked)},
         {},
     )
@@ -215,6 +218,7 @@ def _read_table(run: Run) -> Entry[SamplesFacts]:
             image=asked.image_column,
             split=asked.split_column,
             seed=asked.seed,
+            threshold=asked.label_threshold,
         )
 
     columns = {"image": asked.image_column, "split": asked.split_column}
@@ -235,6 +239,7 @@ def _read_hf(run: Run) -> Entry[SamplesFacts]:
             image=asked.image_column,
             split=asked.split_column,
             seed=asked.seed,
+            threshold=asked.label_threshold,
         )
 
     # Size and time of change, as for every picture: the files hold the images and may be larger than memory.
@@ -260,7 +265,8 @@ def _content(path: Path) -> str:
 
 
 def _choices(asked: DataOptions) -> dict[str, object]:
-    return {"label": asked.label, "sensitive": asked.sensitive, "seed": asked.seed}
+    threshold = {} if asked.label_threshold is None else {"label_threshold": asked.label_threshold}
+    return {"label": asked.label, "sensitive": asked.sensitive, "seed": asked.seed, **threshold}
 
 
 def _table(

@@ -155,7 +155,7 @@ class GateFacts(Facts):
 
 
 DATASETS = Kind("datasets", 2, DatasetFacts)  # 2: synthfaces have a test split of their own
-SAMPLES = Kind("samples", 2, SamplesFacts)  # 2: problems are kept
+SAMPLES = Kind("samples", 3, SamplesFacts)  # 3: classes with fractions are sorted by value; 2: problems are kept
 PREPARED = Kind("prepared", 2, PreparedFacts)  # 2: decoded by libjpeg-turbo, resized by OpenCV
 CHECKPOINTS = Kind("checkpoints", 4, CheckpointFacts)  # 3: augmented before normalized; 4: may be taken as it is
 MODELS = Kind("models", 0, Untyped)

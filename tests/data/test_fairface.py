@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -83,20 +84,59 @@ HEADER = "file,age,gender,race,service_test\n"
 GOOD = HEADER + "train/1.jpg,3-9,Male,White,True\ntrain/2.jpg,more than 70,Female,Black,False\n"
 
 
+@pytest.mark.parametrize(
+    ("found", "meant"),
+    [("9-Mar", "3-9"), ("Mar-09", "3-9"), ("3/9/2026", "3-9"), ("2026-03-09", "3-9"), ("Oct-19", "10-19"),
+     ("19-Oct", "10-19")],
+)  # fmt: skip
+def test_an_age_that_a_spreadsheet_made_a_date_of(tmp_path: Path, found: str, meant: str) -> None:
+    root = write_fairface(tmp_path)
+    path = root / "fairface_label_train.csv"
+    lines = path.read_text().splitlines()
+    changed = next(index for index, line in enumerate(lines) if f",{meant}," in line)
+    path.write_text("\n".join(line.replace(f",{meant},", f",{found},") for line in lines) + "\n")
+    message = rf"train.csv, line {changed + 1}: age '{found}' is '{meant}' turned into a date by a spreadsheet"
+    with pytest.raises(DataError, match=message):
+        read_fairface(root)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (",White,", ",Whiite,", "line 4: race 'Whiite' is unknown: did you mean 'White'?"),
+        (",White,", ",white,", "line 4: race 'white' is unknown: did you mean 'White'?"),
+        (",Female,", ",F,", "line 3: gender 'F' is unknown: choose one of: Female, Male."),
+        (",20-29,", ",25,", "line 5: age '25' is unknown: "),
+        ("file,age,gender", "file,age,age", "has two columns 'age'; rename one of them."),
+    ],
+)
+def test_a_value_that_the_data_set_does_not_have(tmp_path: Path, before: str, after: str, message: str) -> None:
+    root = write_fairface(tmp_path)
+    path = root / "fairface_label_train.csv"
+    path.write_text(path.read_text().replace(before, after), encoding="utf-8")
+    with pytest.raises(FqbenchError, match=re.escape(message)):
+        read_fairface(root)
+
+
 def test_byte_order_mark_crlf_and_quotes(tmp_path: Path) -> None:
-    text = '\ufeff"file","age","gender","race","service_test"\r\n"train/1.jpg","3-9","Male","White, other","True"\r\n'
+    text = '\ufeff"file","age","gender","race","service_test"\r\n"train/1.jpg","3-9","Male","Middle Eastern","True"\r\n'
     samples = read_fairface(bare(tmp_path, text + "train/2.jpg,3-9,Female,Black,True\r\n"))
-    assert samples.frame["race"].tolist()[:2] == ["White, other", "Black"]
+    assert samples.frame["race"].tolist()[:2] == ["Middle Eastern", "Black"]
 
 
 @pytest.mark.parametrize(
     ("train", "error", "message"),
     [
-        ("", DataError, "is not a table in CSV and UTF-8"),
+        ("", DataError, "has no column 'file'; download it again"),
+        (HEADER, DataError, "lists no images; download it again"),
         (b"file,age\n\xff\xfe,1\n", DataError, "is not a table in CSV and UTF-8"),
         ("file,age,gender\n", DataError, "has no column 'race'; download it again"),
         (HEADER + "train/1.jpg,3-9,Male,White,True,more\ntrain/2.jpg,1,2,3,4,5\n", DataError, "is not a table in CSV"),
-        (HEADER + "train/1.jpg,3-9,,White,True\n", DataError, r"1 row\(s\) lack gender, race or age"),
+        (
+            HEADER + "train/1.jpg,3-9,,White,True\n",
+            DataError,
+            r"train.csv, line 2: no gender; fill it in",
+        ),
         (HEADER + "val/1.jpg,3-9,Male,White,True\n", DataError, "lists 'val/1.jpg', which is not in train/"),
         (GOOD + "train/1.jpg,3-9,Male,White,True\n", InputError, r"lists 1 file\(s\) more than once \(train/1.jpg\)"),
         (GOOD + "train/../../../etc/passwd,3-9,Male,White,True\n", InputError, "leaves the folder with"),
