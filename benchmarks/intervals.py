@@ -178,14 +178,18 @@ def paired_reports(
 def print_changes(simulations: int) -> None:
     """Print coverage of the change of a gap and of the worst group's accuracy."""
     print(f"\ncoverage of the change of the accuracy gap / of worst-group accuracy, {simulations:,} simulations each")
-    for groups in (2, 14):
+    for groups in (2, 9, 14):
         wide, same = np.linspace(0.05, 0.15, groups), np.full(groups, 0.1)
-        flips, few = np.full(groups, 0.01), np.full(groups, 0.005)
-        one = np.r_[few[1:], 0.05]
+        ahead, behind = np.r_[same[1:], 0.03], np.r_[same[1:], 0.25]
+        flips, few = np.full(groups, 0.01), np.full(groups, 0.004)
+        first, last = few + np.r_[0.05, 0 * few[1:]], few + np.r_[0 * few[1:], 0.05]
         cases = {
             "nothing changes": (flips, flips, wide),
-            "all equal, one loses": (0 * few, one, same),
-            "wide, worst one loses": (0 * few, one, wide),
+            "all equal, one loses": (few, last, same),
+            "wide, worst one loses": (few, last, wide),
+            "one ahead, it loses": (few, last, ahead),
+            "one ahead, another loses": (few, first, ahead),
+            "one behind, it loses": (few, last, behind),
         }
         for title, (gain, loss, error) in cases.items():
             rows: list[list[float]] = [[], []]

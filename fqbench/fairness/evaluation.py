@@ -19,7 +19,6 @@ from fqbench.fairness.results import UNDEFINED, ChangeRow, Estimate, GapEstimate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MANY_GROUPS = 8
 _Key = tuple[str, int]
 
 
@@ -216,12 +215,6 @@ def _balanced(tpr: Estimate, fpr: Estimate) -> Estimate:
 
 def _warnings(rows: Sequence[GroupRow], gaps: dict[str, GapEstimate]) -> tuple[str, ...]:
     out = group_warnings(rows)
-    sizes = [row.n for row in rows if row.n]
-    if len(sizes) > MANY_GROUPS and any(each.chance <= 0.05 for each in gaps.values()):
-        out.append(
-            f"{len(sizes)} groups: where one stands apart from all others, nominal 95 % intervals of gaps hold the "
-            "truth in 90 to 94 % of cases."
-        )
     by_groups: dict[tuple[str, ...], list[str]] = {}
     for each in gaps.values():
         if each.undefined:

@@ -9,7 +9,9 @@ line: at t = 0 all equal the pooled rate, at t = 1 they are as seen, beyond that
 is added at each t, and the interval holds the gaps at all t for which the observed gap is in neither outer tail. It
 begins at 0 (a ratio's ends at 1) where "no difference" is not rejected, and always holds the gap as seen. Noise is
 drawn at :math:`(x + 1/2)/(n + 1)`, so that 0 of 5 is not certain, spread evenly over the steps 1/n, and the
-comparison allows half a step.
+comparison allows half a step. Over more than 8 groups the interval is computed at :math:`1 - \alpha/2`: where one
+group stands apart from all others, the nominal interval holds the truth in only 88 to 94 % of cases, this one in 94 to
+97 %.
 
 **Noise floor**: the mean gap between groups of these sizes that all have the pooled rate; also the limit it rarely
 passes, and how often chance alone reaches the gap observed.
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from fqbench.fairness.metrics import GapRule, Rates
 
 STEPS = 13
+MANY_GROUPS = 8
 FARTHEST = 9.0
 TOLERANCE = 1e-12
 
@@ -150,6 +153,8 @@ def gap_interval(rule: GapRule, parts: Sequence[Part], confidence: float = 0.95)
     low, high : float
     """
     alpha = 1 - confidence
+    if rule.how != "minimum" and max(len(each.n) for each in parts) > MANY_GROUPS:
+        alpha /= 2
     if rule.how == "minimum":
         return _worst_group_interval(parts, alpha)
     sign = 1.0 if rule.how == "difference" else -1.0

@@ -109,15 +109,6 @@ def test_small_groups_are_marked():
     assert any("a (29)" in warning for warning in got.warnings)
 
 
-def test_many_groups_of_which_one_stands_apart_are_warned_of():
-    def warnings(right):
-        table = np.array([[[x, 1_000 - x], [0, 0]] for x in right])
-        return group_report(Counts(tuple("abcdefghi"), ("0", "1"), table), replicates=500).warnings
-
-    assert any(warning.startswith("9 groups: where one stands apart") for warning in warnings([900] * 8 + [700]))
-    assert not any(warning.startswith("9 groups") for warning in warnings([900] * 9))
-
-
 def test_an_empty_group_in_a_split_is_a_row_without_figures():
     got = group_report(Counts(("a", "b"), ("0", "1"), np.array([[[20, 5], [9, 30]], [[0, 0], [0, 0]]])), **FEW)
     assert got.row("b").n == 0
