@@ -191,7 +191,14 @@ def load_weights(model: nn.Module, file: Path, *, head: Collection[str] = ()) ->
     DataError
         It is damaged, holds more than tensors, or its tensors do not fit; the message lists the first that differ.
     """
-    found = fit(read_weights(file), model.state_dict())
+    found = fitting(model.state_dict(), file, head=head)
+    model.load_state_dict(dict(found.tensors), strict=False)
+    return found
+
+
+def fitting(own: Mapping[str, Tensor], file: Path, *, head: Collection[str] = ()) -> Fit:
+    """Read a file and check that it fits a network, of which names and shapes are enough; see `load_weights`."""
+    found = fit(read_weights(file), own)
     problems = [
         *(f"shape of {text}" for text in found.wrong if text.partition(" ")[0] not in head),
         *(f"no {key}" for key in found.missing if key not in head),
@@ -203,7 +210,6 @@ def load_weights(model: nn.Module, file: Path, *, head: Collection[str] = ()) ->
             f"{f' and {len(problems) - SHOWN} more' if len(problems) > SHOWN else ''}; "
             "give the file of this architecture."
         )
-    model.load_state_dict(dict(found.tensors), strict=False)
     return found
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fqbench.config import Preprocessing, PreprocessingOptions
 from fqbench.errors import InputError, did_you_mean
 from fqbench.models import code, hub
-from fqbench.models.weights import load_weights
+from fqbench.models.weights import fitting, load_weights, read_weights
 from fqbench.optional import require
 
 if TYPE_CHECKING:
@@ -189,6 +189,25 @@ def build(architecture: Architecture, *, classes: int, size: int, weights: str =
     model = _create(architecture, classes=classes, size=size)
     load_weights(model, file, head=head_parameters(architecture, classes=classes, size=size))
     return model
+
+
+def check_weights(architecture: Architecture, file: Path, *, size: int) -> None:
+    """Check that a file of weights can be read and fits an architecture, before any data are looked at.
+
+    Of the user's own code only the file is read here: whether it fits is known when the code runs.
+
+    Raises
+    ------
+    InputError, DataError
+        See `fqbench.models.weights.load_weights`.
+    """
+    if architecture.library == code.LIBRARY:
+        read_weights(file)
+        return
+    torch = require("torch", extra="train")
+    with torch.device("meta"):
+        own = _create(architecture, classes=2, size=size).state_dict()
+    fitting(own, file, head=head_parameters(architecture, classes=2, size=size))
 
 
 def check_logits(network: nn.Module, architecture: Architecture, *, classes: int, size: int) -> None:

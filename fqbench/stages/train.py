@@ -16,7 +16,7 @@ from fqbench.models import code, zoo
 from fqbench.models import train as training
 from fqbench.models.batches import LabelledImages
 from fqbench.models.objectives import objective
-from fqbench.models.weights import load_as_it_is, read_weights
+from fqbench.models.weights import load_as_it_is
 from fqbench.optional import require
 from fqbench.run import Run
 from fqbench.stages.making import make
@@ -70,7 +70,9 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
     architecture = zoo.find(model.name, model.args)
     preprocessing = preprocessing_for(run, architecture)
     if model.weights not in {"none", "imagenet"}:
-        read_weights(Path(model.weights))  # likewise a file that cannot be used
+        zoo.check_weights(
+            architecture, Path(model.weights), size=preprocessing.size
+        )  # likewise a file that does not fit
     if not options.epochs:
         return _take(run, architecture, preprocessing)
     samples = read(run)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from fqbench.data.folder import read_folder
@@ -201,7 +201,9 @@ def test_no_folder_and_no_table(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-cells = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=6)
+cells = st.text(
+    st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="×"), min_size=1, max_size=6
+)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -210,6 +212,8 @@ def test_any_text_survives(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
     def quoted(text: str) -> str:
         return '"' + text.replace('"', '""') + '"'
 
+    for column in zip(*rows, strict=True):
+        assume(len({text.casefold() for text in column}) == len(set(column)))  # others are refused as lookalikes
     lines = [f"{index}.png,{quoted('x' + label)},{quoted('y' + group)}" for index, (label, group) in enumerate(rows)]
     root = write(tmp_path, "file_name,label,group\n" + "\n".join(lines))
     if len({label for label, _ in rows}) < 2:
