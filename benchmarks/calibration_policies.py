@@ -22,6 +22,7 @@ from fqbench.fairness.results import Estimate, GapEstimate
 from fqbench.run import Run
 from fqbench.stages.evaluate import EvaluatedArtifact
 from fqbench.terminal import TerminalReporter
+from fqbench.workspace.kinds import ARTIFACTS
 
 POLICIES = "as-sampled,balanced,stratified,minimax"
 GROUPS = "skin_tone,age_group"  # the demo's: of all 18 intersections a random draw misses one now and then
@@ -45,8 +46,8 @@ def main() -> None:
             for rule in ["mse"] if policy == "minimax" else options.rules.split(","):
                 artifact = _quantized(run, bits, policy, rule)
                 artifacts.append(artifact)
-                levels[artifact.id] = str(run.workspace.get(artifact.id, "artifacts").details["support"])
-    records = {run.workspace.get(artifact.id, "artifacts").manifest.inputs.get("record") for artifact in artifacts[1:]}
+                levels[artifact.id] = run.workspace.get(artifact.id, ARTIFACTS).facts.support.value
+    records = {run.workspace.get(artifact.id, ARTIFACTS).manifest.inputs.get("record") for artifact in artifacts[1:]}
     evaluation = fqbench.evaluate(run, artifacts)
     print(f"{evaluation.notice}\nrecord: {', '.join(sorted(map(str, records)))}; {evaluation.split} split")
     print("| artifact | arithmetic | accuracy | worst-group accuracy | ΔDP | change of ΔDP from FP32 |")

@@ -32,3 +32,19 @@ def require(module: str, *, extra: str = "") -> ModuleType:
             raise
         command = f"'fqbench[{extra}]'" if extra else top
         raise UnavailableError(f"{top} is not installed; run: pip install {command}.") from error
+
+
+def installed_version(distribution: str, *, extra: str) -> str:
+    """Return the version of an optional library without importing it, or say which extra of fqbench brings it.
+
+    Raises
+    ------
+    UnavailableError
+        It is not installed.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError as error:
+        raise UnavailableError(f"{distribution} is not installed; run: pip install 'fqbench[{extra}]'.") from error

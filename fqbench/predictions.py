@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from fqbench.data.images import PreparedImages
     from fqbench.plugins import Session
 
-STAGE_VERSION = 1
 PREDICTIONS = "predictions.parquet"
 
 

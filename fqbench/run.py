@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from fqbench.config import Config, configure, vary
 from fqbench.plugins import check_options
 from fqbench.reporter import Reporter, Silent
-from fqbench.workspace import Entry, Recipe, Workspace
+from fqbench.workspace import Derivation, Entry, Workspace
+from fqbench.workspace.entries import F
 
 Result = TypeVar("Result")
 
@@ -43,14 +44,14 @@ class Run:
     reporter: Reporter = field(default_factory=Silent)
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
 
-    def produce(self, recipe: Recipe, build: Callable[[Path], Mapping[str, Any]], doing: str) -> Entry:
-        """Return the entry of a recipe; where it is missing, say what is done and build it."""
+    def produce(self, derivation: Derivation[F], build: Callable[[Path], F], doing: str) -> Entry[F]:
+        """Return the entry of a derivation; where it is missing, say what is done and build it."""
 
-        def announced(out: Path) -> Mapping[str, Any]:
+        def announced(out: Path) -> F:
             self.reporter.say(doing)
             return build(out)
 
-        return self.workspace.produce(recipe, announced, self.config.model_dump(mode="json"))
+        return self.workspace.produce(derivation, announced, self.config.model_dump(mode="json"))
 
     def once(self, what: str, sections: tuple[str, ...], make: Callable[[], Result]) -> Result:
         """Return ``make()``, computed once for all variations with the same options in some sections.

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 def print_entry(entry: Entry, *, as_json: bool) -> None:
     """Print what a stage made: its id and where it lies."""
     if as_json:
-        print_json({"id": entry.id, "kind": entry.manifest.kind, "path": str(entry.path), "details": entry.details})
+        print_json(
+            {"id": entry.id, "kind": entry.manifest.kind, "path": str(entry.path), "facts": entry.manifest.facts}
+        )
         return
     stdout().print(f"{entry.manifest.kind}/{entry.id}", style="bold", highlight=False)
     stdout().print(f"  {entry.path}", highlight=False, soft_wrap=True)
-    for name, value in entry.details.items():
+    for name, value in entry.manifest.facts.items():
         if isinstance(value, (str, int, float)) and value != "":
             stdout().print(f"  {name}: {value}", highlight=False, markup=False)
 

@@ -61,8 +61,8 @@ def test_what_comes_back_is_what_this_machine_says_too(run: Run, packed: Path, t
         facts = entry.manifest.determined_by
         assert facts["artifact"] == artifact.digest
         assert facts["runtime"] == here.entry.manifest.determined_by["runtime"]
-        assert entry.details["machine"]["cores"] >= 1
-        assert entry.details["versions_there"]["onnxruntime"]
+        assert entry.facts.machine.cores >= 1
+        assert entry.facts.versions_there["onnxruntime"]
 
 
 def test_the_latency_is_a_measurement_of_that_machine(run: Run, packed: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_latency_is_a_measurement_of_that_machine(run: Run, packed: Path, tm
     assert imported.latency.subjects[1].ratio is not None
     assert all(one.answers is not None and one.answers.same for one in imported.latency.subjects)
     assert imported.bench.manifest.kind == "benches"
-    assert imported.bench.details["where"].startswith("on ")
+    assert imported.bench.facts.where.startswith("on ")
 
 
 def test_imported_and_own_predictions_are_evaluated_side_by_side(run: Run, packed: Path, tmp_path: Path) -> None:

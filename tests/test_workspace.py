@@ -24,11 +24,11 @@ from fqbench.workspace import ENVIRONMENT_VARIABLE, MANIFEST, Derivation, Facts,
 from fqbench.workspace.kinds import DATASETS, DatasetFacts, PreparedFacts
 
 THINGS = DATASETS
-OTHERS = Kind("samples", 1, DatasetFacts)
+OTHERS = Kind("samples", DATASETS.version, DatasetFacts)
 
 
 def derivation(
-    slug: str = "thing", *, kind: Kind[DatasetFacts] = THINGS, version: int = 1, **determined_by: Any
+    slug: str = "thing", *, kind: Kind[DatasetFacts] = THINGS, version: int = DATASETS.version, **determined_by: Any
 ) -> Derivation[DatasetFacts]:
     return Derivation(replace(kind, version=version), slug, determined_by, {"data": "faces-1"})
 
@@ -85,7 +85,7 @@ def test_same_question_is_a_cache_hit(workspace: Workspace) -> None:
         derivation(seed=2),
         derivation(seed=1, size=64),
         derivation(seed="1"),
-        derivation(seed=1, version=2),
+        derivation(seed=1, version=99),
         derivation(seed=1, kind=OTHERS),
     ],
 )

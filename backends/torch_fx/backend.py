@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import InputError, PluginError, UnavailableError
-from fqbench.optional import require
+from fqbench.optional import installed_version, require
 from fqbench.plugins import Abilities, Availability, BackendBase, Level, Support, require_support
 
 if TYPE_CHECKING:
@@ -116,12 +116,12 @@ class TorchFxBackend(BackendBase):
 def torch_availability() -> Availability:
     """Return torch's version, or how to get it."""
     try:
-        torch = require("torch", extra="train")
-        require("safetensors.torch", extra="train")
-        require("timm", extra="train")
+        version = installed_version("torch", extra="train")  # without importing it, which takes seconds
+        installed_version("safetensors", extra="train")
+        installed_version("timm", extra="train")
     except UnavailableError as error:
         return Availability(None, reason=str(error), remedy="pip install 'fqbench[train]'")
-    return Availability(str(torch.__version__), (DEVICE,))
+    return Availability(version, (DEVICE,))
 
 
 def refuse_device(name: str, device: str) -> None:

@@ -44,7 +44,7 @@ def export(run: Run, as_json: Json = False) -> None:
     from fqbench.stages.export import export as export_stage
     from fqbench.tables import print_entry
 
-    print_entry(run.workspace.get(export_stage(run).id, "models"), as_json=as_json)
+    print_entry(run.workspace.get(export_stage(run).id), as_json=as_json)
 
 
 @app.verb("quantize", panel=MAKE, own=("quantize",), more=(*TRAINED, "qat", "backends"))
@@ -60,7 +60,7 @@ def quantize(run: Run, as_json: Json = False) -> None:
     from fqbench.tables import print_entry
 
     artifact = quantize_stage(run)
-    print_entry(run.workspace.get(artifact.id, "artifacts"), as_json=as_json)
+    print_entry(run.workspace.get(artifact.id), as_json=as_json)
     if todo := next_step(artifact):
         run.reporter.say(todo)
 
@@ -78,8 +78,8 @@ def build(
     Example: fqbench build resnet10t-trt-int8-balanced --backend-option trt.max_batch=8
     """
     from fqbench.stages.build import build as build_stage
-    from fqbench.stages.quantize import open_artifact
+    from fqbench.stages.quantize import artifact_named
     from fqbench.tables import print_entry
 
-    made = build_stage(run, open_artifact(run.workspace.get(artifact_id, "artifacts")))
-    print_entry(run.workspace.get(made.id, "artifacts"), as_json=as_json)
+    made = build_stage(run, artifact_named(run.workspace, artifact_id))
+    print_entry(run.workspace.get(made.id), as_json=as_json)

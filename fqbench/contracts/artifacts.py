@@ -90,6 +90,8 @@ class Artifact:
         machine that they were measured on.
     answers : str
         Id of the predictions that were measured elsewhere; empty where it is to be run.
+    decision : mapping
+        The rule by which it decides (`fqbench.fairness.decisions.DecisionRule.to_dict`); empty for the largest logit.
     """
 
     backend: str
@@ -104,6 +106,7 @@ class Artifact:
     model_digest: str = ""
     where: str = ""
     answers: str = ""
+    decision: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; ``root`` is where it lies, and no part of what it is."""
@@ -126,7 +129,7 @@ class Artifact:
     @property
     def label(self) -> str:
         """Name in tables: backend, scheme, sampler, and where it was run, as in ``trt int8/balanced (emulated)``."""
-        decision = " +threshold" if self.details.get("decision") else ""
+        decision = " +threshold" if self.decision else ""
         name = f"{self.backend} {self.scheme.label}" + (f"/{self.sampler}" if self.sampler else "") + decision
         return f"{name} ({self.where})" if self.where else name
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from onnx import ModelProto
     from torch import nn
 
-STAGE_VERSION = 2  # 2: nodes are named after modules
 MODEL = "model.onnx"
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
 OPSET = 21

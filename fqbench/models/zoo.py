@@ -41,12 +41,15 @@ class Architecture:
         The library's own name; of code, ``package.module:function``.
     arguments : mapping
         Of code, what its function is called with besides the number of classes.
+    native : Preprocessing or None
+        What it was made for, where that is known already; its library is asked otherwise.
     """
 
     name: str
     library: str
     entry: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    native: Preprocessing | None = field(default=None, compare=False)
 
     @property
     def reference(self) -> str:
@@ -146,7 +149,7 @@ def preprocessing_of(
                 "(size in pixels; mean and std per channel, of values from 0 to 1)."
             )
         return Preprocessing.model_validate({**({"size": drawn_size} if drawn_size else {}), **said})
-    native = _native_preprocessing(architecture)
+    native = architecture.native or native_preprocessing(architecture)
     if drawn_size is not None:
         native = native.model_copy(update={"size": drawn_size, "crop": 1.0})
     return Preprocessing.model_validate({**native.model_dump(), **said})
@@ -287,7 +290,8 @@ def _create(
     return model
 
 
-def _native_preprocessing(architecture: Architecture) -> Preprocessing:
+def native_preprocessing(architecture: Architecture) -> Preprocessing:
+    """Ask a classifier's library which preprocessing it was made for."""
     if architecture.library == "timm":
         config = require("timm", extra="train").get_pretrained_cfg(architecture.entry)
         interpolation = config.interpolation if config.interpolation in {"bicubic", "lanczos"} else "bilinear"

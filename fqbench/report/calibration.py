@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fqbench.errors import InputError
 from fqbench.tables import make_table
 from fqbench.terminal import print_json, stdout
+from fqbench.workspace.kinds import ArtifactFacts
 
 if TYPE_CHECKING:
     from fqbench.workspace import Entry
@@ -22,21 +23,22 @@ def print_calibration(entry: Entry, *, as_json: bool) -> None:
     InputError
         The entry is no artifact that was calibrated.
     """
-    facts = (entry.details.get("backend_details") or {}).get("calibration")
-    if not facts:
+    artifact = entry.facts
+    facts = artifact.details.get("calibration") if isinstance(artifact, ArtifactFacts) else None
+    if not facts or not isinstance(artifact, ArtifactFacts):
         raise InputError(
             f"{entry.manifest.kind}/{entry.id} has no calibration; name an artifact of `fqbench list artifacts` "
             "whose method is ptq_static."
         )
     if as_json:
-        print_json({**facts, "bias_correction": entry.details.get("bias_correction", {})})
+        print_json({**facts, "bias_correction": artifact.bias_correction})
         return
     out = stdout()
     out.print(f"{entry.manifest.kind}/{entry.id}", style="bold", highlight=False)
     out.print(f"  policy {facts['policy']}, rule {facts['rule']}, {facts['bits']}-bit activations", highlight=False)
     counts = ", ".join(f"{group} {count}" for group, count in facts["groups"].items())
     out.print(f"  calibration images: {counts}", highlight=False, markup=False, soft_wrap=True)
-    if correction := _correction(entry.details.get("bias_correction") or {}):
+    if correction := _correction(artifact.bias_correction):
         out.print(f"  {correction}", highlight=False, soft_wrap=True)
     rows = sorted(facts["tensors"].items(), key=lambda item: _difference(item[1]), reverse=True)
     table = make_table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from fqbench.contracts.artifacts import Artifact
@@ -18,9 +18,9 @@ from fqbench.stages.build import execution_of
 from fqbench.stages.predict import Answered, predict_split
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
-from fqbench.workspace import Recipe
+from fqbench.workspace import Derivation
+from fqbench.workspace.kinds import BENCHES, BenchFacts
 
-STAGE_VERSION = 1
 REPORT = "latency.json"
 INPUTS = 64
 
@@ -48,24 +48,23 @@ def bench(run: Run, artifacts: Sequence[Artifact], *, again: bool = False) -> La
         require_runtime(artifact)  # an emulation has no latency: refuse before anything is run
     answered = [predict_split(run, artifact) for artifact in artifacts]
     repeat = 0
-    while again and run.workspace.find(_recipe(run, answered, repeat)) is not None:
+    while again and run.workspace.find(_derivation(run, answered, repeat)) is not None:
         repeat += 1
 
-    def build(out: Path) -> Mapping[str, object]:
+    def build(out: Path) -> BenchFacts:
         write_latency(_measure(run, answered), out / REPORT)
-        return {"artifacts": [artifact.id for artifact in artifacts], "repeat": repeat}
+        return BenchFacts(artifacts=tuple(artifact.id for artifact in artifacts), repeat=repeat)
 
     doing = f"measuring the latency of {len(artifacts)} artifact(s), interleaved"
-    entry = run.produce(_recipe(run, answered, repeat), build, doing)
+    entry = run.produce(_derivation(run, answered, repeat), build, doing)
     return read_latency(entry.file(REPORT))
 
 
-def _recipe(run: Run, answered: Sequence[Answered], repeat: int) -> Recipe:
+def _derivation(run: Run, answered: Sequence[Answered], repeat: int) -> Derivation[BenchFacts]:
     asked = run.config.bench
-    return Recipe(
-        kind="benches",
+    return Derivation(
+        kind=BENCHES,
         slug=f"{len(answered)}-artifacts-batch{asked.batch}-threads{asked.threads}",
-        version=STAGE_VERSION,
         determined_by={
             "artifacts": [answer.artifact.digest for answer in answered],
             "predictions": [answer.entry.digest for answer in answered],

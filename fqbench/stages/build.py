@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,9 +16,9 @@ from fqbench.run import Run
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of, open_artifact
 from fqbench.stages.sample import TABLE
-from fqbench.workspace import Recipe
+from fqbench.workspace import Derivation
+from fqbench.workspace.kinds import ARTIFACTS, CALIBRATIONS, ENGINES, EngineFacts
 
-STAGE_VERSION = 1
 TIMINGS = ".timings"
 
 
@@ -69,10 +67,9 @@ def next_step(artifact: Artifact) -> str:
 def _built(run: Run, builder: Builder, artifact: Artifact, device: str) -> Artifact:
     identity = builder.build_identity(device)
     name = "-".join([artifact.backend, *(_plain(value) for value in identity.values())])
-    recipe = Recipe(
-        kind="artifacts",
+    derivation = Derivation(
+        kind=ENGINES,
         slug=f"{artifact.id.rpartition('-')[0]}-built",
-        version=STAGE_VERSION,
         determined_by={
             "artifact": artifact.digest,
             "built_for": dict(identity),
@@ -82,25 +79,26 @@ def _built(run: Run, builder: Builder, artifact: Artifact, device: str) -> Artif
         inputs={"model": artifact.model_id, "artifact": artifact.id},
     )
 
-    def compile_it(out: Path) -> Mapping[str, Any]:
+    def compile_it(out: Path) -> EngineFacts:
         source = BuildSource(model_of(run.workspace, artifact), lambda: _calibration(run, artifact))
         timings = run.workspace.root / TIMINGS / name
         made = builder.build(artifact, out, device=device, source=source, timing_cache=timings)
-        portable = run.workspace.get(artifact.id, "artifacts").details
-        return {**portable, "files": list(made.files), "support": Level.NATIVE, "backend_details": dict(made.details)}
+        portable = dict(run.workspace.get(artifact.id, ARTIFACTS).facts)
+        changed = {"files": made.files, "support": Level.NATIVE, "details": dict(made.details)}
+        return EngineFacts(**portable | changed, built_for=dict(identity))
 
     where = ", ".join(f"{key} {value}" for key, value in identity.items())
-    return open_artifact(run.produce(recipe, compile_it, f"building {artifact.label} for {where}"))
+    return open_artifact(run.workspace, run.produce(derivation, compile_it, f"building {artifact.label} for {where}"))
 
 
 def _calibration(run: Run, artifact: Artifact) -> CalibrationSet:
     """The images that the artifact was calibrated on."""
     import pandas as pd
 
-    entry = run.workspace.get(artifact.id, "artifacts")
+    entry = run.workspace.get(artifact.id, ARTIFACTS)
     if "calibration" not in entry.manifest.inputs:
         raise InputError(f"{artifact.id} was made without calibration images, which this build asks for.")
-    frame = pd.read_parquet(run.workspace.get(entry.manifest.inputs["calibration"], "calibrations").file(TABLE))
+    frame = pd.read_parquet(run.workspace.get(entry.manifest.inputs["calibration"], CALIBRATIONS).file(TABLE))
     images = prepare(run, model_of(run.workspace, artifact).preprocessing).images
     rows = images.rows_of(np.asarray(frame["sample_id"], dtype=np.str_))
     return CalibrationSet(artifact.sampler, frame, images, rows)

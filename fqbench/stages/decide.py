@@ -83,8 +83,8 @@ def decide(run: Run, answered: Sequence[Answered], files: Sequence[Path], positi
 
 
 def _stored_rule(answer: Answered) -> DecisionRule | None:
-    stored = answer.artifact.details.get("decision")
-    return None if stored is None else DecisionRule.from_dict(stored)
+    stored = answer.artifact.decision
+    return DecisionRule.from_dict(stored) if stored else None
 
 
 def _of_artifact(answer: Answered, rule: DecisionRule | None) -> Decisions:

@@ -21,13 +21,12 @@ from fqbench.fairness.scores import ScoreRow, score_rows
 from fqbench.provenance import differences, preprocessing_differences
 from fqbench.run import Run
 from fqbench.stages.decide import Decisions, decide
-from fqbench.stages.making import make
 from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read, read_entry
 from fqbench.storage import Stored, finite_or_none
 from fqbench.workspace import Derivation
-from fqbench.workspace.kinds import EVALUATIONS, EvaluationFacts
+from fqbench.workspace.kinds import EVALUATIONS, EXECUTABLE, EvaluationFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -230,7 +229,7 @@ def evaluate_views(
         return EvaluationFacts(artifacts=ids, views=len(views), notice=samples.notice)
 
     doing = f"evaluating {len(decided)} artifact(s) by {', '.join(features) or 'nothing'}"
-    return list(open_evaluations(make(run, derivation, build, doing)))
+    return list(open_evaluations(run.produce(derivation, build, doing)))
 
 
 @dataclass(frozen=True)
@@ -253,7 +252,7 @@ def _views(run: Run, decisions: Decisions, groupings: Sequence[tuple[str, ...]])
 def _differences(run: Run, artifacts: Sequence[Artifact]) -> tuple[str, ...]:
     told: list[str] = []
     for artifact in artifacts:
-        entry = run.workspace.get(artifact.id, "artifacts")
+        entry = run.workspace.get(artifact.id, EXECUTABLE)
         told += differences(run.workspace, entry, read_entry(run))
         told += preprocessing_differences(model_of(run.workspace, artifact), run.config.preprocessing)
     return tuple(dict.fromkeys(told))

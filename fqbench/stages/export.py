@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +10,15 @@ from fqbench.errors import InputError
 from fqbench.models import export as exporting
 from fqbench.models import zoo
 from fqbench.models.train import CHECKPOINT, load_checkpoint
-from fqbench.quant.qat_parameters import FACTS, open_qat_parameters
+from fqbench.quant.qat_parameters import open_qat_parameters
 from fqbench.run import Run
+from fqbench.stages.classifier import classifier
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read
 from fqbench.stages.train import TRAINED_BY, train
 from fqbench.storage import file_digest
-from fqbench.workspace import Entry, Recipe, Workspace
-from fqbench.workspace.kinds import CHECKPOINTS
+from fqbench.workspace import Derivation, Entry, Workspace
+from fqbench.workspace.kinds import CHECKPOINTS, MODELS, ModelFacts, QatModelFacts
 
 PARITY_IMAGES = 8
 
@@ -36,34 +36,35 @@ def export(run: Run) -> ExportedModel:
     return run.once("model", TRAINED_BY, lambda: _opened(run))
 
 
-def open_model(workspace: Workspace, entry: Entry) -> ExportedModel:
+def open_model(workspace: Workspace, entry: Entry[ModelFacts]) -> ExportedModel:
     """Open a model that this stage wrote, or one that was trained with quantization (`fqbench.stages.qat`)."""
-    path = entry.file(exporting.MODEL)
-    preprocessing, classes = exporting.read_preprocessing(path)
-    model = ExportedModel(entry.id, entry.details["model"], path, entry.digest, classes, preprocessing)
-    architecture = entry.details.get("architecture", model.name)
-    if (entry.path / FACTS).is_file():
-        weights, learned = entry.file(CHECKPOINT), open_qat_parameters(entry.path)
-        return replace(model, architecture=architecture, checkpoint=weights, learned=learned)
+    facts = entry.facts
+    model = ExportedModel(
+        id=entry.id,
+        name=facts.model,
+        path=entry.file(exporting.MODEL),
+        digest=entry.digest,
+        classes=facts.classes,
+        preprocessing=facts.preprocessing,
+        architecture=facts.architecture,
+    )
+    if isinstance(facts, QatModelFacts):
+        return replace(model, checkpoint=entry.file(CHECKPOINT), learned=open_qat_parameters(entry.path))
     trained = entry.manifest.inputs.get("checkpoint")
-    if trained is None:
-        return model
-    weights = workspace.get(trained, CHECKPOINTS).file(CHECKPOINT)
-    return replace(model, architecture=architecture, checkpoint=weights)
+    return model if trained is None else replace(model, checkpoint=workspace.get(trained, CHECKPOINTS).file(CHECKPOINT))
 
 
 def _opened(run: Run) -> ExportedModel:
     return open_model(run.workspace, _adopt(run) if run.config.model.onnx else _export(run))
 
 
-def _export(run: Run) -> Entry:
+def _export(run: Run) -> Entry[ModelFacts]:
     checkpoint = train(run)
     preprocessing, classes = checkpoint.facts.preprocessing, checkpoint.facts.classes
-    name, architecture = checkpoint.facts.model, zoo.find(checkpoint.facts.architecture)
-    recipe = Recipe(
-        kind="models",
+    name, architecture = checkpoint.facts.model, classifier(run, checkpoint.facts.architecture)
+    derivation = Derivation(
+        kind=MODELS,
         slug=name,
-        version=exporting.STAGE_VERSION,
         determined_by={
             "checkpoint": checkpoint.digest,
             **architecture.identity,
@@ -72,27 +73,27 @@ def _export(run: Run) -> Entry:
         inputs={"checkpoint": checkpoint.id},
     )
 
-    def build(out: Path) -> Mapping[str, object]:
+    def build(out: Path) -> ModelFacts:
         network = zoo.build(architecture, classes=len(classes), size=preprocessing.size)
         network = load_checkpoint(network, checkpoint.file(CHECKPOINT))
         store = prepare(run, preprocessing)
         _frame, rows = store.readable(read(run).split("val"))
         facts = exporting.export(network, store.images.batch(rows[:PARITY_IMAGES]), preprocessing, classes, out)
         run.reporter.say(f"ONNX agrees with torch to {facts['parity_max_abs']:.1e} on {facts['parity_images']} images")
-        return {"model": name, "architecture": architecture.reference, **facts}
+        known = {"classes": classes, "preprocessing": preprocessing}
+        return ModelFacts(model=name, architecture=architecture.reference, **known, **facts)
 
-    return run.produce(recipe, build, f"exporting {name} to ONNX")
+    return run.produce(derivation, build, f"exporting {name} to ONNX")
 
 
-def _adopt(run: Run) -> Entry:
+def _adopt(run: Run) -> Entry[ModelFacts]:
     path = run.config.model.onnx
     if path is None or not path.is_file():
         raise InputError(f"no ONNX file {path}; check --onnx.")
     asked, classes = run.config.preprocessing, read(run).classes
-    recipe = Recipe(
-        kind="models",
+    derivation = Derivation(
+        kind=MODELS,
         slug=path.stem,
-        version=exporting.STAGE_VERSION,
         determined_by={
             "onnx": file_digest(path),
             "preprocessing": asked.model_dump(mode="json"),
@@ -101,8 +102,8 @@ def _adopt(run: Run) -> Entry:
         inputs={},
     )
 
-    def build(out: Path) -> Mapping[str, object]:
-        _preprocessing, facts = exporting.adopt(path, asked, classes, out)
-        return {"model": path.stem, **facts}
+    def build(out: Path) -> ModelFacts:
+        preprocessing, facts = exporting.adopt(path, asked, classes, out)
+        return ModelFacts(model=path.stem, classes=classes, preprocessing=preprocessing, **facts)
 
-    return run.produce(recipe, build, f"adopting {path}")
+    return run.produce(derivation, build, f"adopting {path}")

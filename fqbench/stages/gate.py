@@ -11,7 +11,6 @@ from fqbench.gate import GateReport, decide, group_confidence, read_gate
 from fqbench.run import Run
 from fqbench.stages.bench import bench
 from fqbench.stages.evaluate import evaluate_views
-from fqbench.stages.making import make
 from fqbench.stages.read import read
 from fqbench.stages.select import subjects
 from fqbench.storage import text_digest
@@ -63,4 +62,4 @@ def gate(run: Run, limits: Path, ids: Sequence[str] | None = None, reference_id:
         ids = tuple(artifact.id for artifact in artifacts)
         return GateFacts(artifacts=ids, passed=report.passed, checks=len(report.checks))
 
-    return GateReport.open(make(run, derivation, build, f"checking the limits of {limits}").file(REPORT))
+    return GateReport.open(run.produce(derivation, build, f"checking the limits of {limits}").file(REPORT))

@@ -11,7 +11,6 @@ from fqbench.quant import observe as observing
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.record import open_record
 from fqbench.run import Run
-from fqbench.stages.making import make
 from fqbench.stages.sample import sample
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import RECORDS, RecordFacts
@@ -59,6 +58,6 @@ def observe(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry[Recor
             batch_size=batch_size,
         )
 
-    entry = make(run, derivation, build, f"observing {model.name} on {len(chosen)} images ({chosen.sampler})")
+    entry = run.produce(derivation, build, f"observing {model.name} on {len(chosen)} images ({chosen.sampler})")
     record = open_record(entry.path).require(model, chosen)
     return replace(chosen, record=record), entry

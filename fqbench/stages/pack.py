@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from fqbench import pack as archives
-from fqbench import predictions
 from fqbench.config import Preprocessing
 from fqbench.contracts.artifacts import Artifact
 from fqbench.data.images import PreparedImages
@@ -28,11 +27,11 @@ from fqbench.plugins import Arithmetic, Builder
 from fqbench.predictions import PREDICTIONS, Predictions, read_predictions, write_predictions
 from fqbench.run import Run
 from fqbench.stages.bench import INPUTS, REPORT
-from fqbench.stages.bench import STAGE_VERSION as BENCH_VERSION
 from fqbench.stages.prepare import Prepared, prepare
-from fqbench.stages.quantize import model_of, open_artifact
+from fqbench.stages.quantize import artifact_named, model_of
 from fqbench.stages.read import read, read_entry
-from fqbench.workspace import Entry, Recipe
+from fqbench.workspace import Derivation, Entry, kinds
+from fqbench.workspace.kinds import BenchFacts, PredictionFacts
 
 PIXELS, IDS = "images.npy", "sample_ids.json"
 
@@ -41,8 +40,8 @@ PIXELS, IDS = "images.npy", "sample_ids.json"
 class Imported:
     """What an import brought into the workspace: predictions of each artifact, and one measurement of them all."""
 
-    predictions: tuple[Entry, ...]
-    bench: Entry
+    predictions: tuple[Entry[PredictionFacts], ...]
+    bench: Entry[BenchFacts]
     latency: LatencyReport
 
 
@@ -258,12 +257,14 @@ def _measure(
 
 def _require_same(run: Run, facts: Mapping[str, Any]) -> None:
     """Check that what came back was made of what lies in this workspace."""
-    wanted = [("artifacts", one["id"], one["digest"]) for one in facts["artifacts"]]
     data = facts["data"]
-    wanted += [(kind, data[kind], data[f"{kind}_digest"]) for kind in ("samples", "prepared")]
-    for kind, name, digest in wanted:
-        if run.workspace.get(name, kind).digest != digest:
-            raise DataError(f"{kind}/{name} in this workspace is not what was packed: its hash differs; pack it anew.")
+    found = [(one["id"], artifact_named(run.workspace, one["id"]).digest, one["digest"]) for one in facts["artifacts"]]
+    for kind in (kinds.SAMPLES, kinds.PREPARED):
+        name = data[kind.name]
+        found.append((name, run.workspace.get(name, kind).digest, data[f"{kind.name}_digest"]))
+    for name, here, packed in found:
+        if here != packed:
+            raise DataError(f"{name} in this workspace is not what was packed: its hash differs; pack it anew.")
     if len(facts["measured"]) != len(facts["artifacts"]):
         raise DataError("the result does not say how each artifact was run; run the pack again.")
 
@@ -272,14 +273,13 @@ def _where(facts: Mapping[str, Any], number: int) -> str:
     return f"on {facts['measured'][number]['device_name'] or facts['machine']['cpu']}"
 
 
-def _import_predictions(run: Run, opened: Pack, number: int, answers: Predictions) -> Entry:
+def _import_predictions(run: Run, opened: Pack, number: int, answers: Predictions) -> Entry[PredictionFacts]:
     facts = opened.facts
-    artifact = open_artifact(run.workspace.get(facts["artifacts"][number]["id"], "artifacts"))
+    artifact = artifact_named(run.workspace, facts["artifacts"][number]["id"])
     measured, data, machine = facts["measured"][number], facts["data"], facts["machine"]
-    recipe = Recipe(
-        kind="predictions",
+    derivation = Derivation(
+        kind=kinds.PREDICTIONS,
         slug=f"{artifact.id.rpartition('-')[0]}-{data['split']}-imported",
-        version=predictions.STAGE_VERSION,
         determined_by={
             "artifact": artifact.digest,
             "backend": artifact.backend,
@@ -299,28 +299,29 @@ def _import_predictions(run: Run, opened: Pack, number: int, answers: Prediction
         inputs={"artifact": artifact.id, "samples": data["samples"], "prepared": data["prepared"]},
     )
 
-    def write(out: Path) -> Mapping[str, object]:
+    def write(out: Path) -> PredictionFacts:
         write_predictions(answers, out / PREDICTIONS)
-        return {
-            "artifact": artifact.id,
-            "level": measured["level"],
-            "where": _where(facts, number),
-            "images": len(answers.sample_ids),
-            "machine": machine,
-            "versions_there": facts["versions"],
-            "built_for": measured["built_for"],
-            "arithmetic": measured["arithmetic"],
-        }
+        return PredictionFacts(
+            artifact=artifact.id,
+            level=measured["level"],
+            where=_where(facts, number),
+            images=len(answers.sample_ids),
+            machine=machine,
+            versions_there=facts["versions"],
+            built_for=measured["built_for"],
+            arithmetic=measured["arithmetic"],
+        )
 
-    return run.produce(recipe, write, f"importing the predictions of {artifact.label} {_where(facts, number)}")
+    return run.produce(derivation, write, f"importing the predictions of {artifact.label} {_where(facts, number)}")
 
 
-def _import_bench(run: Run, opened: Pack, latency: LatencyReport, entries: Sequence[Entry]) -> Entry:
+def _import_bench(
+    run: Run, opened: Pack, latency: LatencyReport, entries: Sequence[Entry[PredictionFacts]]
+) -> Entry[BenchFacts]:
     facts = opened.facts
-    recipe = Recipe(
-        kind="benches",
+    derivation = Derivation(
+        kind=kinds.BENCHES,
         slug=f"{len(entries)}-artifacts-batch{latency.batch}-imported",
-        version=BENCH_VERSION,
         determined_by={
             "artifacts": [one["digest"] for one in facts["artifacts"]],
             "predictions": [entry.digest for entry in entries],
@@ -331,8 +332,9 @@ def _import_bench(run: Run, opened: Pack, latency: LatencyReport, entries: Seque
         inputs={f"artifact{number}": one["id"] for number, one in enumerate(facts["artifacts"])},
     )
 
-    def write(out: Path) -> Mapping[str, object]:
+    def write(out: Path) -> BenchFacts:
         write_latency(latency, out / REPORT)
-        return {"artifacts": [one["id"] for one in facts["artifacts"]], "where": _where(facts, 0), "repeat": 0}
+        ids = tuple(one["id"] for one in facts["artifacts"])
+        return BenchFacts(artifacts=ids, where=_where(facts, 0), repeat=0)
 
-    return run.produce(recipe, write, "importing the latency that was measured there")
+    return run.produce(derivation, write, "importing the latency that was measured there")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,8 @@ from fqbench.stages.build import execution_of
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read, read_entry
-from fqbench.workspace import Entry, Recipe
+from fqbench.workspace import Derivation, Entry, kinds
+from fqbench.workspace.kinds import PredictionFacts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,17 +32,17 @@ class Answered:
     artifact: Artifact
     frame: pd.DataFrame
     predictions: Predictions
-    entry: Entry
+    entry: Entry[PredictionFacts]
 
     @property
     def arithmetic(self) -> Arithmetic:
         """Where the multiply-accumulates ran when it answered."""
-        return Arithmetic.from_dict(self.entry.details["arithmetic"])
+        return self.entry.facts.arithmetic
 
     @property
     def level(self) -> Level:
         """How it was executed when it answered."""
-        return Level(self.entry.details["level"])
+        return self.entry.facts.level
 
 
 def predict_split(run: Run, artifact: Artifact) -> Answered:
@@ -64,13 +64,12 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
     measured = measured_elsewhere(run, artifact)
     if measured is not None:
         found = read_predictions(measured.file(PREDICTIONS), expected=frame["sample_id"].tolist())
-        return Answered(replace(artifact, where=measured.details["where"]), frame, found, measured)
+        return Answered(replace(artifact, where=measured.facts.where), frame, found, measured)
     running, threads = execution_of(run, artifact), asked.threads or usable_cores()
     artifact = running.artifact
-    recipe = Recipe(
-        kind="predictions",
+    derivation = Derivation(
+        kind=kinds.PREDICTIONS,
         slug=f"{artifact.id.rpartition('-')[0]}-{asked.split}",
-        version=predictions.STAGE_VERSION,
         determined_by={
             "artifact": artifact.digest,
             "backend": artifact.backend,
@@ -88,39 +87,39 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
         inputs={"artifact": artifact.id, "samples": read_entry(run).id, "prepared": store.entry.id},
     )
 
-    def build(out: Path) -> Mapping[str, object]:
+    def build(out: Path) -> PredictionFacts:
         found, arithmetic = answers(
             running, store.images, rows, batch_size=asked.batch_size, threads=threads, reporter=run.reporter
         )
         predictions.write_predictions(found, out / PREDICTIONS)
-        return {
-            "artifact": artifact.id,
-            "level": running.level.value,
-            "images": len(rows),
-            "machine": this_machine().to_dict(),
-            "arithmetic": arithmetic.to_dict(),
-        }
+        return PredictionFacts(
+            artifact=artifact.id,
+            level=running.level,
+            images=len(rows),
+            machine=this_machine(),
+            arithmetic=arithmetic,
+        )
 
-    entry = run.produce(recipe, build, f"predicting the {asked.split} split with {artifact.label}")
+    entry = run.produce(derivation, build, f"predicting the {asked.split} split with {artifact.label}")
     found = read_predictions(entry.file(PREDICTIONS), expected=frame["sample_id"].tolist())
     return Answered(artifact, frame, found, entry)
 
 
-def measured_elsewhere(run: Run, artifact: Artifact) -> Entry | None:
+def measured_elsewhere(run: Run, artifact: Artifact) -> Entry[PredictionFacts] | None:
     """Return predictions of an artifact that were brought in from another machine, if they are to be used.
 
     They are where the artifact names them, or where its runtime is not available here: then what it answered on a
     machine that has it comes before any emulation.
     """
     if artifact.answers:
-        return run.workspace.get(artifact.answers, "predictions")
+        return run.workspace.get(artifact.answers, kinds.PREDICTIONS)
     if plugins.backend(artifact.backend).availability().can_run:
         return None
     split, samples = run.config.eval.split, read_entry(run).digest
     found = [
         entry
-        for entry in run.workspace.entries("predictions")
-        if entry.details.get("where")
+        for entry in run.workspace.entries(kinds.PREDICTIONS)
+        if entry.facts.where
         and {"artifact": artifact.digest, "split": split, "samples": samples}.items()
         <= entry.manifest.determined_by.items()
     ]

@@ -14,7 +14,6 @@ from fqbench.data.images import PreparedImages
 from fqbench.data.samples import Samples
 from fqbench.errors import DataError
 from fqbench.run import Run
-from fqbench.stages.making import make
 from fqbench.stages.read import read, read_entry
 from fqbench.storage import text_digest
 from fqbench.workspace import Derivation, Entry
@@ -66,7 +65,7 @@ def _prepare(run: Run, preprocessing: Preprocessing, geometry: dict[str, object]
         )
         return PreparedFacts.model_validate(facts)
 
-    entry = make(run, derivation, write, f"decoding {len(samples.frame)} pictures to {preprocessing.size} pixels")
+    entry = run.produce(derivation, write, f"decoding {len(samples.frame)} pictures to {preprocessing.size} pixels")
     unreadable = entry.facts.unreadable
     if unreadable:
         first = ", ".join(entry.facts.unreadable_first[:3])

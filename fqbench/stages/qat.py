@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,43 +21,22 @@ from fqbench.optional import require
 from fqbench.plugins import QuantizedTraining
 from fqbench.quant.qat_parameters import ANSWERS
 from fqbench.run import Run
+from fqbench.stages.classifier import classifier
 from fqbench.stages.export import PARITY_IMAGES, open_model
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read
 from fqbench.stages.train import BOARDS, labelled, processes
 from fqbench.stages.train import train as train_stage
-from fqbench.storage import read_arrays, write_arrays
-from fqbench.workspace import Recipe
+from fqbench.storage import file_digest, read_arrays, write_arrays
+from fqbench.workspace import Derivation
+from fqbench.workspace.kinds import QAT_MODELS, AgreementFacts, QatModelFacts, TrainingFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STAGE_VERSION = 1
 COMPARED = 512  # images of the validation split that answers are compared on
 LOOKED_AT = 4  # images by which activations of the two graphs are told from each other
 BATCH = 32
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How alike a trained network with fake quantization and an artifact made of it answer.
-
-    Attributes
-    ----------
-    images : int
-        Of the validation split.
-    identical_labels : float
-        Share of images with the same prediction.
-    largest_difference : float
-        Of a logit.
-    largest_logit : float
-        To compare that with.
-    """
-
-    images: int
-    identical_labels: float
-    largest_difference: float
-    largest_logit: float
 
 
 def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedModel:
@@ -88,7 +67,6 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
         )
     if processes() > 1:
         raise InputError("--method qat trains in one process: ranges are not shared among several; start one.")
-    torch = require("torch", extra="train")
     options = run.config.qat
     checkpoint = train_stage(run)
     start = options.start or model.checkpoint
@@ -100,13 +78,12 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
     )
     samples, store = read(run), prepare(run, model.preprocessing)
     by = samples.features(loop.by)
-    recipe = Recipe(
-        kind="models",
+    derivation = Derivation(
+        kind=QAT_MODELS,
         slug=f"{model.name}-{scheme.label}{'-signed' if signed else ''}-seed{loop.seed}",
-        version=STAGE_VERSION,
         determined_by={
             "checkpoint": checkpoint.digest if options.start is None else _digest(options.start),
-            **zoo.find(model.architecture).identity,
+            **classifier(run, model.architecture).identity,
             "prepared": store.entry.digest,
             "trainer": trainer.name,
             "trainer_version": trainer.availability().version,
@@ -119,7 +96,8 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
         inputs={"checkpoint": checkpoint.id, "model": model.id, "prepared": store.entry.id},
     )
 
-    def build(out: Path) -> Mapping[str, Any]:
+    def build(out: Path) -> QatModelFacts:
+        torch = require("torch", extra="train")
         torch.manual_seed(loop.seed)
         made = ability.training(replace(model, checkpoint=start), scheme, numerics=numerics, options=options)
         result = training.train(
@@ -129,49 +107,42 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
             loop,
             out,
             hooks=made.hooks,
-            scratch=run.workspace.scratch(recipe),
-            board=run.workspace.root / BOARDS / recipe.id,
+            scratch=run.workspace.scratch(derivation),
+            board=run.workspace.root / BOARDS / derivation.id,
             reporter=run.reporter,
         )
-        facts = _export(run, model, made, store, out)
-        return {
-            **result.details(),
-            **facts,
-            "model": model.name,
-            "architecture": model.architecture,
-            "seed": loop.seed,
-            "signed": signed,
-        }
+        return QatModelFacts(
+            model=model.name,
+            architecture=model.architecture,
+            classes=model.classes,
+            preprocessing=model.preprocessing,
+            training=TrainingFacts(**result.details(), model=model.name, seed=loop.seed),
+            signed=signed,
+            **_export(run, model, made, store, out),
+        )
 
     doing = f"training {model.name} with {scheme.bits}-bit weights and {scheme.act_bits}-bit activations"
-    return open_model(run.workspace, run.produce(recipe, build, f"{doing} for {options.epochs} epochs"))
+    return open_model(run.workspace, run.produce(derivation, build, f"{doing} for {options.epochs} epochs"))
 
 
-def agreement(run: Run, tuned: ExportedModel, artifact: Artifact) -> Agreement | None:
+def agreement(run: Run, tuned: ExportedModel, artifact: Artifact) -> AgreementFacts | None:
     """Compare an artifact's answers with those of the network that was trained; None where it cannot be run here."""
     images = _compared(run, prepare(run, tuned.preprocessing))
     found = logits_of(artifact, images, device=run.config.bench.device)
     if found is None:
         return None
     expected = read_arrays(tuned.path.with_name(ANSWERS))["logits"]
-    return Agreement(
+    agreed = AgreementFacts(
         images=len(found),
         identical_labels=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
         largest_difference=float(np.abs(found - expected).max()),
         largest_logit=float(np.abs(expected).max()),
     )
-
-
-def agreement_facts(run: Run, tuned: ExportedModel, artifact: Artifact) -> dict[str, Any]:
-    """Return the agreement as JSON values, and say it."""
-    found = agreement(run, tuned, artifact)
-    if found is None:
-        return {"agreement": None}
     run.reporter.say(
-        f"{found.identical_labels:.1%} of {found.images} predictions are those of the trained network; logits differ "
-        f"by up to {found.largest_difference:.2g} of {found.largest_logit:.2g}"
+        f"{agreed.identical_labels:.1%} of {agreed.images} predictions are those of the trained network; logits differ "
+        f"by up to {agreed.largest_difference:.2g} of {agreed.largest_logit:.2g}"
     )
-    return {"agreement": asdict(found)}
+    return agreed
 
 
 def _export(run: Run, model: ExportedModel, made: QuantizedTraining, store: Prepared, out: Path) -> dict[str, Any]:
@@ -195,9 +166,6 @@ def _compared(run: Run, store: Prepared) -> Iterator[NDArray[np.float32]]:
 
 
 def _digest(path: Path) -> str:
-    import hashlib
-
     if not path.is_file():
         raise InputError(f"no weights file {path}; --qat-start takes the path of a .safetensors or .pth file.")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path)

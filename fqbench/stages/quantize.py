@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from fqbench.run import Run
 from fqbench.stages.export import export, open_model
 from fqbench.stages.observe import observe
 from fqbench.stages.prepare import prepare
-from fqbench.stages.qat import agreement_facts, train_quantized
+from fqbench.stages.qat import agreement, train_quantized
 from fqbench.stages.read import read
-from fqbench.workspace import Entry, Recipe, Workspace
+from fqbench.workspace import Derivation, Entry, Workspace
+from fqbench.workspace.kinds import ARTIFACTS, DECISIONS, EXECUTABLE, MODELS, ArtifactFacts, DecisionFacts, RecordFacts
 
 STAGE_VERSION = 3  # 3: bias correction is tried by emulation, too
 VALIDATION = "val"
@@ -63,31 +63,45 @@ def reference(run: Run, backend: str | None = None) -> Artifact:
 
 def artifacts(workspace: Workspace, model_id: str | None = None) -> list[Artifact]:
     """Return the finished artifacts, of one model or of all, FP32 first."""
-    found = [open_artifact(entry) for entry in workspace.entries("artifacts")]
+    found = [open_artifact(workspace, entry) for kind in (ARTIFACTS, DECISIONS) for entry in workspace.entries(kind)]
     mine = [artifact for artifact in found if model_id is None or artifact.model_id == model_id]
     return sorted(mine, key=lambda artifact: artifact.scheme.label != "fp32")
 
 
-def open_artifact(entry: Entry) -> Artifact:
-    """Open an artifact that this stage wrote."""
-    facts = entry.details
+def artifact_named(workspace: Workspace, id_or_prefix: str) -> Artifact:
+    """Return the artifact, engine or artifact with a fitted decision whose id is, or begins with, the given text.
+
+    Raises
+    ------
+    InputError
+        None or several have such an id.
+    """
+    return open_artifact(workspace, workspace.get(id_or_prefix, EXECUTABLE))
+
+
+def open_artifact(workspace: Workspace, entry: Entry[Any]) -> Artifact:
+    """Open an artifact, an engine, or an artifact with a fitted decision."""
+    facts = entry.facts
+    if isinstance(facts, DecisionFacts):
+        decides = artifact_named(workspace, entry.manifest.inputs["artifact"])
+        return replace(decides, id=entry.id, decision=facts.rule)
     return Artifact(
-        backend=facts["backend"],
-        scheme=Scheme.model_validate(facts["scheme"]),
+        backend=facts.backend,
+        scheme=facts.scheme,
         root=entry.path,
-        files=tuple(facts["files"]),
-        details=facts["backend_details"],
+        files=facts.files,
+        details=facts.details,
         id=entry.id,
         digest=entry.digest,
-        sampler=facts["sampler"],
+        sampler=facts.sampler,
         model_id=entry.manifest.inputs["model"],
-        model_digest=facts["model_digest"],
+        model_digest=facts.model_digest,
     )
 
 
 def model_of(workspace: Workspace, artifact: Artifact) -> ExportedModel:
     """Return the FP32 model that an artifact was made of."""
-    return open_model(workspace, workspace.get(artifact.model_id, "models"))
+    return open_model(workspace, workspace.get(artifact.model_id, MODELS))
 
 
 def validation_batches(run: Run, model: ExportedModel) -> Batches | None:
@@ -137,7 +151,7 @@ class _Source:
     model: ExportedModel
     tuned: ExportedModel | None
     calibration: CalibrationSet | None
-    record: Entry | None
+    record: Entry[RecordFacts] | None
 
     @property
     def quantized(self) -> ExportedModel:
@@ -154,10 +168,9 @@ class _Source:
 def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Artifact:
     model, calibration, entry = source.model, source.calibration, source.record
     sampler = calibration.sampler if calibration is not None else ""
-    recipe = Recipe(
-        kind="artifacts",
+    derivation = Derivation(
+        kind=ARTIFACTS,
         slug="-".join(part for part in (model.name, backend.name, scheme.label, sampler) if part),
-        version=STAGE_VERSION,
         determined_by={
             "model": source.quantized.digest,
             "backend": backend.name,
@@ -170,7 +183,7 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
         inputs=source.inputs,
     )
 
-    def build(out: Path) -> Mapping[str, Any]:
+    def build(out: Path) -> ArtifactFacts:
         def make(choice: Corrected, folder: Path) -> Artifact:
             tried = scheme.model_copy(update={"bias_correction": choice})
             return replace(backend.quantize(source.quantized, tried, calibration, folder), scheme=scheme)
@@ -189,19 +202,20 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
             )
         else:
             made, correction = backend.quantize(source.quantized, scheme, calibration, out), {}
-        agreed = {} if source.tuned is None else agreement_facts(run, source.tuned, made)
-        return {
-            "backend": backend.name,
-            "scheme": scheme.model_dump(mode="json"),
-            "files": list(made.files),
-            "sampler": sampler,
-            "support": backend.supports(scheme).level.value,
-            "model_digest": model.digest,
-            "groups": calibration.group_counts if calibration is not None else {},
-            "bias_correction": correction,
-            "backend_details": dict(made.details),
-            **agreed,
-        }
+        return ArtifactFacts(
+            backend=backend.name,
+            scheme=scheme,
+            files=made.files,
+            sampler=sampler,
+            support=backend.supports(scheme).level,
+            model_digest=model.digest,
+            groups=calibration.group_counts if calibration is not None else {},
+            bias_correction=correction,
+            details=dict(made.details),
+            agreement=None if source.tuned is None else agreement(run, source.tuned, made),
+        )
 
     label = f"{scheme.label}/{sampler}" if sampler else scheme.label
-    return open_artifact(run.produce(recipe, build, f"quantizing {model.name} for {backend.name}: {label}"))
+    return open_artifact(
+        run.workspace, run.produce(derivation, build, f"quantizing {model.name} for {backend.name}: {label}")
+    )

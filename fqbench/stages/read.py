@@ -11,7 +11,6 @@ from fqbench.data import celeba, fairface, folder, hf, imagefolder, synthfaces, 
 from fqbench.data.samples import Problem, Samples
 from fqbench.errors import InputError, did_you_mean
 from fqbench.run import Run
-from fqbench.stages.making import make
 from fqbench.storage import file_digest, text_digest
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import DATASETS, SAMPLES, DatasetFacts, ProblemFacts, SamplesFacts
@@ -120,7 +119,7 @@ def _read_synthfaces(run: Run) -> Entry[SamplesFacts]:
             synthfaces.draw(options, out, told)
         return DatasetFacts(notice=synthfaces.NOTICE)
 
-    drawn = make(run, derivation, draw, f"drawing {total} synthfaces ({synthfaces.NOTICE})")
+    drawn = run.produce(derivation, draw, f"drawing {total} synthfaces ({synthfaces.NOTICE})")
     return _table(
         run, lambda: synthfaces.read(drawn.path, seed=asked.seed), {"drawn": drawn.digest}, {"dataset": drawn.id}
     )
@@ -289,7 +288,7 @@ def _table(
 
     name = run.config.data.name
     derivation = Derivation(SAMPLES, name, {"data": name, **determined_by}, inputs)
-    return make(run, derivation, write, f"reading the data set {name}")
+    return run.produce(derivation, write, f"reading the data set {name}")
 
 
 READERS: Mapping[str, Callable[[Run], Entry[SamplesFacts]]] = {

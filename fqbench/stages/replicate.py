@@ -16,7 +16,6 @@ from fqbench.fairness.literature import compression_identified_exemplars
 from fqbench.fairness.metrics import accuracy, gap_values, one_vs_rest
 from fqbench.run import Run
 from fqbench.stages.decide import decide
-from fqbench.stages.making import make
 from fqbench.stages.predict import Answered, predict_split
 from fqbench.stages.quantize import quantize, reference
 from fqbench.stages.read import read, read_entry
@@ -148,7 +147,7 @@ def replicate(run: Run, seeds: Sequence[int], draws: Sequence[int]) -> Replicati
         return ReplicationFacts(label=label, seeds=seeds, draws=draws)
 
     doing = f"comparing {label} with FP32 over {len(seeds)} seed(s) and {len(draws)} draw(s)"
-    return Replication.open(make(run, derivation, build, doing).file(REPORT))
+    return Replication.open(run.produce(derivation, build, doing).file(REPORT))
 
 
 def _compare(

@@ -13,7 +13,6 @@ from fqbench.quant import calibration
 from fqbench.quant.calibration import CALIBRATION_SPLIT, CalibrationSet
 from fqbench.run import Run
 from fqbench.stages.export import export
-from fqbench.stages.making import make
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Derivation, Entry
@@ -76,7 +75,7 @@ def sample(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry[Calibr
         rows = store.images.rows_of(np.asarray(frame["sample_id"], dtype=np.str_))
         return CalibrationSet(sampler.name, frame, store.images, rows)
 
-    entry = make(run, derivation, build, f"choosing {asked.calib_n} calibration images ({sampler.name})")
+    entry = run.produce(derivation, build, f"choosing {asked.calib_n} calibration images ({sampler.name})")
     chosen = _set(pd.read_parquet(entry.file(TABLE)))
     return replace(chosen, population=entry.facts.population), entry
 

@@ -9,7 +9,8 @@ from fqbench import plugins
 from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import InputError
 from fqbench.run import Run
-from fqbench.stages.quantize import artifacts, open_artifact, quantize, reference
+from fqbench.stages.quantize import artifact_named, artifacts, quantize, reference
+from fqbench.workspace.kinds import PREDICTIONS
 
 
 def subjects(
@@ -32,25 +33,25 @@ def subjects(
     if ids:
         found = [_named(run, name) for name in ids]
         first = [one for one in artifacts(run.workspace, found[0].model_id) if one.scheme.label == "fp32"]
-        first = [one for one in first if one.backend == found[0].backend and not one.details.get("decision")]
+        first = [one for one in first if one.backend == found[0].backend and not one.decision]
     else:
         first, configured = [reference(run)], quantize(run)
         others = artifacts(run.workspace, configured.model_id)
         found = [configured, *(one for one in others if not (runnable and _left_out(run, one)))]
     if reference_id is not None:
-        first = [open_artifact(run.workspace.get(reference_id, "artifacts"))]
+        first = [artifact_named(run.workspace, reference_id)]
     return list({(artifact.id, artifact.answers): artifact for artifact in (*first[:1], *found)}.values())
 
 
 def _named(run: Run, name: str) -> Artifact:
     try:
-        return open_artifact(run.workspace.get(name, "artifacts"))
+        return artifact_named(run.workspace, name)
     except InputError as error:
         try:
-            entry = run.workspace.get(name, "predictions")
+            entry = run.workspace.get(name, PREDICTIONS)
         except InputError:
             raise error from None
-        artifact = open_artifact(run.workspace.get(entry.manifest.inputs["artifact"], "artifacts"))
+        artifact = artifact_named(run.workspace, entry.manifest.inputs["artifact"])
         return replace(artifact, answers=entry.id)
 
 

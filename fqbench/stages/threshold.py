@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -16,14 +14,14 @@ from fqbench.fairness.decisions import Constraint, DecisionRule, probabilities
 from fqbench.run import Run
 from fqbench.stages.evaluate import Evaluation, evaluate
 from fqbench.stages.predict import predict_split
-from fqbench.stages.quantize import open_artifact, quantize, reference
+from fqbench.stages.quantize import artifact_named, open_artifact, quantize, reference
 from fqbench.stages.read import read
-from fqbench.workspace import Recipe
+from fqbench.workspace import Derivation
+from fqbench.workspace.kinds import DECISIONS, DecisionFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STAGE_VERSION = 1
 FITTED_ON = "val"
 
 
@@ -56,22 +54,21 @@ def calibrate_threshold(run: Run, artifact_id: str | None, constraint: str | Non
     samples = read(run)
     if len(samples.classes) != 2:
         raise InputError(f"a threshold needs two classes, and {samples.name} has {len(samples.classes)}.")
-    artifact = open_artifact(run.workspace.get(artifact_id, "artifacts")) if artifact_id else quantize(run)
+    artifact = artifact_named(run.workspace, artifact_id) if artifact_id else quantize(run)
     fitted = with_threshold(run, artifact, cast("Constraint | None", constraint))
     baseline = reference(run, artifact.backend)
     return evaluate(run, list({one.id: one for one in (baseline, artifact, fitted)}.values()))
 
 
 def with_threshold(run: Run, artifact: Artifact, constraint: Constraint | None) -> Artifact:
-    """Return a copy of the artifact that decides by a rule fitted on its own validation predictions."""
+    """Return the artifact that decides by a rule fitted on its own validation predictions."""
     samples = read(run)
     answered = predict_split(run.with_options("eval", split=FITTED_ON), artifact)
     positive = samples.classes.index(run.config.eval.positive or samples.classes[-1])
     features = samples.features(run.config.eval.by) if constraint else ()
-    recipe = Recipe(
-        kind="artifacts",
+    derivation = Derivation(
+        kind=DECISIONS,
         slug=f"{artifact.id.rpartition('-')[0]}-{'thresholds' if constraint else 'threshold'}",
-        version=STAGE_VERSION,
         determined_by={
             "artifact": artifact.digest,
             "predictions": answered.entry.digest,
@@ -86,15 +83,10 @@ def with_threshold(run: Run, artifact: Artifact, constraint: Constraint | None) 
         },
     )
 
-    def build(out: Path) -> Mapping[str, object]:
+    def build(_out: Path) -> DecisionFacts:
         scores = probabilities(answered.predictions.logits)
-        labels = answered.frame["label"].to_numpy(dtype=np.int64)
-        rule = _fit(scores, labels)
-        for name in artifact.files:
-            shutil.copyfile(artifact.root / name, out / name)
-        facts = dict(run.workspace.get(artifact.id, "artifacts").details)
-        decision = rule.to_dict() | {"constraint": constraint, "fitted_on": answered.entry.id}
-        return facts | {"backend_details": {**facts["backend_details"], "decision": decision}}
+        rule = _fit(scores, answered.frame["label"].to_numpy(dtype=np.int64))
+        return DecisionFacts(rule=rule.to_dict(), constraint=constraint, fitted_on=answered.entry.id)
 
     def _fit(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> DecisionRule:
         if constraint is None:
@@ -104,4 +96,5 @@ def with_threshold(run: Run, artifact: Artifact, constraint: Constraint | None) 
         )
 
     what = f"thresholds per group for {constraint}" if constraint else "a threshold"
-    return open_artifact(run.produce(recipe, build, f"fitting {what} of {artifact.label} on the validation split"))
+    doing = f"fitting {what} of {artifact.label} on the validation split"
+    return open_artifact(run.workspace, run.produce(derivation, build, doing))

@@ -19,7 +19,7 @@ from fqbench.models.objectives import objective
 from fqbench.models.weights import load_as_it_is
 from fqbench.optional import require
 from fqbench.run import Run
-from fqbench.stages.making import make
+from fqbench.stages.classifier import check_weights, classifier
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read, read_entry
 from fqbench.storage import file_digest
@@ -64,15 +64,13 @@ def preprocessing_for(run: Run, architecture: zoo.Architecture) -> Preprocessing
 
 
 def _train(run: Run) -> Entry[CheckpointFacts]:
-    torch = require("torch", extra="train")
     options, model = run.config.train, run.config.model
     objective(options.objective)  # a misspelt name is told before anything is drawn or decoded
-    architecture = zoo.find(model.name, model.args)
+    architecture = classifier(run, model.name, model.args)
     preprocessing = preprocessing_for(run, architecture)
     if model.weights not in {"none", "imagenet"}:
-        zoo.check_weights(
-            architecture, Path(model.weights), size=preprocessing.size
-        )  # likewise a file that does not fit
+        # Likewise a file that does not fit.
+        check_weights(run, architecture, Path(model.weights), size=preprocessing.size)
     if not options.epochs:
         return _take(run, architecture, preprocessing)
     samples = read(run)
@@ -95,6 +93,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
     )
 
     def build(out: Path) -> CheckpointFacts:
+        torch = require("torch", extra="train")
         torch.manual_seed(options.seed)
         _say_code(run, architecture)
         network = zoo.build(architecture, classes=len(samples.classes), size=preprocessing.size, weights=model.weights)
@@ -120,7 +119,9 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
 
     if _helps():
         return _together(run, derivation, build)
-    return make(run, derivation, build, f"training {architecture.title} on {samples.name} for {options.epochs} epochs")
+    return run.produce(
+        derivation, build, f"training {architecture.title} on {samples.name} for {options.epochs} epochs"
+    )
 
 
 def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing) -> Entry[CheckpointFacts]:
@@ -159,7 +160,7 @@ def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing
             taken=TakenFacts(tensors=len(found.tensors), wrapper=found.wrapper, prefix=found.prefix, left=found.left),
         )
 
-    return make(run, derivation, build, f"taking the weights of {architecture.title} as they are")
+    return run.produce(derivation, build, f"taking the weights of {architecture.title} as they are")
 
 
 def _say_code(run: Run, architecture: zoo.Architecture) -> None:
@@ -186,7 +187,7 @@ def _together(
         return found
     with tempfile.TemporaryDirectory() as nowhere:
         build(Path(nowhere))
-    return make(run, derivation, _never_built, "waiting for the first process")
+    return run.produce(derivation, _never_built, "waiting for the first process")
 
 
 def _never_built(_out: Path) -> CheckpointFacts:

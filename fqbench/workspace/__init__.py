@@ -5,7 +5,6 @@ from __future__ import annotations
 from fqbench.workspace.entries import Derivation, Entry, Facts, FileRecord, Kind, Manifest
 from fqbench.workspace.kinds import KINDS, kind_named
 from fqbench.workspace.store import DEFAULT_ROOT, ENVIRONMENT_VARIABLE, MANIFEST, OutdatedError, Workspace
-from fqbench.workspace.untyped import Recipe
 
 __all__ = [
     "DEFAULT_ROOT",
@@ -19,7 +18,6 @@ __all__ = [
     "Kind",
     "Manifest",
     "OutdatedError",
-    "Recipe",
     "Workspace",
     "kind_named",
 ]

@@ -33,7 +33,7 @@ F_co = TypeVar("F_co", bound=Facts, covariant=True, default=Facts)
 
 
 @dataclass(frozen=True)
-class Kind(Generic[F]):
+class Kind(Generic[F_co]):
     """A kind of entry.
 
     Attributes
@@ -48,7 +48,7 @@ class Kind(Generic[F]):
 
     name: str
     version: int
-    facts: type[F]
+    facts: type[F_co]
 
 
 class FileRecord(BaseModel):
@@ -127,11 +127,6 @@ class Entry(Generic[F_co]):
         return self.manifest.id
 
     @property
-    def details(self) -> dict[str, Any]:
-        """Facts as JSON values."""
-        return self.manifest.facts
-
-    @property
     def kind(self) -> str:
         """Name of its kind."""
         return self.manifest.kind
@@ -147,7 +142,7 @@ class Entry(Generic[F_co]):
 
 
 @dataclass(frozen=True)
-class Derivation(Generic[F]):
+class Derivation(Generic[F_co]):
     """What is asked of the workspace: everything that determines an entry.
 
     Attributes
@@ -162,7 +157,7 @@ class Derivation(Generic[F]):
         Ids of the entries it is made of, for the reader of the manifest.
     """
 
-    kind: Kind[F]
+    kind: Kind[F_co]
     slug: str
     determined_by: Mapping[str, Any]
     inputs: Mapping[str, str]

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import Field
+
 from fqbench.config import Preprocessing
+from fqbench.contracts.runtime import Arithmetic, Level
+from fqbench.contracts.scheme import Scheme
 from fqbench.errors import InputError, did_you_mean
+from fqbench.machine import Machine
 from fqbench.workspace.entries import Facts, Kind
-from fqbench.workspace.untyped import Untyped
 
 
 class DatasetFacts(Facts):
@@ -98,16 +102,27 @@ class CheckpointFacts(Facts):
 
 
 class ModelFacts(Facts):
-    """An FP32 ONNX file: of what, and, where it was exported here, how closely it agrees with torch."""
+    """An FP32 ONNX file: of what, how it is fed, and, where it was exported here, how closely it agrees with torch."""
 
     model: str
     architecture: str = ""
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
     opset: int
     head: str
     files: tuple[str, ...]
     parity_max_abs: float | None = None
     parity_images: int | None = None
     adopted_from: str | None = None
+
+
+class QatModelFacts(ModelFacts):
+    """A model that was trained with fake quantization, and how many scales it learnt."""
+
+    training: TrainingFacts
+    signed: bool
+    learned_activations: int
+    learned_weights: int
 
 
 class CalibrationFacts(Facts):
@@ -128,6 +143,65 @@ class RecordFacts(Facts):
     tensors: int
     sampler: str
     batch_size: int
+
+
+class AgreementFacts(Facts):
+    """How alike a network trained with fake quantization and an artifact made of it answer on validation images."""
+
+    images: int
+    identical_labels: float
+    largest_difference: float
+    largest_logit: float
+
+
+class ArtifactFacts(Facts):
+    """An artifact: who wrote it, for what, of what; ``details`` are its backend's own."""
+
+    backend: str
+    scheme: Scheme
+    files: tuple[str, ...]
+    sampler: str
+    support: Level
+    model_digest: str
+    groups: dict[str, int]
+    bias_correction: dict[str, Any]
+    details: dict[str, Any]
+    agreement: AgreementFacts | None = None
+
+
+class EngineFacts(ArtifactFacts):
+    """An artifact that was compiled for the device at hand, and what the compiled form depends on."""
+
+    built_for: dict[str, Any]
+
+
+class DecisionFacts(Facts):
+    """A decision rule that was fitted on an artifact's own validation predictions."""
+
+    rule: dict[str, Any]
+    constraint: str | None
+    fitted_on: str
+
+
+class PredictionFacts(Facts):
+    """Answers: of which artifact, executed how and where; ``where`` is set for those of another machine."""
+
+    artifact: str
+    level: Level
+    images: int
+    machine: Machine
+    arithmetic: Arithmetic
+    where: str = ""
+    versions_there: dict[str, str] = Field(default_factory=dict)
+    built_for: dict[str, Any] = Field(default_factory=dict)
+
+
+class BenchFacts(Facts):
+    """A measurement of latency: of which artifacts, and the how many-eth of the same things it is."""
+
+    artifacts: tuple[str, ...]
+    repeat: int
+    where: str = ""
 
 
 class EvaluationFacts(Facts):
@@ -158,12 +232,15 @@ DATASETS = Kind("datasets", 2, DatasetFacts)  # 2: synthfaces have a test split 
 SAMPLES = Kind("samples", 3, SamplesFacts)  # 3: classes with fractions are sorted by value; 2: problems are kept
 PREPARED = Kind("prepared", 2, PreparedFacts)  # 2: decoded by libjpeg-turbo, resized by OpenCV
 CHECKPOINTS = Kind("checkpoints", 4, CheckpointFacts)  # 3: augmented before normalized; 4: may be taken as it is
-MODELS = Kind("models", 0, Untyped)
+MODELS = Kind("models", 3, ModelFacts)  # 2: nodes are named after modules; 3: facts are typed
+QAT_MODELS = Kind("qat_models", 1, QatModelFacts)
 CALIBRATIONS = Kind("calibrations", 2, CalibrationFacts)
 RECORDS = Kind("records", 3, RecordFacts)
-ARTIFACTS = Kind("artifacts", 0, Untyped)
-PREDICTIONS = Kind("predictions", 0, Untyped)
-BENCHES = Kind("benches", 0, Untyped)
+ARTIFACTS = Kind("artifacts", 3, ArtifactFacts)
+ENGINES = Kind("engines", 1, EngineFacts)
+DECISIONS = Kind("decisions", 1, DecisionFacts)
+PREDICTIONS = Kind("predictions", 1, PredictionFacts)
+BENCHES = Kind("benches", 2, BenchFacts)
 EVALUATIONS = Kind("evaluations", 5, EvaluationFacts)  # 4: groups without images are shown; 5: can be read back
 REPLICATIONS = Kind("replications", 1, ReplicationFacts)
 GATES = Kind("gates", 1, GateFacts)
@@ -175,19 +252,22 @@ KINDS: tuple[Kind[Any], ...] = (
     PREPARED,
     CHECKPOINTS,
     MODELS,
+    QAT_MODELS,
     CALIBRATIONS,
     RECORDS,
     ARTIFACTS,
+    ENGINES,
+    DECISIONS,
     PREDICTIONS,
     EVALUATIONS,
     BENCHES,
     REPLICATIONS,
     GATES,
 )
+# What can be executed, and so be named where an artifact is asked for.
+EXECUTABLE: tuple[Kind[Any], ...] = (ARTIFACTS, ENGINES, DECISIONS)
 # What `fqbench gc` keeps, with everything that it was made of.
-RESULTS = frozenset(
-    {"artifacts", "engines", "decisions", "predictions", "evaluations", "benches", "replications", "gates"}
-)
+RESULTS = frozenset(kind.name for kind in (*EXECUTABLE, PREDICTIONS, EVALUATIONS, BENCHES, REPLICATIONS, GATES))
 BY_NAME: Mapping[str, Kind[Any]] = {kind.name: kind for kind in KINDS}
 
 

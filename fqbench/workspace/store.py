@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,8 +155,8 @@ class Workspace:
     @overload
     def get(self, id_or_prefix: str, kind: Kind[F]) -> Entry[F]: ...
     @overload
-    def get(self, id_or_prefix: str, kind: str | None = None) -> Entry[Facts]: ...
-    def get(self, id_or_prefix: str, kind: Kind[Any] | str | None = None) -> Entry[Any]:
+    def get(self, id_or_prefix: str, kind: str | Sequence[Kind[Any]] | None = None) -> Entry[Facts]: ...
+    def get(self, id_or_prefix: str, kind: Kind[Any] | str | Sequence[Kind[Any]] | None = None) -> Entry[Any]:
         """Return the entry whose id is, or uniquely begins with, the given text; its files are checked.
 
         Raises
@@ -169,7 +169,7 @@ class Workspace:
         found, path = self._named(id_or_prefix, kind)
         return self._checked(path, found)
 
-    def _named(self, id_or_prefix: str, kind: Kind[Any] | str | None) -> tuple[Kind[Any], Path]:
+    def _named(self, id_or_prefix: str, kind: Kind[Any] | str | Sequence[Kind[Any]] | None) -> tuple[Kind[Any], Path]:
         folders = self.folders(kind)
         exact = [(one, path) for one, path in folders if path.name == id_or_prefix]
         matches = exact or [(one, path) for one, path in folders if path.name.startswith(id_or_prefix)]
@@ -180,11 +180,12 @@ class Workspace:
         if matches:
             names = ", ".join(path.name for _one, path in matches)
             raise InputError(f"{id_or_prefix!r} could be {names}; write more of it.")
-        name = kind if isinstance(kind, str) else kind.name if kind else "entry"
+        first = kind if kind is None or isinstance(kind, str | Kind) else kind[0]
+        name = first.name if isinstance(first, Kind) else first or "entry"
         hint = did_you_mean(id_or_prefix, [path.name for _one, path in folders]) if folders else "it is empty."
         raise InputError(f"no {name} {id_or_prefix!r} in the workspace {self.root}: {hint}")
 
-    def folders(self, kind: Kind[Any] | str | None = None) -> list[tuple[Kind[Any], Path]]:
+    def folders(self, kind: Kind[Any] | str | Sequence[Kind[Any]] | None = None) -> list[tuple[Kind[Any], Path]]:
         """Return kind and folder of every published entry, whatever its state.
 
         Raises
@@ -192,7 +193,9 @@ class Workspace:
         InputError
             There is no such kind.
         """
-        kinds = KINDS if kind is None else (kind_named(kind) if isinstance(kind, str) else kind,)
+        if isinstance(kind, str):
+            kind = kind_named(kind)
+        kinds: Sequence[Kind[Any]] = KINDS if kind is None else ((kind,) if isinstance(kind, Kind) else kind)
         return [
             (one, path)
             for one in kinds
@@ -224,7 +227,7 @@ class Workspace:
             manifest = Manifest.model_validate_json(text)
             if not seals(manifest.checksum, text):
                 raise ValueError("its checksum differs")
-            if manifest.layout == LAYOUT and manifest.stage_version == (kind.version or manifest.stage_version):
+            if manifest.layout == LAYOUT and manifest.stage_version == kind.version:
                 return Entry(path, manifest, kind.facts.model_validate(manifest.facts))
         except ValueError as error:
             if not _of_another_version(text):
@@ -296,8 +299,6 @@ def _fill(
 ) -> tuple[Manifest, F]:
     start = time.monotonic()
     facts = build(partial)
-    if isinstance(facts, Mapping):
-        facts = derivation.kind.facts.model_validate(facts)
     if not isinstance(facts, derivation.kind.facts):
         raise TypeError(f"{type(facts).__name__} are not the facts of {derivation.kind.name}")
     paths = [path for path in sorted(partial.rglob("*")) if path.is_file()]

@@ -14,6 +14,7 @@ from fqbench.run import Run
 from fqbench.stages.export import export
 from fqbench.stages.train import train
 from fqbench.workspace import Workspace
+from fqbench.workspace.kinds import MODELS
 
 torch = pytest.importorskip("torch")
 
@@ -35,8 +36,8 @@ def test_the_same_seed_gives_the_same_weights_and_the_same_graph(tmp_path: Path)
 def test_the_exported_model(tmp_path: Path) -> None:
     run = small(tmp_path)
     model = export(run)
-    facts = run.workspace.get(model.id, "models").details
-    assert 0 <= facts["parity_max_abs"] < 1e-4
+    facts = run.workspace.get(model.id, MODELS).facts
+    assert 0 <= facts.parity_max_abs < 1e-4
     graph = onnx.load(model.path)
     assert graph.opset_import[0].version >= 21
     assert graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"

@@ -88,7 +88,7 @@ def test_predictions_carry_runtime_and_cpu_features(make_run: MakeRun) -> None:
     determined_by = answer.entry.manifest.determined_by
     assert determined_by["runtime"]
     assert "cpu_features" in determined_by
-    assert answer.entry.details["machine"]["cpu"]
+    assert answer.entry.facts.machine.cpu
 
 
 def test_a_dynamic_scheme_is_predicted_one_image_at_a_time(make_run: MakeRun) -> None:

@@ -13,6 +13,7 @@ from fqbench.run import Run
 from fqbench.stages import observe as stage
 from fqbench.stages.export import export
 from fqbench.stages.quantize import quantize, reference
+from fqbench.workspace.kinds import ARTIFACTS
 
 MakeRun = Callable[..., Run]
 
@@ -37,29 +38,29 @@ def test_another_rule_or_policy_costs_no_inference(make_run: MakeRun, monkeypatc
 
 def test_the_manifest_says_what_was_done_to_whom(make_run: MakeRun) -> None:
     run = make_run(range_rule="percentile=99", calib_policy="balanced")
-    details = run.workspace.get(quantize(run).id, "artifacts").details
-    facts = details["backend_details"]["calibration"]
+    artifact = run.workspace.get(quantize(run).id, ARTIFACTS).facts
+    facts = artifact.details["calibration"]
     assert (facts["policy"], facts["rule"]) == ("balanced", "percentile=99")
     assert facts["groups"] == {"dark×old": 4, "dark×young": 4, "light×old": 4, "light×young": 4}
     tensors = facts["tensors"]
     assert {"images", "b", "d", "logits"} <= set(tensors)
     assert set(tensors["images"]["clipped"]) == set(facts["groups"])
     assert 0.004 < sum(tensors["images"]["clipped"].values()) / 4 < 0.02  # 1 % of all that is seen
-    assert details["bias_correction"]["used"] in {"on", "off"}
-    assert details["bias_correction"]["on"]["images"] == 30
+    assert artifact.bias_correction["used"] in {"on", "off"}
+    assert artifact.bias_correction["on"]["images"] == 30
 
 
 @pytest.mark.parametrize("asked", ["on", "off"])
 def test_bias_correction_can_be_told(make_run: MakeRun, asked: str) -> None:
     run = make_run(bias_correction=asked)
-    details = run.workspace.get(quantize(run).id, "artifacts").details
-    assert details["backend_details"]["corrected_biases"] == (3 if asked == "on" else 0)
-    assert details["bias_correction"] == {}
+    artifact = run.workspace.get(quantize(run).id, ARTIFACTS).facts
+    assert artifact.details["corrected_biases"] == (3 if asked == "on" else 0)
+    assert artifact.bias_correction == {}
 
 
 def test_bias_correction_is_used_where_it_is_closer(make_run: MakeRun) -> None:
     run = make_run(bits=4)
-    facts = run.workspace.get(quantize(run).id, "artifacts").details["bias_correction"]
+    facts = run.workspace.get(quantize(run).id, ARTIFACTS).artifact.bias_correction
     closer = "on" if facts["on"]["divergence"] < facts["off"]["divergence"] else "off"
     assert facts["used"] == closer
 
@@ -91,7 +92,7 @@ def test_progress_is_gone_once_the_record_is_there(make_run: MakeRun) -> None:
 
 def test_show_calibration(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(range_rule="percentile=99")
-    entry = run.workspace.get(quantize(run).id, "artifacts")
+    entry = run.workspace.get(quantize(run).id, ARTIFACTS)
     print_calibration(entry, as_json=False)
     shown = capsys.readouterr().out
     assert "policy as-sampled, rule percentile=99" in shown
@@ -100,4 +101,4 @@ def test_show_calibration(make_run: MakeRun, capsys: pytest.CaptureFixture[str])
     print_calibration(entry, as_json=True)
     assert json.loads(capsys.readouterr().out)["rule"] == "percentile=99"
     with pytest.raises(InputError, match="has no calibration"):
-        print_calibration(run.workspace.get(reference(run).id, "artifacts"), as_json=False)
+        print_calibration(run.workspace.get(reference(run).id, ARTIFACTS), as_json=False)

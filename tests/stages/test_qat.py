@@ -23,6 +23,7 @@ from fqbench.run import Run
 from fqbench.stages.evaluate import evaluate
 from fqbench.stages.export import export
 from fqbench.stages.quantize import quantize, reference
+from fqbench.workspace.kinds import ARTIFACTS, QAT_MODELS
 
 torch = pytest.importorskip("torch")
 
@@ -37,7 +38,7 @@ def qat(make_run: MakeRun, **flags: object) -> tuple[Run, Artifact]:
 
 
 def tuned_folder(run: Run, artifact: Artifact) -> Path:
-    return run.workspace.get(run.workspace.get(artifact.id, "artifacts").manifest.inputs["tuned"], "models").path
+    return run.workspace.get(run.workspace.get(artifact.id, ARTIFACTS).manifest.inputs["tuned"], QAT_MODELS).path
 
 
 def test_it_is_compared_with_the_fp32_model_that_it_started_from(make_run: MakeRun) -> None:
@@ -69,10 +70,10 @@ def test_onnxruntime_gets_exactly_the_learnt_scales(make_run: MakeRun, bits: int
 def test_runtimes_agree_with_the_network_that_was_trained(make_run: MakeRun) -> None:
     for backend in ("torch_fx", "ort", "trt"):
         run, artifact = qat(make_run, backend=backend)
-        agreement = run.workspace.get(artifact.id, "artifacts").details["agreement"]
-        assert agreement["images"] == 30
-        assert agreement["identical_labels"] >= 0.95
-        assert agreement["largest_difference"] < 0.1 * agreement["largest_logit"]
+        agreement = run.workspace.get(artifact.id, ARTIFACTS).facts.agreement
+        assert agreement.images == 30
+        assert agreement.identical_labels >= 0.95
+        assert agreement.largest_difference < 0.1 * agreement.largest_logit
 
 
 def test_signed_runtimes_are_trained_for_with_zero_points_in_the_middle(make_run: MakeRun) -> None:
@@ -182,4 +183,4 @@ def test_a_killed_training_ends_with_the_same_bytes(photos: Path, tmp_path: Path
     for file in ("model.json", "weights.safetensors"):
         assert (artifacts[0] / file).read_bytes() == (artifacts[1] / file).read_bytes()
     manifest = json.loads((artifacts[0] / "manifest.json").read_text())
-    assert manifest["details"]["agreement"]["identical_labels"] > 0.9
+    assert manifest["facts"]["agreement"]["identical_labels"] > 0.9

@@ -159,7 +159,7 @@ def test_from_the_machine_with_the_gpu_to_this_one(
     assert not (tmp_path / "must-not-appear").exists()
     imported = import_results(run, result)
     entry = imported.predictions[-1]
-    assert entry.details["built_for"]["gpu"] == world.gpu
+    assert entry.facts.built_for["gpu"] == world.gpu
     assert entry.manifest.determined_by["runtime"] == world.version
     measured = predict_split(run, artifact)
     assert measured.entry.id == entry.id, "what a GPU answered comes before emulation"
