@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-PLAIN_WIDTH = 140
-
-
-class Format(StrEnum):
-    """How results are written to stdout."""
-
-    TEXT = "text"
-    JSON = "json"
-    CSV = "csv"
-    MARKDOWN = "markdown"
-    LATEX = "latex"
+PLAIN_WIDTH = 140  # where nobody says how wide a line may be, tables are seldom split
 
 
 QUIET_SECONDS = 10.0  # where there is no terminal, progress is a line now and then
@@ -85,7 +74,7 @@ class TerminalReporter:
 
 @cache
 def stdout() -> Console:
-    """Return the console for data; wide where it is no terminal, so that tables are not folded."""
+    """Return the console for data."""
     return _console(to_stderr=False)
 
 
@@ -93,11 +82,6 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Return the console for progress and errors."""
     return _console(to_stderr=True)
-
-
-def print_json(value: Any) -> None:
-    """Print JSON on stdout; NaN must have become null before."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, default=str) + "\n")
 
 
 def fail(text: str, error: BaseException | None, arguments: Sequence[str], exit_code: int) -> NoReturn:
@@ -113,4 +97,5 @@ def _console(*, to_stderr: bool) -> Console:
     from rich.console import Console
 
     watched = (sys.stderr if to_stderr else sys.stdout).isatty()
-    return Console(stderr=to_stderr, width=None if watched else PLAIN_WIDTH)
+    known = watched or os.environ.get("COLUMNS", "").isdecimal()
+    return Console(stderr=to_stderr, width=None if known else PLAIN_WIDTH)

@@ -55,8 +55,9 @@ def test_help_explains_the_verbs_own_options_and_names_the_other_sections(path: 
 def test_help_all_explains_every_option(path: tuple[str, ...], printed) -> None:  # type: ignore[no-untyped-def]
     verb, text = VERBS[path], printed(*path, "--help-all")
     wanted = {option.spelled for option in options().values() if option.section in (*verb.own, *verb.more)}
-    wanted |= {flag for parameter in verb.command.params for flag in parameter.opts if flag.startswith("--")}
-    assert wanted <= flags_of(text)
+    own = {flag: parameter.hidden for parameter in verb.command.params for flag in parameter.opts if flag[:2] == "--"}
+    assert wanted | {flag for flag, hidden in own.items() if not hidden} <= flags_of(text)
+    assert all(flag in text for flag, hidden in own.items() if hidden), "short forms are named by --format"
     assert "More options" not in text
 
 
@@ -65,7 +66,7 @@ def test_help_keeps_to_the_width_and_folds_a_section_into_one_line(columns: int,
     for path, verb in VERBS.items():
         text = printed(*path, "--help", columns=columns)
         assert max(map(len, text.splitlines())) <= columns
-        assert text.count("\n") <= 62, path
+        assert text.count("\n") <= 60, path
         folded = text.partition("More options, explained by --help-all:\n")[2].partition("\n\n")[0].splitlines()
         assert len(folded) == len(verb.more), path
 

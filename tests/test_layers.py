@@ -16,7 +16,7 @@ HEAVY = {"torch", "torchvision", "timm", "accelerate", "onnx", "onnxruntime", "p
 # Modules that are about torch alone, which the plug-in's own functions import.
 OF_TORCH = [path for path in PLUGINS if path.parent.name == "torch_fx" and path.stem not in {"__init__", "backend"}]
 # What a plug-in of somebody else may build on; the stages and the command line are ours alone.
-PRIVATE = ("fqbench.stages", "fqbench.cli", "fqbench.tables", "fqbench.terminal", "fqbench.demo", "fqbench.workspace")
+PRIVATE = ("fqbench.stages", "fqbench.cli", "fqbench.report", "fqbench.terminal", "fqbench.demo", "fqbench.workspace")
 
 
 def imports(path: Path, *, top_level: bool = False) -> set[str]:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from fqbench.cli.help import OUTPUT
 from fqbench.cli.verbs import Verbs
 
 MAKE, MEASURE, REMOTE, INSPECT = "Make", "Measure", "Run on another machine", "Inspect"
@@ -19,7 +18,6 @@ app = Verbs(
     "Quantize image classifiers for a target runtime, and measure their latency and their accuracy per group.",
 )
 
-Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON.")]
 Reference = Annotated[
     str | None, typer.Option("--reference", metavar="ID", help="Artifact to compare the others with (default: FP32).")
 ]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fqbench.cli.app import INSPECT, Json, app
+from fqbench.cli.app import INSPECT, app
 
 if TYPE_CHECKING:
+    from fqbench.cli.verbs import Show
     from fqbench.run import Run
 
 data_app = app.group("data", "Preview and check data sets.", panel=INSPECT)
@@ -19,43 +20,43 @@ models_app = app.group("models", "List and profile classifiers.", panel=INSPECT)
 @app.verb("list", panel=INSPECT)
 def list_entries(
     run: Run,
+    show: Show,
     kind: Annotated[str | None, typer.Argument(help="List one kind only: artifacts, predictions ...")] = None,
-    as_json: Json = False,
 ) -> None:
     """List the entries of the workspace.
 
     Example: fqbench list artifacts
     """
-    from fqbench.tables import print_entries
+    from fqbench.report.entries import entries_document
 
-    print_entries(run.workspace.entries(kind), as_json=as_json)
+    show(entries_document(run.workspace.entries(kind)))
 
 
 @app.verb("show", panel=INSPECT)
-def show(
+def show_entry(
     run: Run,
+    show: Show,
     entry_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the entry, or a unique prefix.")],
     calibration: Annotated[
         bool, typer.Option("--calibration", help="For an artifact: clipping and noise of its ranges per group.")
     ] = False,
-    as_json: Json = False,
 ) -> None:
     """Show an entry: inputs, seeds, versions, results.
 
     Example: fqbench show resnet10t-ort-int8-balanced --calibration
     """
-    from fqbench.report.calibration import print_calibration
-    from fqbench.tables import print_manifest
+    from fqbench.report.calibration import calibration_document
+    from fqbench.report.entries import manifest_document
 
     entry = run.workspace.get(entry_id, "artifacts" if calibration else None)
-    print_calibration(entry, as_json=as_json) if calibration else print_manifest(entry, as_json=as_json)
+    show(calibration_document(entry) if calibration else manifest_document(entry))
 
 
 @app.verb("verify", panel=INSPECT)
 def verify(
     run: Run,
+    show: Show,
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Entries (default: all).")] = None,
-    as_json: Json = False,
 ) -> None:
     """Check every file of the workspace against its SHA-256.
 
@@ -64,11 +65,11 @@ def verify(
     Example: fqbench verify
     """
     from fqbench.errors import DataError
-    from fqbench.tables import print_verification
+    from fqbench.report.upkeep import verification_document
     from fqbench.workspace.upkeep import verify as check
 
     found = check(run.workspace, ids or ())
-    print_verification(found, as_json=as_json)
+    show(verification_document(found))
     if found.damages:
         raise typer.Exit(DataError.exit_code)
 
@@ -76,8 +77,8 @@ def verify(
 @app.verb("gc", panel=INSPECT)
 def collect_garbage(
     run: Run,
+    show: Show,
     delete: Annotated[bool, typer.Option("--delete", help="Delete it; without this, it is only listed.")] = False,
-    as_json: Json = False,
 ) -> None:
     """List, or delete, what no result of the workspace refers to.
 
@@ -85,14 +86,14 @@ def collect_garbage(
 
     Example: fqbench gc --delete
     """
-    from fqbench.tables import print_garbage
+    from fqbench.report.upkeep import garbage_document
     from fqbench.workspace.upkeep import collect
 
-    print_garbage(collect(run.workspace, delete=delete), deleted=delete, as_json=as_json)
+    show(garbage_document(collect(run.workspace, delete=delete), deleted=delete))
 
 
 @app.verb("doctor", panel=INSPECT)
-def doctor(run: Run, as_json: Json = False) -> None:
+def doctor(run: Run, show: Show) -> None:
     """Check which runtimes work on this machine.
 
     Names what is missing, and the command that installs it.
@@ -100,14 +101,15 @@ def doctor(run: Run, as_json: Json = False) -> None:
     Example: fqbench doctor
     """
     from fqbench.doctor import examine
-    from fqbench.tables import print_health
+    from fqbench.report.health import health_document
 
-    print_health(examine(run.workspace), as_json=as_json)
+    show(health_document(examine(run.workspace)))
 
 
 @data_app.verb("preview", own=("data",))
 def preview(
     run: Run,
+    show: Show,
     name: Annotated[str | None, typer.Argument(help="Data set (default: the configured one).")] = None,
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="PNG file to write.")] = Path("preview.png"),
     per_group: Annotated[int, typer.Option("--per-group", metavar="N", min=1, help="Images per row.")] = 12,
@@ -119,60 +121,60 @@ def preview(
     Example: fqbench data preview synthfaces --out faces.png
     """
     from fqbench.data.preview import contact_sheet
+    from fqbench.report.data import preview_document
     from fqbench.stages.read import read
-    from fqbench.tables import print_preview
 
     samples = read(run.with_options("data", name=name) if name else run)
-    print_preview(contact_sheet(samples, out, per_group=per_group), out, samples)
+    show(preview_document(contact_sheet(samples, out, per_group=per_group), out, samples))
 
 
 @data_app.verb("inspect", own=("data",))
 def inspect_data(
     run: Run,
+    show: Show,
     name: Annotated[str | None, typer.Argument(help="Data set (default: the configured one).")] = None,
     by: Annotated[
         str | None, typer.Option("--by", metavar="A,B,...", help="Sensitive features that define the groups.")
     ] = None,
-    as_json: Json = False,
 ) -> None:
     """Count images per split, class and group; list problems.
 
     Example: fqbench data inspect celeba --root CelebA --label Smiling
     """
     from fqbench.data.inspect import inspect
+    from fqbench.report.data import inspection_document
     from fqbench.stages.read import read
-    from fqbench.tables import print_inspection
 
     samples = read(run.with_options("data", name=name) if name else run)
-    print_inspection(inspect(samples, [part.strip() for part in by.split(",")] if by else None), as_json=as_json)
+    show(inspection_document(inspect(samples, [part.strip() for part in by.split(",")] if by else None)))
 
 
 @models_app.verb("list")
 def list_models(
+    show: Show,
     pattern: Annotated[str | None, typer.Argument(help="Part of the name (default: the models of the study).")] = None,
-    as_json: Json = False,
 ) -> None:
     """List the classifiers that --model takes.
 
     Example: fqbench models list mobilenet
     """
     from fqbench.models.profile import list_models as listed
-    from fqbench.tables import print_models
+    from fqbench.report.models import models_document
 
-    print_models(listed(pattern), as_json=as_json)
+    show(models_document(listed(pattern)))
 
 
 @models_app.verb("profile")
 def profile(
+    show: Show,
     name: Annotated[str, typer.Argument(help="Any timm or torchvision model.")],
     size: Annotated[int | None, typer.Option("--size", metavar="N", min=8, max=4096, help="Input size.")] = None,
-    as_json: Json = False,
 ) -> None:
     """Show parameters, FLOPs, memory and ONNX operators.
 
     Example: fqbench models profile mobilenet_v2
     """
     from fqbench.models.profile import profile as profiled
-    from fqbench.tables import print_profile
+    from fqbench.report.models import profile_document
 
-    print_profile(profiled(name, size=size), as_json=as_json)
+    show(profile_document(profiled(name, size=size)))

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fqbench.cli.help import GENERAL, VerbCommand, help_all
+from fqbench.cli.help import GENERAL, OUTPUT, VerbCommand, help_all
 from fqbench.config import BACKEND_OPTION, Config, Option, configure, options
+from fqbench.report.document import Format
+from fqbench.report.renderers import show
 
 if TYPE_CHECKING:
     from typer.core import TyperCommand
 
     from fqbench.cli.verbs import Verb
 
+GIVEN = ("run", "show")  # parameters of a verb's function that are not options
 CONFIG = Annotated[
     Path | None,
     typer.Option("--config", metavar="PATH", rich_help_panel=GENERAL, help="YAML file (default: ./fqbench.yaml)."),
@@ -34,14 +37,23 @@ WORKSPACE = Annotated[
 TRACEBACK = Annotated[
     bool, typer.Option("--traceback", rich_help_panel=GENERAL, help="Show the traceback of an error.")
 ]
+FORMAT = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+        help="text, json, csv, markdown or latex; short: --json, --csv, --markdown, --latex. [default: text]",
+    ),
+]
+SHORT = {form: Annotated[bool, typer.Option(f"--{form}", hidden=True)] for form in Format if form is not Format.TEXT}
 HELP_ALL = Annotated[
     bool,
     typer.Option(
         "--help-all", rich_help_panel=GENERAL, is_eager=True, callback=help_all, help="Explain all options and exit."
     ),
 ]
-
-
 BACKEND = Annotated[
     list[str] | None,
     typer.Option(
@@ -59,7 +71,7 @@ def command(verb: Verb) -> TyperCommand:
     flags = [
         option for section in (*verb.own, *verb.more) for option in options().values() if option.section == section
     ]
-    own = {name: parameter for name, parameter in given.items() if name != "run"}
+    own = {name: parameter for name, parameter in given.items() if name not in GIVEN}
     parameters = [*own.values(), *(_flag(option) for option in flags)]
     names = [option.name for option in flags]
     if "backends" in {*verb.own, *verb.more}:
@@ -67,6 +79,9 @@ def command(verb: Verb) -> TyperCommand:
         names.append(BACKEND_OPTION)
     if "run" in given:
         parameters += [_parameter("config", CONFIG), _parameter("workspace", WORKSPACE)]
+    if "show" in given:
+        parameters += [_parameter("style", FORMAT, Format.TEXT)]
+        parameters += [_parameter(f"as_{form}", annotation, False) for form, annotation in SHORT.items()]
     parameters += [_parameter("traceback", TRACEBACK, False), _parameter("all_options", HELP_ALL, False)]
 
     def call(**values: Any) -> None:
@@ -74,6 +89,9 @@ def command(verb: Verb) -> TyperCommand:
         if "run" in given:
             said = {name: values[name] for name in names}
             arguments["run"] = _run(values["config"], values["workspace"], said)
+        if "show" in given:
+            short = next((form for form in SHORT if values[f"as_{form}"]), values["style"])
+            arguments["show"] = lambda document: show(document, short)
         verb.function(**arguments)
 
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -104,7 +122,7 @@ def _run(file: Path | None, workspace: Path | None, said: dict[str, Any]) -> Any
 def _parameters(verb: Verb) -> dict[str, inspect.Parameter]:
     """Return a verb's parameters with their annotations evaluated, except those that it is given."""
     function = verb.function
-    texts = {name: text for name, text in function.__annotations__.items() if name not in {"run", "return"}}
+    texts = {name: text for name, text in function.__annotations__.items() if name not in {*GIVEN, "return"}}
     hints = typing.get_type_hints(
         types.SimpleNamespace(__annotations__=texts), globalns=function.__globals__, include_extras=True
     )

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fqbench.cli.app import REMOTE, Ids, Json, app
-from fqbench.terminal import print_json, stdout
+from fqbench.cli.app import REMOTE, Ids, app
 
 if TYPE_CHECKING:
+    from fqbench.cli.verbs import Show
     from fqbench.run import Run
 
 
 @app.verb("pack", panel=REMOTE, more=("data", "model", "preprocessing", "train", "qat", "quantize", "eval"))
 def pack(
     run: Run,
+    show: Show,
     ids: Ids = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="PATH", help="File to write (default: ./ID.fqpack.zip).")
@@ -28,15 +29,17 @@ def pack(
 
     Example: fqbench pack resnet10t-trt-int8-balanced
     """
+    from fqbench.report.entries import file_document
     from fqbench.stages.pack import pack as pack_stage
     from fqbench.stages.select import subjects
 
-    stdout().print(str(pack_stage(run, subjects(run, ids), out)), soft_wrap=True, highlight=False)
+    show(file_document(pack_stage(run, subjects(run, ids), out)))
 
 
 @app.verb("run-pack", panel=REMOTE, own=("bench", "backends"))
 def run_pack(
     run: Run,
+    show: Show,
     file: Annotated[Path, typer.Argument(help="File written by `fqbench pack`.")],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="PATH", help="File to write (default: next to FILE).")
@@ -48,16 +51,17 @@ def run_pack(
 
     Example: fqbench run-pack resnet10t-trt-int8-balanced.fqpack.zip
     """
+    from fqbench.report.entries import file_document
     from fqbench.stages.pack import run_pack as run_stage
 
-    stdout().print(str(run_stage(run, file, out)), soft_wrap=True, highlight=False)
+    show(file_document(run_stage(run, file, out)))
 
 
 @app.verb("import", panel=REMOTE)
 def import_(
     run: Run,
+    show: Show,
     file: Annotated[Path, typer.Argument(help="File written by `fqbench run-pack`.")],
-    as_json: Json = False,
 ) -> None:
     """Import the results of `fqbench run-pack`.
 
@@ -65,14 +69,10 @@ def import_(
 
     Example: fqbench import resnet10t-trt-int8-balanced.fqresult.zip
     """
-    from fqbench.report.latency import latency_sheet
-    from fqbench.report.sheets import print_sheets
+    from fqbench.report.latency import import_document
     from fqbench.stages.pack import import_results
 
     imported = import_results(run, file)
     ids = [entry.id for entry in imported.predictions]
-    if as_json:
-        print_json({"predictions": ids, "bench": imported.bench.id, "latency": imported.latency.to_dict()})
-        return
-    print_sheets([latency_sheet(imported.latency)], stdout())
+    show(import_document(imported.latency, ids, imported.bench.id))
     run.reporter.say(f"per group: fqbench eval {' '.join(ids)}")

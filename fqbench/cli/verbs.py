@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     import typer
     from typer.core import TyperCommand
+
+    from fqbench.report.document import Document
+
+Show: TypeAlias = "Callable[[Document], None]"
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class Verb:
     name : str
         As it is typed.
     function : callable
-        Parses nothing itself: its parameters become options; ``run`` and ``show`` are given to it.
+        Parses nothing itself: its parameters become options; ``run``, an experiment, and ``show``, which
+        prints a document in the format asked for, are given to it.
     panel : str
         Under which heading the group's help lists it.
     own, more : tuple of str

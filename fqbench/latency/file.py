@@ -104,7 +104,7 @@ def _runs(positions: list[int], times: list[int], *, warmup: bool) -> list[Timed
 
 
 def _marks(facts: list[Mapping[str, str]]) -> tuple[Mark, ...]:
-    return tuple(Mark(Doubt(mark["doubt"]), mark["text"]) for mark in facts)
+    return tuple(Mark(Doubt(mark["doubt"]), mark["text"], mark.get("figure", "")) for mark in facts)
 
 
 def _tuples(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,14 +35,25 @@ class Doubt(StrEnum):
 
 @dataclass(frozen=True)
 class Mark:
-    """A doubt about a figure, with the reason and what to do in one sentence."""
+    """A doubt about a figure, with the reason and what to do.
+
+    Attributes
+    ----------
+    doubt : Doubt
+        Which.
+    text : str
+        One sentence, the same for every subject with this doubt.
+    figure : str
+        This subject's own, as in ``12 %``; empty where there is none.
+    """
 
     doubt: Doubt
     text: str
+    figure: str = ""
 
     def to_dict(self) -> dict[str, str]:
         """Return JSON values."""
-        return {"doubt": self.doubt.value, "text": self.text}
+        return {"doubt": self.doubt.value, "text": self.text, "figure": self.figure}
 
 
 def is_steady(warmups: Sequence[int]) -> bool:
@@ -95,15 +106,16 @@ def doubts(values: NDArray[np.int64], *, steady: bool, p99_high: float, timer_st
         marks.append(Mark(Doubt.UNSTEADY, text))
     deviation = float(values.std(ddof=1) / values.mean()) if len(values) > 1 and values.mean() > 0 else 0.0
     if deviation > LARGEST_RELATIVE_DEVIATION:
-        text = f"the standard deviation is {deviation:.0%} of the mean; trust p50 and its ratio more than p99."
-        marks.append(Mark(Doubt.NOISY, text))
+        text = (
+            f"the standard deviation is more than {LARGEST_RELATIVE_DEVIATION:.0%} of the mean; "
+            "trust p50 and its ratio more than p99."
+        )
+        marks.append(Mark(Doubt.NOISY, text, f"{deviation:.0%}"))
     third = max(1, len(values) // 3)
     drift = _relative(float(np.median(values[-third:])), float(np.median(values[:third])))
     if abs(drift) > LARGEST_DRIFT:
-        text = (
-            f"p50 moved by {drift:+.0%} from the first third of the rounds to the last; only the ratio allows for it."
-        )
-        marks.append(Mark(Doubt.DRIFTING, text))
+        text = "p50 drifted from the first third of the rounds to the last; only the ratio allows for it."
+        marks.append(Mark(Doubt.DRIFTING, text, f"{drift:+.0%}"))
     if math.isinf(p99_high):
         text = f"{len(values)} rounds give p99 no upper bound; raise --rounds or --seconds."
         marks.append(Mark(Doubt.FEW_ROUNDS, text))

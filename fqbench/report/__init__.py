@@ -1,1 +1,1 @@
-"""How results are shown to people: sheets, and the formats they are written in."""
+"""How results are shown: documents of sheets and notes as data, and a renderer per format."""

@@ -1,27 +1,30 @@
-"""How an artifact's calibration is printed: which ranges clip or blur which group."""
+"""An artifact's calibration as a document: which ranges clip or blur which group."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fqbench.errors import InputError
-from fqbench.tables import make_table
-from fqbench.terminal import print_json, stdout
-from fqbench.workspace.kinds import ArtifactFacts
+from fqbench.report.document import Document, Heading, Records, Section, Sheet, notes
 
 if TYPE_CHECKING:
     from fqbench.workspace import Entry
 
 SHOWN = 15
+RECORDS = ("tensor", "low", "high", "group", "clipped", "noise")
+COLUMNS = (
+    "tensor", ">range", ">clipped: most", "group", ">least", "group", ">noise: most", "group", ">least", "group",
+)  # fmt: skip
 
 
-def print_calibration(entry: Entry, *, as_json: bool) -> None:
-    """Print policy, rule and groups of an artifact, and the tensors on which the groups differ most.
+def calibration_document(entry: Entry) -> Document:
+    """Return policy, rule and groups of an artifact, and the tensors on which the groups differ most.
 
     Raises
     ------
     InputError
-        The entry is no artifact that was calibrated.
+        The entry is not an artifact that was calibrated.
     """
     artifact = entry.facts
     facts = artifact.details.get("calibration") if isinstance(artifact, ArtifactFacts) else None
@@ -30,32 +33,35 @@ def print_calibration(entry: Entry, *, as_json: bool) -> None:
             f"{entry.manifest.kind}/{entry.id} has no calibration; name an artifact of `fqbench list artifacts` "
             "whose method is ptq_static."
         )
-    if as_json:
-        print_json({**facts, "bias_correction": artifact.bias_correction})
-        return
-    out = stdout()
-    out.print(f"{entry.manifest.kind}/{entry.id}", style="bold", highlight=False)
-    out.print(f"  policy {facts['policy']}, rule {facts['rule']}, {facts['bits']}-bit activations", highlight=False)
+    value = {**facts, "bias_correction": entry.details.get("bias_correction", {})}
+    return Document(tuple(_sections(entry, facts)), value, Records(RECORDS, [*_records(facts["tensors"])]))
+
+
+def _sections(entry: Entry, facts: dict[str, Any]) -> Iterator[Section]:
+    yield Heading(f"{entry.manifest.kind}/{entry.id}")
     counts = ", ".join(f"{group} {count}" for group, count in facts["groups"].items())
-    out.print(f"  calibration images: {counts}", highlight=False, markup=False, soft_wrap=True)
-    if correction := _correction(artifact.bias_correction):
-        out.print(f"  {correction}", highlight=False, soft_wrap=True)
-    rows = sorted(facts["tensors"].items(), key=lambda item: _difference(item[1]), reverse=True)
-    table = make_table(
-        "tensor", ">range", ">clipped: most", "group", ">least", "group", ">noise: most", "group", ">least", "group"
+    yield from notes(
+        f"  policy {facts['policy']}, rule {facts['rule']}, {facts['bits']}-bit activations",
+        f"  calibration images: {counts}",
+        _correction(entry.details.get("bias_correction") or {}),
     )
-    for name, tensor in rows[:SHOWN]:
-        table.add_row(
-            name, f"[{tensor['low']:.4g}, {tensor['high']:.4g}]", *_ends(tensor["clipped"]), *_ends(tensor["noise"])
-        )
-    out.print(table)
-    out.print(
-        f"The {min(SHOWN, len(rows))} of {len(rows)} tensors on which the groups differ most. clipped: share of a "
-        "group's values outside the range. noise: its squared quantization error as a share of its mean square. "
-        "--json has all of them, for every group.",
-        style="dim",
-        highlight=False,
+    ranked = sorted(facts["tensors"].items(), key=lambda item: _difference(item[1]), reverse=True)
+    rows = tuple(
+        (name, f"[{tensor['low']:.4g}, {tensor['high']:.4g}]", *_ends(tensor["clipped"]), *_ends(tensor["noise"]))
+        for name, tensor in ranked[:SHOWN]
     )
+    how = (
+        f"The {min(SHOWN, len(ranked))} of {len(ranked)} tensors with the largest differences between groups. "
+        "clipped: share of a group's values outside the range. noise: a group's squared quantization error, relative "
+        "to its mean square. --json and --format csv have all tensors and groups."
+    )
+    yield Sheet("", COLUMNS, rows, notes(how))
+
+
+def _records(tensors: dict[str, dict[str, Any]]) -> Iterator[tuple[object, ...]]:
+    for name, tensor in tensors.items():
+        for group, clipped in tensor["clipped"].items():
+            yield name, tensor["low"], tensor["high"], group, clipped, tensor["noise"][group]
 
 
 def _difference(tensor: dict[str, Any]) -> tuple[float, float]:
@@ -74,9 +80,9 @@ def _correction(facts: dict[str, Any]) -> str:
     if not facts:
         return ""
     if "not_measured" in facts:
-        return f"bias correction: {facts['used']} ({facts['not_measured']}, so it could not be tried)"
+        return f"  bias correction: {facts['used']} ({facts['not_measured']}, so it could not be tried)"
     with_it, without = facts["on"], facts["off"]
     return (
-        f"bias correction: {facts['used']}; divergence from FP32 on {with_it['images']} images of the {facts['split']} "
-        f"split: {with_it['divergence']:.3g} with it, {without['divergence']:.3g} without"
+        f"  bias correction: {facts['used']}; KL divergence from FP32 on {with_it['images']} images of the "
+        f"{facts['split']} split: {with_it['divergence']:.3g} with it, {without['divergence']:.3g} without"
     )

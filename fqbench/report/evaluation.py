@@ -1,17 +1,14 @@
-"""An evaluation as sheets for people, and as rows for machines."""
+"""An evaluation as a document."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fqbench.fairness.results import without_images
-from fqbench.report.sheets import UNDEFINED, Sheet, print_sheets, to_latex, to_markdown
-from fqbench.terminal import Format, print_json, stdout
+from fqbench.report.document import UNDEFINED, Bars, Document, Heading, Records, Section, Sheet, notes, warnings
+from fqbench.report.names import legend, said_once, short_names
 
 if TYPE_CHECKING:
     from fqbench.fairness import Change, ChangeReport, Estimate, GapEstimate, GroupReport
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
     from fqbench.fairness.results import ChangeRow, GroupRow
     from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
 
-BAR = 10
 # What DESIGN §8 asks to see, in this order; the others are in --json and --csv.
 SHOWN_GAPS = {
     "demographic_parity_difference": "demographic parity difference",
@@ -44,81 +40,54 @@ RATES = ("accuracy", "selection_rate", "tpr", "fpr", "fnr", "precision", "balanc
 CHANGES = ("accuracy", "selection_rate", "tpr", "fpr")
 
 
-def show_evaluations(evaluations: Sequence[Evaluation], form: Format) -> None:
-    """Write evaluations to stdout in one of the formats."""
-    if form is Format.JSON:
-        values = [evaluation.to_dict() for evaluation in evaluations]
-        print_json(values[0] if len(values) == 1 else values)
-    elif form is Format.CSV:
-        sys.stdout.write(evaluation_csv(evaluations))
-    else:
-        bars = form is Format.TEXT
-        sheets = [sheet for evaluation in evaluations for sheet in evaluation_sheets(evaluation, bars=bars)]
-        if form is Format.TEXT:
-            print_sheets(sheets, stdout())
-        else:
-            sys.stdout.write(to_markdown(sheets) if form is Format.MARKDOWN else to_latex(sheets))
+RECORDS = (
+    "artifact_id", "predictions_id", "data", "split", "subset", "by", "group", "figure", "value", "low", "high", "n",
+)  # fmt: skip
 
 
-def evaluation_sheets(evaluation: Evaluation, *, bars: bool = False) -> list[Sheet]:
-    """Return one sheet of groups an artifact, one of gaps, and what changed from the reference.
+def evaluation_document(*evaluations: Evaluation) -> Document:
+    """Return the evaluations of one or several parts of a split.
 
-    Parameters
-    ----------
-    evaluation : Evaluation
-        What to show.
-    bars : bool
-        Draw accuracies as bars of text, for a terminal.
+    The sections of each: what was evaluated, a sheet of groups per artifact, the gaps, the figures without a threshold,
+    the change from the reference, and the literature's measures. The value is one evaluation's, or a list.
     """
+    values = [evaluation.to_dict() for evaluation in evaluations]
+    sections = [section for evaluation in evaluations for section in _sections(evaluation)]
+    records = [row for evaluation in evaluations for row in _records(evaluation)]
+    return Document(tuple(sections), values[0] if len(values) == 1 else values, Records(RECORDS, records))
+
+
+def _sections(evaluation: Evaluation) -> Iterator[Section]:
+    artifacts, ids = evaluation.artifacts, [artifact.id for artifact in evaluation.artifacts]
+    labels = [artifact.label for artifact in artifacts]
+    names = short_names(labels, ids)
+    yield Heading(_title(evaluation))
+    yield from notes(evaluation.notice)
+    yield from warnings(*evaluation.notes)
+    yield legend(names, ids, {"runtime": [artifact.runtime for artifact in artifacts]})
+    remarks = [(name, text) for name, one in zip(names, artifacts, strict=True) for text in one.report.warnings]
+    yield from said_once(remarks, names)
+    yield from (_groups(name, artifact) for name, artifact in zip(names, artifacts, strict=True))
+    yield _gaps(evaluation, names)
+    if all(artifact.scores for artifact in artifacts):
+        yield _scores(evaluation, names)
+    changes = [
+        (name, artifact.change)
+        for name, artifact in zip(names[1:], artifacts[1:], strict=True)
+        if artifact.change is not None
+    ]
+    yield from (_change(names[0], name, change) for name, change in changes)
+    if changes:
+        yield from notes(_how(changes[0][1]))
+    if any(artifact.measures is not None for artifact in artifacts):
+        yield _measures(evaluation, names)
+
+
+def _title(evaluation: Evaluation) -> str:
     groups = " × ".join(evaluation.by) or "all images together"
     positive = f", positive class {evaluation.positive!r}" if evaluation.positive else ""
     subset = f", only {evaluation.subset}" if evaluation.subset else ""
-    title = f"{evaluation.data}, {evaluation.split} split{subset}, by {groups}{positive}"
-    sheets = [
-        Sheet(
-            title,
-            (),
-            notes=(*((evaluation.notice,) if evaluation.notice else ()), *(f"! {note}" for note in evaluation.notes)),
-        )
-    ]
-    sheets += [_groups(artifact, bars=bars) for artifact in evaluation.artifacts]
-    sheets.append(_gaps(evaluation))
-    if all(artifact.scores for artifact in evaluation.artifacts):
-        sheets.append(_scores(evaluation))
-    for artifact in evaluation.artifacts[1:]:
-        if artifact.change is not None:
-            sheets.append(_change(evaluation.artifacts[0], artifact, artifact.change))
-    if any(artifact.measures is not None for artifact in evaluation.artifacts):
-        sheets.append(_measures(evaluation))
-    return sheets
-
-
-def evaluation_csv(evaluations: Sequence[Evaluation]) -> str:
-    """Return every figure as one row: artifact and predictions ids, subset, group, figure, value, interval, n."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [
-            "artifact_id",
-            "predictions_id",
-            "data",
-            "split",
-            "subset",
-            "by",
-            "group",
-            "figure",
-            "value",
-            "low",
-            "high",
-            "n",
-        ]
-    )
-    for evaluation in evaluations:
-        for artifact in evaluation.artifacts:
-            head = [artifact.id, artifact.predictions_id, evaluation.data, evaluation.split, evaluation.subset]
-            for row in _figures(artifact):
-                writer.writerow([*head, "×".join(evaluation.by), *("" if _is_nan(cell) else cell for cell in row)])
-    return text.getvalue()
+    return f"{evaluation.data}, {evaluation.split} split{subset}, by {groups}{positive}"
 
 
 def verdict_in_words(reference: str, label: str, change: ChangeReport) -> str:
@@ -147,65 +116,61 @@ def verdict_in_words(reference: str, label: str, change: ChangeReport) -> str:
     return "; ".join(words) + "."
 
 
-def _groups(artifact: EvaluatedArtifact, *, bars: bool) -> Sheet:
+def _groups(name: str, artifact: EvaluatedArtifact) -> Sheet:
     report = artifact.report
-    rate = f"{report.confidence:.0%} interval"
-    rows = []
-    for row in (*report.groups, report.overall):
-        bar = (_bar(row.accuracy),) if bars else ()
-        rates = (_rate(estimate) for estimate in (row.accuracy, row.selection_rate, row.tpr, row.fpr))
-        rows.append((_named(row), str(row.n), *bar, *rates))
-    columns = ("group", ">n", *(("",) if bars else ()), f">accuracy, {rate}", ">selection rate", ">TPR", ">FPR")
-    title = f"{artifact.label}  ({artifact.id}, {artifact.runtime})"
-    return Sheet(title, columns, tuple(rows), tuple(f"! {warning}" for warning in report.warnings), total=True)
+    shown = (*report.groups, report.overall)
+    rows = [
+        (_named(row), str(row.n), *map(_rate, (row.accuracy, row.selection_rate, row.tpr, row.fpr))) for row in shown
+    ]
+    columns = ("group", ">n", f">accuracy, {report.confidence:.0%} interval", ">selection rate", ">TPR", ">FPR")
+    bars = Bars(2, tuple(row.accuracy.value for row in shown))
+    return Sheet(f"{name}: rates per group", columns, tuple(rows), total=True, bars=bars)
 
 
-def _gaps(evaluation: Evaluation) -> Sheet:
+def _gaps(evaluation: Evaluation, names: Sequence[str]) -> Sheet:
     first = evaluation.artifacts[0].report
     empty = [row.group for row in first.groups if row.n == 0]
-    rows = []
-    for name, title in SHOWN_GAPS.items():
-        gaps = [artifact.report.gaps[name] for artifact in evaluation.artifacts]
-        rows.append((title, *(_gap(gap, empty) for gap in gaps), _pair(first, name), _chance(gaps[0])))
-    columns = ("between groups", *(f">{artifact.label}" for artifact in evaluation.artifacts), "set by", ">by chance")
-    note = (
-        f"set by: the groups with the highest and the lowest rate, for {evaluation.artifacts[0].label}. "
-        "by chance: what groups of these sizes show on average when there is no difference."
+    rows, remarks = [], []
+    for key, title in SHOWN_GAPS.items():
+        gaps = [artifact.report.gaps[key] for artifact in evaluation.artifacts]
+        rows.append((title, *map(_gap, gaps), _chance(gaps[0]), _pair(first, key)))
+        remarks += [
+            (name, text) for name, gap in zip(names, gaps, strict=True) if (text := _left_out(title, gap, empty))
+        ]
+    columns = ("gap between groups", *(f">{name}" for name in names), ">by chance", "set by")
+    how = (
+        f"set by: the groups with the highest and the lowest rate, for {names[0]}. "
+        "by chance: the average gap between groups of these sizes if there is no difference."
     )
-    notes = (f"! {without_images(empty)}", note) if empty else (note,)
-    return Sheet("gaps between groups", columns, tuple(rows), notes)
+    below = (*warnings(without_images(empty) if empty else ""), *said_once(remarks, names, warning=False), *notes(how))
+    return Sheet("gaps between groups", columns, tuple(rows), below)
 
 
-def _scores(evaluation: Evaluation) -> Sheet:
+def _scores(evaluation: Evaluation, names: Sequence[str]) -> Sheet:
     rows = []
     for index, row in enumerate(evaluation.artifacts[0].scores):
-        cells = [row.group]
-        for artifact in evaluation.artifacts:
-            other = artifact.scores[index]
-            cells += [
-                UNDEFINED if math.isnan(other.auc.value) else f"{other.auc.value:.3f}",
-                UNDEFINED if math.isnan(other.calibration_error) else f"{other.calibration_error:.3f}",
-            ]
-        rows.append(tuple(cells))
-    names = [f">{what} {artifact.label}" for artifact in evaluation.artifacts for what in ("AUC", "ECE")]
-    note = "AUC: area under the ROC curve; ECE: expected calibration error. Intervals and logit shifts: --json."
-    return Sheet("without a threshold", ("group", *names), tuple(rows), (note,), total=True)
+        scores = [artifact.scores[index] for artifact in evaluation.artifacts]
+        figures = [figure for score in scores for figure in (score.auc.value, score.calibration_error)]
+        rows.append((row.group, *(UNDEFINED if math.isnan(figure) else f"{figure:.3f}" for figure in figures)))
+    columns = [f">{what} {name}" for name in names for what in ("AUC", "ECE")]
+    how = "AUC: area under the ROC curve. ECE: expected calibration error. Intervals and logit shifts: --json."
+    return Sheet("without a threshold", ("group", *columns), tuple(rows), notes(how), total=True)
 
 
-def _measures(evaluation: Evaluation) -> Sheet:
-    compared = [(one.label, one.measures) for one in evaluation.artifacts if one.measures is not None]
+def _measures(evaluation: Evaluation, names: Sequence[str]) -> Sheet:
+    compared = [
+        (name, one.measures) for name, one in zip(names, evaluation.artifacts, strict=True) if one.measures is not None
+    ]
     rows = []
-    for name, title in MEASURES.items():
-        values = [getattr(measures, name) for _label, measures in compared]
+    for key, title in MEASURES.items():
+        values = [getattr(measures, key) for _name, measures in compared]
         rows.append((title, *(UNDEFINED if math.isnan(value) else f"{value:.4f}" for value in values)))
-    reference = evaluation.artifacts[0].label
-    note = f"Against {reference}; sources in fqbench/fairness/literature.py, values by group in --json."
-    return Sheet(
-        "measures of the literature", ("measure", *(f">{label}" for label, _measures in compared)), tuple(rows), (note,)
-    )
+    how = f"Against {names[0]}; sources in fqbench/fairness/literature.py, values per group in --json."
+    columns = ("measure", *(f">{name}" for name, _measures in compared))
+    return Sheet("measures of the literature", columns, tuple(rows), notes(how))
 
 
-def _change(reference: EvaluatedArtifact, artifact: EvaluatedArtifact, change: ChangeReport) -> Sheet:
+def _change(reference: str, name: str, change: ChangeReport) -> Sheet:
     rows = []
     for row in (*change.groups, change.overall):
         p = row.mcnemar_p_adjusted
@@ -213,24 +178,33 @@ def _change(reference: EvaluatedArtifact, artifact: EvaluatedArtifact, change: C
             (
                 _named(row),
                 str(row.n),
+                _points(row.accuracy),
+                _verdict(row.verdict),
+                UNDEFINED if math.isnan(p) else f"{p:.3f}",
                 str(row.flips),
                 str(row.negative_flips),
-                _points(row.accuracy),
-                UNDEFINED if math.isnan(p) else f"{p:.3f}",
-                _verdict(row.verdict),
             )
         )
     columns = (
-        "group", ">n", ">flips", ">right to wrong",
-        ">Δ accuracy, points", f">p ({change.correction})", "verdict",
+        "group", ">n", ">Δ accuracy, points", "verdict",
+        f">p ({change.correction})", ">flips", ">right to wrong",
     )  # fmt: skip
-    title = f"{artifact.label} against {reference.label}"
-    words = verdict_in_words(reference.label, artifact.label, change)
-    how = (
-        f"p: exact McNemar test, {change.correction} over all groups of all artifacts here (last row: uncorrected); "
-        "undecided (about N images): so many of this group would decide at 80 % power."
+    words = verdict_in_words(reference, name, change)
+    return Sheet(f"{name} against {reference}", columns, tuple(rows), notes(words), total=True)
+
+
+def _how(change: ChangeReport) -> str:
+    return (
+        f"p: exact McNemar test, {change.correction} over all groups of all artifacts here (last row: uncorrected). "
+        "undecided (about N images): estimated sample size for this group to reach a verdict with 80 % power."
     )
-    return Sheet(title, columns, tuple(rows), (words, how), total=True)
+
+
+def _records(evaluation: Evaluation) -> Iterator[list[object]]:
+    by = "×".join(evaluation.by)
+    for artifact in evaluation.artifacts:
+        head = [artifact.id, artifact.predictions_id, evaluation.data, evaluation.split, evaluation.subset, by]
+        yield from ([*head, *row] for row in _figures(artifact))
 
 
 def _figures(artifact: EvaluatedArtifact) -> Iterator[list[object]]:
@@ -256,31 +230,22 @@ def _named(row: GroupRow | ChangeRow) -> str:
     return f"{row.group} (small)" if row.small and row.n else row.group
 
 
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _bar(estimate: Estimate) -> str:
-    if math.isnan(estimate.value):
-        return ""
-    eighths = round(estimate.value * BAR * 8)
-    whole, rest = divmod(eighths, 8)
-    return "█" * whole + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
-
-
 def _rate(estimate: Estimate) -> str:
     if math.isnan(estimate.value):
         return UNDEFINED
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def _gap(gap: GapEstimate, empty: Sequence[str]) -> str:
-    """A gap with the groups that are left out of it, except those without images: the sheet names these once."""
-    if math.isnan(gap.value):
-        return UNDEFINED
+def _gap(gap: GapEstimate) -> str:
+    return UNDEFINED if math.isnan(gap.value) else f"{gap.value:.3f} [{gap.low:.3f}, {gap.high:.3f}]"
+
+
+def _left_out(title: str, gap: GapEstimate, empty: Sequence[str]) -> str:
+    """Name the groups that a gap is computed without, except those without images: the sheet names these once."""
     undefined = [group for group in gap.undefined if group not in empty]
-    left_out = f" without {', '.join(undefined)}" if undefined else ""
-    return f"{gap.value:.3f} [{gap.low:.3f}, {gap.high:.3f}]{left_out}"
+    if not undefined or math.isnan(gap.value):
+        return ""
+    return f"{title} is computed without {', '.join(undefined)}, whose rate is undefined."
 
 
 def _pair(report: GroupReport, name: str) -> str:

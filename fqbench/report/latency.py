@@ -1,58 +1,111 @@
-"""A measurement of latency as a sheet for people."""
+"""A measurement of latency as a document."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fqbench.report.sheets import Sheet
+from fqbench.report.document import Document, Heading, Records, Section, Sheet, warnings
+from fqbench.report.names import legend, said_once, short_ids, short_names
 
 if TYPE_CHECKING:
     from fqbench.latency.results import LatencyReport, SubjectLatency
 
 COLUMNS = (
-    "artifact", ">p50 ms", ">p90 ms", ">p99 ms", ">images/s",
-    ">speed-up at p50", ">int8 MACs", ">MB", ">peak MB", "level", "runtime",
+    "artifact", "id", "level", ">p50 ms", ">speed-up at p50", ">p90 ms", ">p99 ms", ">images/s",
+    ">int8 MACs", ">MB", ">peak MB",
+)  # fmt: skip
+RECORDS = (
+    "artifact_id", "label", "p50_ms", "p50_low", "p50_high", "p90_ms", "p99_ms", "images_per_second",
+    "speedup", "speedup_low", "speedup_high", "integer_share", "bytes", "peak_bytes", "level", "backend", "runtime",
 )  # fmt: skip
 
 
-def latency_sheet(report: LatencyReport) -> Sheet:
-    """Return one row an artifact, with every doubt about the figures below."""
-    machine = report.machine
+def latency_document(report: LatencyReport) -> Document:
+    """Return one row per artifact, with every doubt about the figures below."""
+    return Document(tuple(_sections(report)), report.to_dict(), Records(RECORDS, [*map(_record, report.subjects)]))
+
+
+def import_document(report: LatencyReport, predictions: Sequence[str], bench: str) -> Document:
+    """Return a measurement of another machine; its value holds the ids of the imported entries as well."""
+    measured = latency_document(report)
+    return replace(measured, value={"predictions": list(predictions), "bench": bench, "latency": measured.value})
+
+
+def _sections(report: LatencyReport) -> Iterator[Section]:
+    machine, subjects = report.machine, report.subjects
+    labels, ids = [subject.label for subject in subjects], [subject.id for subject in subjects]
+    names = short_names(labels, ids)
     features = ", ".join(machine.features) or "none of the INT8 instructions"
-    threads = "/".join(sorted({str(subject.facts.threads) for subject in report.subjects}))
-    title = (
+    threads = "/".join(sorted({str(subject.facts.threads) for subject in subjects}))
+    yield Heading(
         f"latency, batch {report.batch}, {threads} thread(s), {report.rounds} interleaved rounds, "
         f"on {machine.cpu} ({features})"
     )
-    rows = tuple(_row(subject, reference=subject.id == report.reference) for subject in report.subjects)
-    doubts = [f"! {subject.label}: {mark.text}" for subject in report.subjects for mark in subject.marks]
-    parts = [_parts(subject) for subject in report.subjects if subject.phases]
-    return Sheet(title, COLUMNS, rows, (*parts, *doubts, *(f"! {mark.text}" for mark in report.marks)))
+    yield legend(names, ids, {"runtime": [_runtime(subject) for subject in subjects]})
+    rows = [
+        (name, short, *_row(subject, reference=subject.id == report.reference))
+        for name, short, subject in zip(names, short_ids(ids), subjects, strict=True)
+    ]
+    named = list(zip(names, subjects, strict=True))
+    parts = said_once([(name, _parts(one)) for name, one in named if one.phases], names, warning=False)
+    uncounted = [(name, text) for name, one in named if (text := _uncounted(one))]
+    doubts = [
+        (f"{name} ({mark.figure})" if mark.figure else name, mark.text) for name, one in named for mark in one.marks
+    ]
+    below = (*parts, *said_once(uncounted, names, warning=False), *said_once(doubts, names))
+    yield Sheet("", COLUMNS, tuple(rows), (*below, *warnings(*(mark.text for mark in report.marks))))
+
+
+def _runtime(subject: SubjectLatency) -> str:
+    return f"{subject.facts.backend} {subject.facts.runtime}"
 
 
 def _parts(subject: SubjectLatency) -> str:
     """What a session timed of its own parts, by the runtime's own names."""
-    return f"{subject.label}: {', '.join(f'{name} {ms:.3f} ms' for name, ms in subject.phases.items())} (medians)"
+    return f"{', '.join(f'{name} {ms:.3f} ms' for name, ms in subject.phases.items())} (medians)"
+
+
+def _uncounted(subject: SubjectLatency) -> str:
+    operators = ", ".join(subject.arithmetic.uncounted)
+    return f"int8 MACs does not count {operators}." if operators else ""
+
+
+def _peak(subject: SubjectLatency) -> int | None:
+    return subject.facts.peak_memory.peak if subject.facts.peak_memory else None
 
 
 def _row(subject: SubjectLatency, *, reference: bool) -> tuple[str, ...]:
-    speedup, arithmetic = subject.speedup, subject.arithmetic
+    speedup, peak = subject.speedup, _peak(subject)
     if reference or speedup is None:
         ratio = "1 (reference)" if reference else "-"
     else:
         ratio = f"{speedup.value:.2f}x [{speedup.low:.2f}, {speedup.high:.2f}]"
-    left_out = f" (not {', '.join(arithmetic.uncounted)})" if arithmetic.uncounted else ""
-    peak = subject.facts.peak_memory.peak if subject.facts.peak_memory else None
     return (
-        subject.label,
+        subject.facts.level.value,
         f"{subject.p50_ms.value:.3f} [{subject.p50_ms.low:.3f}, {subject.p50_ms.high:.3f}]",
+        ratio,
         f"{subject.p90_ms.value:.3f}",
         f"{subject.p99_ms.value:.3f}",
         f"{subject.images_per_second.value:.0f}",
-        ratio,
-        f"{arithmetic.integer_share:.1%}{left_out}",
+        f"{subject.arithmetic.integer_share:.1%}",
         f"{subject.facts.bytes / 1e6:.2f}",
         f"{peak / 1e6:.0f}" if peak else "-",
+    )
+
+
+def _record(subject: SubjectLatency) -> tuple[object, ...]:
+    p50, speedup = subject.p50_ms, subject.speedup
+    return (
+        subject.id,
+        subject.label,
+        *(p50.value, p50.low, p50.high, subject.p90_ms.value, subject.p99_ms.value, subject.images_per_second.value),
+        *((speedup.value, speedup.low, speedup.high) if speedup is not None else ("", "", "")),
+        subject.arithmetic.integer_share,
+        subject.facts.bytes,
+        _peak(subject) or "",
         subject.facts.level.value,
-        f"{subject.facts.backend} {subject.facts.runtime}",
+        subject.facts.backend,
+        subject.facts.runtime,
     )

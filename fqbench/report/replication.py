@@ -1,12 +1,13 @@
-"""A comparison over several seeds and draws as sheets for people."""
+"""A comparison over several seeds and draws as a document."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fqbench.fairness.results import without_images
-from fqbench.report.sheets import UNDEFINED, Sheet
+from fqbench.report.document import UNDEFINED, Document, Heading, Section, Sheet, notes, warnings
 
 if TYPE_CHECKING:
     from fqbench.fairness.hierarchy import Spread
@@ -14,34 +15,38 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 COLUMNS = (">sd of seeds", ">sd of draws", ">sd of images")
+FEW_SEEDS = (
+    "fewer than three training seeds: the intervals do not cover the variance between trainings and are too narrow."
+)
 
 
-def replication_sheets(replication: Replication) -> list[Sheet]:
-    """Return the change of accuracy by group and of the gaps, with the variance of each source."""
+def replication_document(replication: Replication) -> Document:
+    """Return the change of accuracy per group and of the gaps, with the variance of each source."""
+    return Document(tuple(_sections(replication)), replication.to_dict())
+
+
+def _sections(replication: Replication) -> Iterator[Section]:
     seeds, draws = (", ".join(map(str, level)) for level in (replication.seeds, replication.draws))
-    title = (
+    yield Heading(
         f"{replication.label} against FP32 over training seeds {seeds} and calibration draws {draws}: "
         f"{replication.data}, {replication.split} split, by {' × '.join(replication.by)}"
     )
-    notes = [replication.notice] if replication.notice else []
+    yield from notes(replication.notice)
     if replication.groups and replication.groups[-1].accuracy.few:
-        notes.append("! fewer than three training seeds: the intervals know little about training and are too narrow.")
-    groups = tuple((row.group, str(row.n), *_cells(row.accuracy), str(row.exemplars)) for row in replication.groups)
+        yield from warnings(FEW_SEEDS)
     empty = [row.group for row in replication.groups if row.n == 0]
-    if empty:
-        notes.append(f"! {without_images(empty)}")
+    yield from warnings(without_images(empty) if empty else "")
+    groups = tuple((row.group, str(row.n), *_cells(row.accuracy), str(row.exemplars)) for row in replication.groups)
+    columns = ("group", ">n", ">Δ accuracy, points", *COLUMNS, ">exemplars")
+    yield Sheet("change of accuracy", columns, groups, notes(_exemplars(replication)), total=True)
+    gaps = tuple((name.replace("_", " "), *_cells(spread)) for name, spread in replication.gaps.items())
+    yield Sheet("change of gaps between groups", ("gap between groups", ">Δ, points", *COLUMNS), gaps)
+
+
+def _exemplars(replication: Replication) -> str:
     named = ", ".join(replication.exemplars[:SHOWN])
     more = f" and {len(replication.exemplars) - SHOWN} more (--json)" if len(replication.exemplars) > SHOWN else ""
-    exemplars = f"exemplars: images whose most frequent prediction changes (Hooker 2019): {named or 'none'}{more}."
-    return [
-        Sheet(title, (), notes=tuple(notes)),
-        Sheet("", ("group", ">n", ">Δ accuracy, points", *COLUMNS, ">exemplars"), groups, (exemplars,), total=True),
-        Sheet(
-            "",
-            ("gap between groups", ">Δ, points", *COLUMNS),
-            tuple((name.replace("_", " "), *_cells(spread)) for name, spread in replication.gaps.items()),
-        ),
-    ]
+    return f"exemplars: images whose most frequent prediction changes (Hooker 2019): {named or 'none'}{more}."
 
 
 def _cells(spread: Spread) -> tuple[str, ...]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 
 import pytest
 
 from fqbench.errors import DataError, InputError
-from fqbench.report.calibration import print_calibration
+from fqbench.report.calibration import calibration_document
+from fqbench.report.document import Format
+from fqbench.report.renderers import render
+from fqbench.report.renderers.text import lines
 from fqbench.run import Run
 from fqbench.stages import observe as stage
 from fqbench.stages.export import export
@@ -90,15 +94,21 @@ def test_progress_is_gone_once_the_record_is_there(make_run: MakeRun) -> None:
     assert not list((run.workspace.root / "records").glob(".*scratch*"))
 
 
-def test_show_calibration(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calibration_as_a_document(make_run: MakeRun) -> None:
     run = make_run(range_rule="percentile=99")
-    entry = run.workspace.get(quantize(run).id, ARTIFACTS)
-    print_calibration(entry, as_json=False)
-    shown = capsys.readouterr().out
+    entry = run.workspace.get(quantize(run).id, "artifacts")
+    document = calibration_document(entry)
+    shown = " ".join(line for line, _style in lines(document, 80))
     assert "policy as-sampled, rule percentile=99" in shown
     assert "dark×old 4" in shown
     assert "bias correction:" in shown
-    print_calibration(entry, as_json=True)
-    assert json.loads(capsys.readouterr().out)["rule"] == "percentile=99"
+    assert json.loads(render(document, Format.JSON))["rule"] == "percentile=99"
+    tensors = document.value["tensors"]
+    rows = list(csv.DictReader(render(document, Format.CSV).splitlines()))
+    assert {(row["tensor"], row["group"]) for row in rows} == {
+        (name, group) for name, tensor in tensors.items() for group in tensor["clipped"]
+    }
+    assert "| tensor | range |" in render(document, Format.MARKDOWN)
+    assert "\\begin{tabular}" in render(document, Format.LATEX)
     with pytest.raises(InputError, match="has no calibration"):
-        print_calibration(run.workspace.get(reference(run).id, ARTIFACTS), as_json=False)
+        calibration_document(run.workspace.get(reference(run).id, "artifacts"))
