@@ -210,7 +210,7 @@ def test_no_color_is_honoured(own: tuple[str, ...], tmp_path: Path) -> None:
 def test_eval_writes_every_format(invoke: Invoke, own: tuple[str, ...]) -> None:
     common = ("eval", *own, "--replicates", 200, "--by", "tone")
     _code, text, err = invoke(*common)
-    assert "is equivalent to ort fp32 for" in " ".join(text.split()), err
+    assert "int8/balanced is equivalent to fp32 for" in " ".join(text.split()), err
     assert "█" in text
     _code, text, _err = invoke(*common, "--markdown")
     assert "| group | n |" in text

@@ -84,5 +84,5 @@ def _correction(facts: dict[str, Any]) -> str:
     with_it, without = facts["on"], facts["off"]
     return (
         f"  bias correction: {facts['used']}; KL divergence from FP32 on {with_it['images']} images of the "
-        f"{facts['split']} split: {with_it['divergence']:.3g} with it, {without['divergence']:.3g} without"
+        f"{facts['split']} split: {with_it['kl_divergence']:.3g} with it, {without['kl_divergence']:.3g} without"
     )
