@@ -80,7 +80,7 @@ def collect_garbage(
     show: Show,
     delete: Annotated[bool, typer.Option("--delete", help="Delete it; without this, it is only listed.")] = False,
 ) -> None:
-    """List, or delete, what no result of the workspace refers to.
+    """List or delete what no result refers to.
 
     Remains of stopped runs, and entries that no artifact, prediction, evaluation, measurement or gate was made of.
 
