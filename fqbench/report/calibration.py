@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fqbench.errors import InputError
 from fqbench.report.document import Document, Heading, Records, Section, Sheet, notes
+from fqbench.workspace.kinds import ArtifactFacts
 
 if TYPE_CHECKING:
     from fqbench.workspace import Entry
@@ -33,17 +34,18 @@ def calibration_document(entry: Entry) -> Document:
             f"{entry.manifest.kind}/{entry.id} has no calibration; name an artifact of `fqbench list artifacts` "
             "whose method is ptq_static."
         )
-    value = {**facts, "bias_correction": entry.details.get("bias_correction", {})}
-    return Document(tuple(_sections(entry, facts)), value, Records(RECORDS, [*_records(facts["tensors"])]))
+    value = {**facts, "bias_correction": artifact.bias_correction}
+    records = Records(RECORDS, [*_records(facts["tensors"])])
+    return Document(tuple(_sections(entry, facts, artifact.bias_correction)), value, records)
 
 
-def _sections(entry: Entry, facts: dict[str, Any]) -> Iterator[Section]:
+def _sections(entry: Entry, facts: dict[str, Any], correction: dict[str, Any]) -> Iterator[Section]:
     yield Heading(f"{entry.manifest.kind}/{entry.id}")
     counts = ", ".join(f"{group} {count}" for group, count in facts["groups"].items())
     yield from notes(
         f"  policy {facts['policy']}, rule {facts['rule']}, {facts['bits']}-bit activations",
         f"  calibration images: {counts}",
-        _correction(entry.details.get("bias_correction") or {}),
+        _correction(correction),
     )
     ranked = sorted(facts["tensors"].items(), key=lambda item: _difference(item[1]), reverse=True)
     rows = tuple(
@@ -83,6 +85,6 @@ def _correction(facts: dict[str, Any]) -> str:
         return f"  bias correction: {facts['used']} ({facts['not_measured']}, so it could not be tried)"
     with_it, without = facts["on"], facts["off"]
     return (
-        f"  bias correction: {facts['used']}; KL divergence from FP32 on {with_it['images']} images of the "
-        f"{facts['split']} split: {with_it['kl_divergence']:.3g} with it, {without['kl_divergence']:.3g} without"
+        f"  bias correction: {facts['used']}; KL divergence from FP32 on {with_it['images']} validation "
+        f"images: {with_it['kl_divergence']:.3g} with it, {without['kl_divergence']:.3g} without"
     )

@@ -18,11 +18,10 @@ COLUMNS = ("id", "created (UTC)", ">seconds", ">MB")
 
 def entry_document(entry: Entry) -> Document:
     """Return what a stage made: its id, where it is, and its plain facts."""
-    facts = {
-        name: value for name, value in entry.details.items() if isinstance(value, (str, int, float)) and value != ""
-    }
-    lines = [f"  {entry.path}", *(f"  {name}: {value}" for name, value in facts.items())]
-    value = {"id": entry.id, "kind": entry.manifest.kind, "path": str(entry.path), "details": entry.details}
+    facts = entry.manifest.facts
+    plain = {name: value for name, value in facts.items() if isinstance(value, (str, int, float)) and value != ""}
+    lines = [f"  {entry.path}", *(f"  {name}: {value}" for name, value in plain.items())]
+    value = {"id": entry.id, "kind": entry.manifest.kind, "path": str(entry.path), "facts": facts}
     return Document((Heading(f"{entry.manifest.kind}/{entry.id}"), *notes(*lines)), value)
 
 

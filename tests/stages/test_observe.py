@@ -17,6 +17,7 @@ from fqbench.run import Run
 from fqbench.stages import observe as stage
 from fqbench.stages.export import export
 from fqbench.stages.quantize import quantize, reference
+from fqbench.workspace.kinds import ARTIFACTS
 
 MakeRun = Callable[..., Run]
 
@@ -41,29 +42,29 @@ def test_another_rule_or_policy_costs_no_inference(make_run: MakeRun, monkeypatc
 
 def test_the_manifest_says_what_was_done_to_whom(make_run: MakeRun) -> None:
     run = make_run(range_rule="percentile=99", calib_policy="balanced")
-    details = run.workspace.get(quantize(run).id, "artifacts").details
-    facts = details["backend_details"]["calibration"]
+    artifact = run.workspace.get(quantize(run).id, ARTIFACTS).facts
+    facts = artifact.details["calibration"]
     assert (facts["policy"], facts["rule"]) == ("balanced", "percentile=99")
     assert facts["groups"] == {"dark×old": 4, "dark×young": 4, "light×old": 4, "light×young": 4}
     tensors = facts["tensors"]
     assert {"images", "b", "d", "logits"} <= set(tensors)
     assert set(tensors["images"]["clipped"]) == set(facts["groups"])
     assert 0.004 < sum(tensors["images"]["clipped"].values()) / 4 < 0.02  # 1 % of all that is seen
-    assert details["bias_correction"]["used"] in {"on", "off"}
-    assert details["bias_correction"]["on"]["images"] == 30
+    assert artifact.bias_correction["used"] in {"on", "off"}
+    assert artifact.bias_correction["on"]["images"] == 30
 
 
 @pytest.mark.parametrize("asked", ["on", "off"])
 def test_bias_correction_can_be_told(make_run: MakeRun, asked: str) -> None:
     run = make_run(bias_correction=asked)
-    details = run.workspace.get(quantize(run).id, "artifacts").details
-    assert details["backend_details"]["corrected_biases"] == (3 if asked == "on" else 0)
-    assert details["bias_correction"] == {}
+    artifact = run.workspace.get(quantize(run).id, ARTIFACTS).facts
+    assert artifact.details["corrected_biases"] == (3 if asked == "on" else 0)
+    assert artifact.bias_correction == {}
 
 
 def test_bias_correction_is_used_where_it_is_closer(make_run: MakeRun) -> None:
     run = make_run(bits=4)
-    facts = run.workspace.get(quantize(run).id, "artifacts").details["bias_correction"]
+    facts = run.workspace.get(quantize(run).id, ARTIFACTS).facts.bias_correction
     closer = "on" if facts["on"]["kl_divergence"] < facts["off"]["kl_divergence"] else "off"
     assert facts["used"] == closer
 
@@ -95,7 +96,7 @@ def test_progress_is_gone_once_the_record_is_there(make_run: MakeRun) -> None:
 
 def test_calibration_as_a_document(make_run: MakeRun) -> None:
     run = make_run(range_rule="percentile=99")
-    entry = run.workspace.get(quantize(run).id, "artifacts")
+    entry = run.workspace.get(quantize(run).id, ARTIFACTS)
     document = calibration_document(entry)
     shown = " ".join(line for line, _style in lines(document, 80))
     assert "policy as-sampled, rule percentile=99" in shown
@@ -110,4 +111,4 @@ def test_calibration_as_a_document(make_run: MakeRun) -> None:
     assert "| tensor | range |" in render(document, Format.MARKDOWN)
     assert "\\begin{tabular}" in render(document, Format.LATEX)
     with pytest.raises(InputError, match="has no calibration"):
-        calibration_document(run.workspace.get(reference(run).id, "artifacts"))
+        calibration_document(run.workspace.get(reference(run).id, ARTIFACTS))
