@@ -93,17 +93,22 @@ def collect_garbage(
 
 
 @app.verb("doctor", panel=INSPECT)
-def doctor(run: Run, show: Show) -> None:
+def doctor(
+    run: Run,
+    show: Show,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain the options of this backend.")] = None,
+) -> None:
     """Check which runtimes work on this machine.
 
     Names what is missing, and the command that installs it.
 
     Example: fqbench doctor
     """
+    from fqbench import plugins
     from fqbench.doctor import examine
-    from fqbench.report.health import health_document
+    from fqbench.report.health import backend_document, health_document
 
-    show(health_document(examine(run.workspace)))
+    show(backend_document(plugins.backend(name)) if name else health_document(examine(run.workspace)))
 
 
 @data_app.verb("preview", own=("data",))

@@ -8,6 +8,7 @@ from fqbench.report.document import Document, Sheet, notes
 
 if TYPE_CHECKING:
     from fqbench.doctor import Health
+    from fqbench.plugins import Backend
 
 
 def health_document(health: Health) -> Document:
@@ -30,3 +31,16 @@ def health_document(health: Health) -> Document:
         tuple((one.name, one.version or "missing", one.extra, one.remedy) for one in health.libraries),
     )
     return Document((*about, plugins, libraries), health.to_dict())
+
+
+def backend_document(backend: Backend) -> Document:
+    """Return the options of one backend, as ``--backend-option`` takes them."""
+    fields = type(backend.options).model_fields
+    rows = tuple(
+        (f"{backend.name}.{name}", "none" if info.default is None else str(info.default), info.description or "")
+        for name, info in fields.items()
+    )
+    how = f"Set one with --backend-option {rows[0][0]}=VALUE." if rows else f"{backend.name} has no options of its own."
+    value = {"name": backend.name, "options": type(backend.options).model_json_schema().get("properties", {})}
+    sheet = (Sheet("options", ("option", "default", "sets"), rows, notes(how)),) if rows else notes(how)
+    return Document(sheet, value)
