@@ -140,7 +140,7 @@ def batch_size_for(artifact: Artifact, asked: int) -> int:
 
     A dynamic scheme takes its scales from the whole batch: only one image at a time is independent of its neighbours.
     """
-    return 1 if artifact.scheme.method is Method.PTQ_DYNAMIC else asked
+    return 1 if artifact.scheme.method is Method.PTQ_DYNAMIC else artifact.batch or asked
 
 
 def answers(

@@ -17,7 +17,12 @@ PROVIDER = "CPUExecutionProvider"
 
 
 def reference_session(
-    model: Path | bytes, *, threads: int | None = None, optimize: bool = True, settings: Mapping[str, str] | None = None
+    model: Path | bytes,
+    *,
+    threads: int | None = None,
+    optimize: bool = True,
+    settings: Mapping[str, str] | None = None,
+    quiet: bool = False,
 ) -> Any:
     """Open an ONNX model for reference answers.
 
@@ -31,10 +36,12 @@ def reference_session(
         Whether the graph may be fused and rewritten.
     settings : mapping, optional
         Further entries of the session's configuration.
+    quiet : bool
+        Whether errors are raised only, and not written to stderr, too: for graphs that are tried.
     """
     ort = require("onnxruntime")
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4 if quiet else 3
     options.inter_op_num_threads = 1
     # Idle threads of one session would spin on the cores that the next one needs.
     for name, value in {"session.force_spinning_stop": "1", **(settings or {})}.items():

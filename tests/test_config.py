@@ -70,7 +70,7 @@ def test_every_option_has_a_help_text_and_a_flag_unless_it_is_marked() -> None:
 
 def test_lists_and_choices_follow_from_the_type() -> None:
     found = options()
-    assert found["mean"].is_list
+    assert found["age_groups"].is_list
     assert found["augment"].is_list
     assert found["augment"].choices == ("flip", "crop", "colour")
     assert not found["bits"].is_list

@@ -34,8 +34,10 @@ class Recipe:
     ----------
     architecture : str
         As `fqbench.models.zoo.find` takes it.
-    classes, size : int
-        Number of logits; height and width of an image.
+    classes : int
+        Number of logits.
+    size : tuple of int
+        Height and width of an image.
     bits, act_bits : int
         Of weights and activations; 32 for float ones.
     activations : dict
@@ -48,7 +50,7 @@ class Recipe:
 
     architecture: str
     classes: int
-    size: int
+    size: tuple[int, int]
     bits: int = 32
     act_bits: int = 32
     activations: Mapping[str, tuple[float, int, int]] | None = None
@@ -83,7 +85,7 @@ class Recipe:
 
     def example(self) -> Tensor:
         """Return a batch of images for the tracing."""
-        return torch.zeros(2, 3, self.size, self.size)
+        return torch.zeros(2, 3, *self.size)
 
     def prepared_from(self, network: nn.Module) -> Prepared:
         """Put fake quantization of its activations into a network; with float ones, mark its linear layers."""
@@ -125,7 +127,7 @@ def read_recipe(folder: Path) -> Recipe:
         version = values.pop("format")
         if version != FORMAT:
             raise DataError(f"the artifact {folder} has format {version}, not {FORMAT}; quantize again.")
-        return Recipe(**values)
+        return Recipe(**values | {"size": tuple(values["size"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"the artifact {folder} is damaged ({error}); delete it and quantize again.") from error
 

@@ -4,6 +4,7 @@ A new option is one field in `fqbench.config.sections`; its flag, its help and i
 """
 
 from fqbench.config.flags import Flag, Option, options
+from fqbench.config.images import Size, size_text
 from fqbench.config.merge import BACKEND_OPTION, DEFAULT_FILE, configure, read_yaml, vary, whole_numbers
 from fqbench.config.sections import (
     BenchOptions,
@@ -36,10 +37,12 @@ __all__ = [
     "QatOptions",
     "QuantizeOptions",
     "Section",
+    "Size",
     "TrainOptions",
     "configure",
     "options",
     "read_yaml",
+    "size_text",
     "vary",
     "whole_numbers",
 ]

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from fqbench.config.flags import Flag, keywords
+from fqbench.config.images import PerChannel, Size
 
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
+Fit = Literal["crop", "squash"]
 
 
 class Section(BaseModel):
@@ -24,8 +26,10 @@ class Preprocessing(Section):
 
     Attributes
     ----------
-    size : int
-        Height and width of the model's input, pixels.
+    size : tuple of int
+        Height and width of the model's input, pixels; given as one number where they are equal, or as in ``48x192``.
+    fit : str
+        ``crop`` keeps the proportions and crops the centre; ``squash`` resizes to the size whatever the proportions.
     crop : float
         Share of the resized picture that the centre crop keeps, in (0, 1]; 1 squashes nothing and crops nothing
         but the longer side.
@@ -35,7 +39,8 @@ class Preprocessing(Section):
         Antialiased filter of the resize.
     """
 
-    size: int = Field(64, ge=8, le=4096)
+    size: Size = (64, 64)
+    fit: Fit = "crop"
     crop: float = Field(1.0, gt=0, le=1)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -117,20 +122,47 @@ class ModelOptions(Section):
         "--epochs 0 they are used as they are.",
     )
     onnx: Path | None = Field(None, description="Your own classifier as an ONNX file; nothing is trained.")
+    layout: Literal["nchw", "nhwc"] | None = Field(None, description="onnx: axis order of the input (default: nchw).")
+    channels: Literal["rgb", "bgr", "gray"] | None = Field(
+        None, description="onnx: channels of the input (default: rgb)."
+    )
+    scale_pixels: Literal[1, 255] | None = Field(
+        None, description="onnx: largest pixel value before --mean and --std are applied (default: 1)."
+    )
+    output: str | None = Field(None, description="onnx: name of the output to use, if there are several.")
+    class_map: Path | None = Field(
+        None, description="onnx: YAML file that maps each class of the data to the model's classes (name or number)."
+    )
 
 
 class PreprocessingOptions(Section):
     """What the user says about preprocessing; what is left out comes from the model's own configuration."""
 
-    size: int | None = Field(None, ge=8, le=4096, description="Height and width of the model's input in pixels.")
-    crop: float | None = Field(None, gt=0, le=1, description="Fraction of the resized image kept by the centre crop.")
-    mean: tuple[float, float, float] | None = Field(
-        None, description="Mean per channel (RGB) of pixel values scaled to 0-1."
+    size: Annotated[Size | None, Flag("size", "N|HxW")] = Field(
+        None, description="Size of the model's input in pixels; height first, as in 48x192, if it is not square."
     )
-    std: tuple[float, float, float] | None = Field(
-        None, description="Standard deviation per channel (RGB) of pixel values scaled to 0-1."
+    fit: Fit | None = Field(
+        None, description="How images are brought to that size; squash ignores their proportions (default: crop)."
+    )
+    crop: float | None = Field(None, gt=0, le=1, description="Fraction of the resized image kept by the centre crop.")
+    mean: Annotated[PerChannel, Flag("mean", "A,B,C|none")] = Field(
+        None,
+        description="Mean per channel of pixel values scaled to 0-1 (onnx: see --scale-pixels, --channels); none: the "
+        "graph normalizes by itself.",
+    )
+    std: Annotated[PerChannel, Flag("std", "A,B,C")] = Field(
+        None, description="Standard deviation per channel, likewise."
     )
     interpolation: Interpolation | None = Field(None, description="Resize filter.")
+
+    def stated(self) -> dict[str, Any]:
+        """Return what the user said, in the terms of `Preprocessing`; a mean of ``none`` is 0, with a std of 1."""
+        said = {key: getattr(self, key) for key in type(self).model_fields if getattr(self, key) is not None}
+        if said.get("mean") == "none":
+            said = {"std": "none"} | said | {"mean": (0.0, 0.0, 0.0)}
+        if said.get("std") == "none":
+            said["std"] = (1.0, 1.0, 1.0)
+        return said
 
 
 class TrainOptions(Section):

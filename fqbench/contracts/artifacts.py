@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fqbench.quant.qat_parameters import QatParameters
 
 
-TRAVELS = ("id", "digest", "sampler", "model_id", "model_digest")
+TRAVELS = ("id", "digest", "sampler", "model_id", "model_digest", "batch")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class ExportedModel:
         The weights that it was exported from.
     learned : QatParameters or None
         The scales that quantization-aware training gave it.
+    batch : int or None
+        Images per run, where the graph takes no other number.
     """
 
     id: str
@@ -50,6 +52,11 @@ class ExportedModel:
     architecture: str = ""
     checkpoint: Path | None = None
     learned: QatParameters | None = None
+    batch: int | None = None
+
+    def batch_size(self, wanted: int) -> int:
+        """Return how many images to give at once: as many as wanted, unless the graph takes no other number."""
+        return self.batch or wanted
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -60,7 +67,7 @@ class ExportedModel:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one input."""
-        return (3, self.preprocessing.size, self.preprocessing.size)
+        return (3, *self.preprocessing.size)
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,8 @@ class Artifact:
         Which sampler chose the calibration images; empty where none was needed.
     model_id, model_digest : str
         The FP32 model that it was made of.
+    batch : int or None
+        Images per run, where it takes no other number.
     where : str
         Said after its name where its answers were not given by its own runtime on this machine: ``emulated``, or the
         machine that they were measured on.
@@ -104,6 +113,7 @@ class Artifact:
     sampler: str = ""
     model_id: str = ""
     model_digest: str = ""
+    batch: int | None = None
     where: str = ""
     answers: str = ""
     decision: Mapping[str, Any] = field(default_factory=dict)
@@ -123,7 +133,7 @@ class Artifact:
             files=tuple(values["files"]),
             details=values["details"],
             backend=values["backend"],
-            **{name: values[name] for name in TRAVELS},
+            **{name: values[name] for name in TRAVELS if name in values},
         )
 
     @property

@@ -37,12 +37,12 @@ def decode(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         JPEG, PNG, WebP or anything else that Pillow reads. EXIF orientation is applied, any mode becomes RGB, 16 bits
         become 8, and of an animation the first frame is taken.
     preprocessing : Preprocessing
-        ``size``, ``crop`` and ``interpolation`` are used: the shorter side is resized to ``size / crop`` with
+        ``size``, ``fit``, ``crop`` and ``interpolation`` are used: the image is resized to cover ``size / crop`` with
         antialiasing, then the centre is cropped.
 
     Returns
     -------
-    ndarray of uint8, shape (size, size, 3)
+    ndarray of uint8, shape (height, width, 3)
 
     Raises
     ------
@@ -68,7 +68,7 @@ def decode(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
 def fit(
     pixels: NDArray[np.uint8], preprocessing: Preprocessing, full_size: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
-    """Resize the shorter side to ``size / crop`` and cut out the centre.
+    """Resize to cover ``size / crop`` and cut out the centre; or, where ``fit`` is ``squash``, resize to ``size``.
 
     Shrinking averages over the source's area, enlarging interpolates as asked; ``lanczos`` is Pillow's own filter.
 
@@ -81,19 +81,21 @@ def fit(
     full_size : tuple of int, optional
         Width and height of the picture before it was scaled while decoding, whose rounding changes its proportions.
     """
-    size = preprocessing.size
+    rows, columns = preprocessing.size
     width, height = full_size or (pixels.shape[1], pixels.shape[0])
     width, height = _target(width, height, preprocessing)
     if (height, width) != pixels.shape[:2]:
         pixels = _resize(pixels, width, height, preprocessing.interpolation)
-    left, top = (width - size) // 2, (height - size) // 2
-    return pixels[top : top + size, left : left + size]
+    left, top = (width - columns) // 2, (height - rows) // 2
+    return pixels[top : top + rows, left : left + columns]
 
 
 def _target(width: int, height: int, preprocessing: Preprocessing) -> tuple[int, int]:
-    shorter = max(preprocessing.size, round(preprocessing.size / preprocessing.crop))
-    scale = shorter / min(width, height)
-    return max(preprocessing.size, round(width * scale)), max(preprocessing.size, round(height * scale))
+    rows, columns = preprocessing.size
+    if preprocessing.fit == "squash":
+        return columns, rows
+    scale = max(max(side, round(side / preprocessing.crop)) / full for side, full in ((rows, height), (columns, width)))
+    return max(columns, round(width * scale)), max(rows, round(height * scale))
 
 
 def _resize(pixels: NDArray[np.uint8], width: int, height: int, interpolation: str) -> NDArray[np.uint8]:

@@ -146,7 +146,7 @@ def write_store(
     reporter : Reporter, optional
         Shown progress.
     decoder : callable
-        Turns a picture into uint8 (size, size, 3), raising `DataError`.
+        Turns a picture into uint8 (height, width, 3), raising `DataError`.
 
     Returns
     -------
@@ -233,7 +233,7 @@ def _open_work(work: Path, count: int, preprocessing: Preprocessing) -> tuple[Ma
     """Open the pixels and the list of rows that are done, a killed run's where there are any."""
     from numpy.lib.format import open_memmap
 
-    shape = (count, preprocessing.size, preprocessing.size, 3)
+    shape = (count, *preprocessing.size, 3)
     if (work / PIXELS).is_file() and (work / PROGRESS).is_file():
         try:
             pixels, done = open_memmap(work / PIXELS, mode="r+"), open_memmap(work / PROGRESS, mode="r+")
@@ -250,7 +250,7 @@ def _check_room(work: Path, shape: tuple[int, ...]) -> None:
     needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(work).free
     if needed + SPARE_BYTES > free:
         raise WorkspaceError(
-            f"{shape[0]} images of {shape[1]}x{shape[1]} need {needed / 1e9:.1f} GB, and the disk of {work.parent} has "
+            f"{shape[0]} images of {shape[1]}x{shape[2]} need {needed / 1e9:.1f} GB, and the disk of {work.parent} has "
             f"{max(0, free - SPARE_BYTES) / 1e9:.1f} GB left; choose another with --workspace, or a smaller --size."
         )
 

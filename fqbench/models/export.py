@@ -1,4 +1,4 @@
-"""Export to ONNX with a parity check, and the user's own ONNX brought onto the same path."""
+"""Export to ONNX with a parity check, and the one way in which models are written."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fqbench.config import Preprocessing, PreprocessingOptions
-from fqbench.errors import DataError, InputError
-from fqbench.models.graph_names import head_of, name_by_module, name_missing
+from fqbench.config import Preprocessing
+from fqbench.errors import DataError
+from fqbench.models.graph_names import head_of, name_by_module
 from fqbench.optional import require
 from fqbench.reference_executor import reference_session
 
@@ -74,7 +74,7 @@ def export(
     """
     torch = require("torch", extra="train")
     path = out / MODEL
-    files = _write(trace(model, images), path, preprocessing, classes, external_above)
+    files = write(trace(model, images), path, preprocessing, classes, external_above)
     with torch.inference_mode():
         expected = model(torch.from_numpy(images)).numpy()
     difference = _parity(path, images, expected)
@@ -116,77 +116,6 @@ def trace(model: nn.Module, images: NDArray[np.float32]) -> ModelProto:
     return proto
 
 
-def adopt(
-    path: Path, asked: PreprocessingOptions, classes: Sequence[str], out: Path
-) -> tuple[Preprocessing, dict[str, Any]]:
-    """Check the user's own ONNX classifier and write it as ``model.onnx``, with its preprocessing inside.
-
-    Parameters
-    ----------
-    path : Path
-        One float32 input (N, 3, H, W) with a dynamic N, one output (N, classes).
-    asked : PreprocessingOptions
-        The user's flags; what is missing is taken from the file's metadata, if fqbench wrote it.
-    classes : sequence of str
-        Names of the data set's classes.
-    out : Path
-        Existing directory.
-
-    Raises
-    ------
-    InputError
-        No such file, no ONNX, another input or output shape, or preprocessing that nobody stated.
-    """
-    model = _load(path)
-    height = _check_input(model, path)
-    preprocessing = adopted_preprocessing(model, path, asked, height)
-    name_missing(model.graph.node)
-    files = _write(model, out / MODEL, preprocessing, classes)
-    size = preprocessing.size
-    probe = np.random.default_rng(0).standard_normal((2, 3, size, size)).astype(np.float32)
-    try:
-        logits = _reference_logits(out / MODEL, probe)
-    except Exception as error:
-        raise InputError(
-            f"{path} does not run on a batch of two {size}x{size} images ({error}); export it with a dynamic batch."
-        ) from error
-    if logits.shape != (2, len(classes)):
-        raise InputError(
-            f"{path} answers with shape {logits.shape} for 2 images, and the data have {len(classes)} classes "
-            f"({', '.join(classes)}): one logit a class is needed."
-        )
-    facts = {"adopted_from": str(path), "opset": model.opset_import[0].version}
-    return preprocessing, {**facts, "head": head_name(out / MODEL), "files": files}
-
-
-def adopted_preprocessing(
-    model: ModelProto, path: Path, asked: PreprocessingOptions, height: int | None
-) -> Preprocessing:
-    """Return what the user stated, else what the file's metadata state; mean and std are never guessed.
-
-    Raises
-    ------
-    InputError
-        Size, mean or std are stated nowhere, or the size contradicts the model's input.
-    """
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    stated: dict[str, Any] = json.loads(metadata.get(METADATA_PREPROCESSING, "{}"))
-    if height is not None:
-        stated["size"] = height
-    said = {key: value for key, value in asked.model_dump().items() if value is not None}
-    if height is not None and said.get("size", height) != height:
-        raise InputError(f"--size {said['size']} contradicts the input of {path}, which is {height}x{height}.")
-    stated |= said
-    missing = [name for name in ("size", "mean", "std") if name not in stated]
-    if missing:
-        flags = " ".join(f"--{name}" for name in missing)
-        raise InputError(
-            f"{path} does not say how its images are prepared: give {flags} "
-            "(mean and std per channel, of values from 0 to 1), or a preprocessing section in fqbench.yaml."
-        )
-    return Preprocessing.model_validate(stated)
-
-
 def read_preprocessing(path: Path) -> tuple[Preprocessing, tuple[str, ...]]:
     """Return preprocessing and class names from a file that `export` or `adopt` wrote."""
     import onnx
@@ -204,41 +133,7 @@ def head_name(path: Path) -> str:
     return str(metadata.get(METADATA_HEAD, ""))
 
 
-def _load(path: Path) -> ModelProto:
-    import onnx
-
-    if not path.is_file():
-        raise InputError(f"no ONNX file {path}; check --onnx.")
-    try:
-        onnx.checker.check_model(str(path))  # by its path: a model with external data may be larger than a message
-        model = onnx.load(path)
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:160]
-        raise InputError(f"{path} is not a valid ONNX model ({reason}); export it again.") from error
-    return model
-
-
-def _check_input(model: ModelProto, path: Path) -> int | None:
-    """Return the fixed height, or None where it is dynamic."""
-    initializers = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in initializers]
-    if len(inputs) != 1 or len(model.graph.output) != 1:
-        raise InputError(
-            f"{path} has {len(inputs)} inputs and {len(model.graph.output)} outputs; one of each is needed."
-        )
-    kind = inputs[0].type.tensor_type
-    shape = [dim.dim_param or dim.dim_value for dim in kind.shape.dim]
-    if kind.elem_type != 1 or len(shape) != 4 or shape[1] != 3:
-        raise InputError(f"{path} takes {inputs[0].name} of shape {shape}; float32 (N, 3, H, W) is needed.")
-    if isinstance(shape[0], int) and shape[0] > 0:
-        raise InputError(f"{path} has a fixed batch of {shape[0]}; export it with a dynamic batch.")
-    sides = [side for side in shape[2:] if isinstance(side, int) and side > 0]
-    if len(set(sides)) > 1:
-        raise InputError(f"{path} takes {shape[2]}x{shape[3]} images; only square inputs are supported.")
-    return sides[0] if sides else None
-
-
-def _write(
+def write(
     model: ModelProto,
     path: Path,
     preprocessing: Preprocessing,
@@ -246,6 +141,19 @@ def _write(
     external_above: int = EXTERNAL_ABOVE,
 ) -> list[str]:
     """Write a model without the exporter's traces (they hold local paths), with what fqbench needs to feed it.
+
+    Parameters
+    ----------
+    model : ModelProto
+        Changed in place.
+    path : Path
+        The file to write.
+    preprocessing : Preprocessing
+        Written into the metadata, so that it travels with the file.
+    classes : sequence of str
+        Likewise.
+    external_above : int
+        Bytes of weights above which they lie beside the graph.
 
     Returns
     -------

@@ -18,6 +18,7 @@ from fqbench.optional import require
 if TYPE_CHECKING:
     from torch import nn
 
+Size = int | tuple[int, int]
 # The study's five (DESIGN §9) by their plain names, where the library's own name differs.
 ALIASES: Mapping[str, str] = {
     "mobilenet_v2": "timm/mobilenetv2_100",
@@ -139,7 +140,7 @@ def preprocessing_of(
     InputError
         The user has to say more.
     """
-    said = {key: value for key, value in asked.model_dump().items() if value is not None}
+    said = asked.stated()
     if architecture.library == code.LIBRARY:
         needed = {"size": drawn_size, **({"mean": None, "std": None} if trained else {})}
         missing = [f"--{name}" for name, known in needed.items() if known is None and name not in said]
@@ -151,11 +152,11 @@ def preprocessing_of(
         return Preprocessing.model_validate({**({"size": drawn_size} if drawn_size else {}), **said})
     native = architecture.native or native_preprocessing(architecture)
     if drawn_size is not None:
-        native = native.model_copy(update={"size": drawn_size, "crop": 1.0})
+        native = native.model_copy(update={"size": (drawn_size, drawn_size), "crop": 1.0})
     return Preprocessing.model_validate({**native.model_dump(), **said})
 
 
-def build(architecture: Architecture, *, classes: int, size: int, weights: str = "none") -> nn.Module:
+def build(architecture: Architecture, *, classes: int, size: Size, weights: str = "none") -> nn.Module:
     """Build a classifier.
 
     Parameters
@@ -164,7 +165,7 @@ def build(architecture: Architecture, *, classes: int, size: int, weights: str =
         What to build.
     classes : int
         Number of logits.
-    size : int
+    size : int or tuple of int
         Height and width of its input, pixels; only models with a fixed grid of patches take note of it.
     weights : str
         "none", "imagenet" (from the library's hub) or the path of a local file; see `fqbench.models.weights`.
@@ -194,7 +195,7 @@ def build(architecture: Architecture, *, classes: int, size: int, weights: str =
     return model
 
 
-def check_weights(architecture: Architecture, file: Path, *, size: int) -> None:
+def check_weights(architecture: Architecture, file: Path, *, size: Size) -> None:
     """Check that a file of weights can be read and fits an architecture, before any data are looked at.
 
     Of the user's own code only the file is read here: whether it fits is known when the code runs.
@@ -213,7 +214,7 @@ def check_weights(architecture: Architecture, file: Path, *, size: int) -> None:
     fitting(own, file, head=head_parameters(architecture, classes=2, size=size))
 
 
-def check_logits(network: nn.Module, architecture: Architecture, *, classes: int, size: int) -> None:
+def check_logits(network: nn.Module, architecture: Architecture, *, classes: int, size: tuple[int, int]) -> None:
     """Check that a network answers with one logit per class, on black images.
 
     Raises
@@ -227,11 +228,11 @@ def check_logits(network: nn.Module, architecture: Architecture, *, classes: int
     network.eval()
     try:
         with torch.inference_mode():
-            answer = network(torch.zeros(2, 3, size, size))
+            answer = network(torch.zeros(2, 3, *size))
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:160]
         raise InputError(
-            f"{architecture.name} fails on images (2, 3, {size}, {size}) ({type(error).__name__}: {reason}); "
+            f"{architecture.name} fails on images (2, 3, {size[0]}, {size[1]}) ({type(error).__name__}: {reason}); "
             "check --size and --model-args."
         ) from error
     finally:
@@ -249,7 +250,7 @@ def check_logits(network: nn.Module, architecture: Architecture, *, classes: int
         )
 
 
-def head_parameters(architecture: Architecture, *, classes: int, size: int) -> frozenset[str]:
+def head_parameters(architecture: Architecture, *, classes: int, size: Size) -> frozenset[str]:
     """Return the names of the parameters whose shape depends on the number of classes."""
     torch = require("torch", extra="train")
     own_code = architecture.library == code.LIBRARY
@@ -267,7 +268,7 @@ def _create(
     architecture: Architecture,
     *,
     classes: int,
-    size: int,
+    size: Size,
     pretrained: bool = False,
     overlay: Mapping[str, str] | None = None,
 ) -> nn.Module:
@@ -283,11 +284,18 @@ def _create(
         )
         return model
     models = require("torchvision.models", extra="train")
-    extra = {"image_size": size} if entry.startswith("vit_") else {}
+    extra = {"image_size": _side(size, entry)} if entry.startswith("vit_") else {}
     if "inception" in entry or entry == "googlenet":  # their second classifier is for training from nothing alone
         extra |= {"init_weights": True, "aux_logits": False}
     model = models.get_model(entry, weights=None, num_classes=classes, **extra)
     return model
+
+
+def _side(size: Size, entry: str) -> int:
+    height, width = size if isinstance(size, tuple) else (size, size)
+    if height != width:
+        raise InputError(f"{entry} takes square images only, not {height}x{width}; give one number to --size.")
+    return height
 
 
 def native_preprocessing(architecture: Architecture) -> Preprocessing:

@@ -82,6 +82,11 @@ def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
     models = [model_of(run.workspace, answer.artifact) for answer in answered]
     for path in {model.path for model in models}:
         refuse_zero_weights(path)
+    for model in models:
+        if model.batch_size(asked.batch) != asked.batch:
+            raise InputError(
+                f"{model.name} takes {model.batch} image(s) at a time only; leave --batch {asked.batch} out."
+            )
     preprocessing = models[0].preprocessing
     if any(model.preprocessing != preprocessing for model in models):
         raise InputError("these artifacts take differently prepared images; measure each model's artifacts apart.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fqbench.contracts.artifacts import ExportedModel
 from fqbench.errors import InputError
+from fqbench.models import adopt as adopting
 from fqbench.models import export as exporting
 from fqbench.models import zoo
 from fqbench.models.train import CHECKPOINT, load_checkpoint
@@ -16,7 +17,6 @@ from fqbench.stages.classifier import classifier
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read
 from fqbench.stages.train import TRAINED_BY, train
-from fqbench.storage import file_digest
 from fqbench.workspace import Derivation, Entry, Workspace
 from fqbench.workspace.kinds import CHECKPOINTS, MODELS, ModelFacts, QatModelFacts
 
@@ -47,6 +47,7 @@ def open_model(workspace: Workspace, entry: Entry[ModelFacts]) -> ExportedModel:
         classes=facts.classes,
         preprocessing=facts.preprocessing,
         architecture=facts.architecture,
+        batch=facts.batch,
     )
     if isinstance(facts, QatModelFacts):
         return replace(model, checkpoint=entry.file(CHECKPOINT), learned=open_qat_parameters(entry.path))
@@ -90,12 +91,14 @@ def _adopt(run: Run) -> Entry[ModelFacts]:
     path = run.config.model.onnx
     if path is None or not path.is_file():
         raise InputError(f"no ONNX file {path}; check --onnx.")
-    asked, classes = run.config.preprocessing, read(run).classes
+    asked, options, classes = run.config.preprocessing, run.config.model, read(run).classes
     derivation = Derivation(
         kind=MODELS,
         slug=path.stem,
         determined_by={
-            "onnx": file_digest(path),
+            "adoption": adopting.VERSION,
+            "onnx": adopting.digests(path, options.class_map),
+            "input": options.model_dump(mode="json", include={"layout", "channels", "scale_pixels", "output"}),
             "preprocessing": asked.model_dump(mode="json"),
             "classes": list(classes),
         },
@@ -103,7 +106,13 @@ def _adopt(run: Run) -> Entry[ModelFacts]:
     )
 
     def build(out: Path) -> ModelFacts:
-        preprocessing, facts = exporting.adopt(path, asked, classes, out)
-        return ModelFacts(model=path.stem, classes=classes, preprocessing=preprocessing, **facts)
+        source = adopting.read_source(path, options, asked)
+        store = prepare(run, source.geometry)
+        _frame, rows = store.readable(read(run).split("val"))
+        pixels = store.images.pixels[rows[:PARITY_IMAGES]]
+        adopted = adopting.adopt(source, pixels, classes, out, class_map=options.class_map)
+        for line in adopted.summary:
+            run.reporter.say(line)
+        return ModelFacts(model=path.stem, classes=classes, preprocessing=adopted.preprocessing, **adopted.facts)
 
     return run.produce(derivation, build, f"adopting {path}")

@@ -27,7 +27,7 @@ def observe(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry[Recor
         Too few images, a group without any, or an activation that is not finite.
     """
     chosen, source = sample(run, model)
-    batch_size = run.config.quantize.calib_batch
+    batch_size = model.batch_size(run.config.quantize.calib_batch)
     derivation = Derivation(
         kind=RECORDS,
         slug=f"{model.name}-{chosen.sampler}-{len(chosen)}",

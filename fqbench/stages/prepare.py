@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fqbench.config import Preprocessing
+from fqbench.config import Preprocessing, size_text
 from fqbench.data import images
 from fqbench.data.images import PreparedImages
 from fqbench.data.samples import Samples
@@ -45,7 +45,7 @@ def prepare(run: Run, preprocessing: Preprocessing) -> Prepared:
     DataError
         Pictures are missing, or more than 1 % cannot be decoded.
     """
-    geometry = preprocessing.model_dump(include={"size", "crop", "interpolation"})
+    geometry = preprocessing.model_dump(include={"size", "fit", "crop", "interpolation"})
     return run.once(f"prepared {preprocessing}", ("data",), lambda: _prepare(run, preprocessing, geometry))
 
 
@@ -53,7 +53,7 @@ def _prepare(run: Run, preprocessing: Preprocessing, geometry: dict[str, object]
     samples, source = read(run), read_entry(run)
     derivation = Derivation(
         kind=PREPARED,
-        slug=f"{samples.name}-{preprocessing.size}px",
+        slug=f"{samples.name}-{size_text(preprocessing.size)}px",
         determined_by={"samples": source.digest, "pictures": fingerprint(samples), **geometry},
         inputs={"samples": source.id},
     )
@@ -65,7 +65,8 @@ def _prepare(run: Run, preprocessing: Preprocessing, geometry: dict[str, object]
         )
         return PreparedFacts.model_validate(facts)
 
-    entry = run.produce(derivation, write, f"decoding {len(samples.frame)} pictures to {preprocessing.size} pixels")
+    size = size_text(preprocessing.size)
+    entry = run.produce(derivation, write, f"decoding {len(samples.frame)} pictures to {size} pixels")
     unreadable = entry.facts.unreadable
     if unreadable:
         first = ", ".join(entry.facts.unreadable_first[:3])

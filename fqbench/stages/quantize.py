@@ -96,6 +96,7 @@ def open_artifact(workspace: Workspace, entry: Entry[Any]) -> Artifact:
         sampler=facts.sampler,
         model_id=entry.manifest.inputs["model"],
         model_digest=facts.model_digest,
+        batch=facts.batch,
     )
 
 
@@ -114,7 +115,7 @@ def validation_batches(run: Run, model: ExportedModel) -> Batches | None:
     _frame, rows = store.readable(frame)
     # Evenly over the split, which may be sorted by group or class.
     chosen = rows[:: max(1, len(rows) // COMPARED)][:COMPARED]
-    return (lambda: store.images.batches(chosen, BATCH)) if len(chosen) else None
+    return (lambda: store.images.batches(chosen, model.batch_size(BATCH))) if len(chosen) else None
 
 
 def _scheme(run: Run) -> Scheme:
@@ -186,7 +187,8 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
     def build(out: Path) -> ArtifactFacts:
         def make(choice: Corrected, folder: Path) -> Artifact:
             tried = scheme.model_copy(update={"bias_correction": choice})
-            return replace(backend.quantize(source.quantized, tried, calibration, folder), scheme=scheme)
+            made = backend.quantize(source.quantized, tried, calibration, folder)
+            return replace(made, scheme=scheme, batch=model.batch)
 
         images = (
             validation_batches(run, model) if calibration is not None and scheme.bias_correction == "auto" else None
@@ -209,6 +211,7 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
             sampler=sampler,
             support=backend.supports(scheme).level,
             model_digest=model.digest,
+            batch=model.batch,
             groups=calibration.group_counts if calibration is not None else {},
             bias_correction=correction,
             details=dict(made.details),

@@ -101,8 +101,20 @@ class CheckpointFacts(Facts):
     taken: TakenFacts | None = None
 
 
+class AdoptionFacts(Facts):
+    """What was found in a user's ONNX file: opset, input, head, batch, and what the parity was measured on."""
+
+    opset: int
+    input: str
+    stated_in: tuple[str, ...]
+    head: str
+    batch: str
+    absorbed_operators: int
+    parity_of: str
+
+
 class ModelFacts(Facts):
-    """An FP32 ONNX file: of what, how it is fed, and, where it was exported here, how closely it agrees with torch."""
+    """An FP32 ONNX file: of what, how it is fed, and how closely it agrees with what it was made from."""
 
     model: str
     architecture: str = ""
@@ -111,9 +123,11 @@ class ModelFacts(Facts):
     opset: int
     head: str
     files: tuple[str, ...]
+    batch: int | None = None
     parity_max_abs: float | None = None
     parity_images: int | None = None
     adopted_from: str | None = None
+    adoption: AdoptionFacts | None = None
 
 
 class QatModelFacts(ModelFacts):
@@ -163,6 +177,7 @@ class ArtifactFacts(Facts):
     sampler: str
     support: Level
     model_digest: str
+    batch: int | None = None
     groups: dict[str, int]
     bias_correction: dict[str, Any]
     details: dict[str, Any]

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from fqbench.config import Preprocessing, PreprocessingOptions
+from fqbench.config import ModelOptions, Preprocessing, PreprocessingOptions
 from fqbench.errors import DataError
-from fqbench.models import export, zoo
+from fqbench.models import adopt, export, zoo
 from fqbench.models.graph_names import head_of, name_missing
 from tests.conftest import write_classifier
 
@@ -71,11 +71,12 @@ def test_weights_above_the_limit_lie_beside_the_graph(tmp_path: Path) -> None:
     inside = onnx.load(folder / "model.onnx", load_external_data=False)
     external = {tensor.name for tensor in inside.graph.initializer if tensor.data_location == tensor.EXTERNAL}
     assert external == {"mix.weight_t"}  # what is below a kilobyte stays
-    adopted = tmp_path / "adopted"
-    adopted.mkdir()
-    preprocessing, again = export.adopt(folder / "model.onnx", PreprocessingOptions(), CLASSES, adopted)
-    assert preprocessing == Preprocessing(size=32)
-    assert again["files"] == ["model.onnx"]
+    out = tmp_path / "adopted"
+    out.mkdir()
+    source = adopt.read_source(folder / "model.onnx", ModelOptions(), PreprocessingOptions())
+    again = adopt.adopt(source, np.zeros((2, 32, 32, 3), np.uint8), CLASSES, out)
+    assert again.preprocessing.mean == pytest.approx(Preprocessing().mean)
+    assert again.facts["files"] == ["model.onnx"]
 
 
 def test_a_graph_of_another_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +116,7 @@ def test_the_studys_models_at_their_own_size(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     architecture = zoo.find(name)
     preprocessing = zoo.preprocessing_of(architecture, PreprocessingOptions(), drawn_size=None)
-    assert preprocessing.size == 224
+    assert preprocessing.size == (224, 224)
     model = zoo.build(architecture, classes=2, size=224).eval()
     facts = export.export(model, images(2, 224), preprocessing, CLASSES, tmp_path)
     assert facts["parity_max_abs"] < 1e-4

@@ -56,7 +56,7 @@ def test_the_five_models_of_the_study_by_plain_name(name: str) -> None:
     from fqbench.config import PreprocessingOptions
 
     preprocessing = preprocessing_of(find(name), PreprocessingOptions(), drawn_size=None)
-    assert preprocessing.size == 224
+    assert preprocessing.size == (224, 224)
 
 
 def test_too_few_images_for_one_batch(tmp_path: Path) -> None:

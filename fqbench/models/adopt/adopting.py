@@ -1,0 +1,221 @@
+"""A user's ONNX classifier becomes ours: the graph is normalised and compared with the original on real images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fqbench.config import Preprocessing
+from fqbench.data.images import normalize
+from fqbench.errors import DataError, InputError
+from fqbench.models.adopt import shapes
+from fqbench.models.adopt.classes import members_of
+from fqbench.models.adopt.graph import Editor, dimensions
+from fqbench.models.adopt.heads import Head, read_kind, rewrite
+from fqbench.models.adopt.inputs import normalise
+from fqbench.models.adopt.loading import OPSET
+from fqbench.models.adopt.source import Source, first_line
+from fqbench.models.export import MODEL, head_name, write
+from fqbench.models.graph_names import name_missing
+from fqbench.reference_executor import reference_session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnx import ModelProto
+
+VERSION = 1
+TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """An adopted classifier.
+
+    Attributes
+    ----------
+    preprocessing : Preprocessing
+        From a picture to the normal input.
+    facts : dict
+        For the manifest: what was found, what was changed, and the parity with the original.
+    """
+
+    preprocessing: Preprocessing
+    facts: dict[str, Any]
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """What the user should know, a line each."""
+        found = self.facts["adoption"]
+        return (
+            f"input: {found['input']}; head: {found['head']}; batch: {found['batch']}",
+            f"the adopted graph agrees with the original to {self.facts['parity_max_abs']:.1e} ({found['parity_of']}) "
+            f"on {self.facts['parity_images']} images",
+        )
+
+
+def adopt(
+    source: Source, pixels: NDArray[np.uint8], classes: Sequence[str], out: Path, *, class_map: Path | None = None
+) -> Adopted:
+    """Normalise a user's classifier, compare it with the original, and write it as ``model.onnx``.
+
+    Parameters
+    ----------
+    source : Source
+        What `read_source` read.
+    pixels : ndarray of uint8, shape (n, height, width, 3)
+        Pictures of the data, as prepared; the more there are, the more the parity says.
+    classes : sequence of str
+        Names of the data's classes.
+    out : Path
+        Existing directory.
+    class_map : Path, optional
+        Which of the model's classes belong to which class of the data.
+
+    Raises
+    ------
+    InputError
+        The classes do not fit, or the graph cannot be normalised.
+    DataError
+        The normalised graph answers differently from the original.
+    """
+    answers = source.answers(pixels)
+    head = find_head(source, answers, classes, class_map)
+    worst: tuple[float, str] | None = None
+    reason = ""
+    for free, candidate in _candidates(source):
+        try:
+            model, preprocessing, absorbed = finished(candidate(), source, head)
+            logits = run(model, normalize(pixels, preprocessing), free=free)
+        except InputError:
+            raise
+        except Exception as error:  # a graph that cannot take another batch; the next candidate has its own
+            reason = first_line(error)
+            continue
+        difference, of = compare(head, answers, logits)
+        limit = (HALF_TOLERANCE if source.half else TOLERANCE) * max(1.0, _extent(head, answers))
+        if difference <= limit:
+            name_missing(model.graph.node)
+            files = write(model, out / MODEL, preprocessing, classes)
+            facts = {
+                "opset": OPSET,
+                "head": head_name(out / MODEL),
+                "files": files,
+                "batch": None if free else 1,
+                "parity_max_abs": difference,
+                "parity_images": len(pixels),
+                "adopted_from": str(source.path),
+                "adoption": _found(source, head, free, absorbed) | {"parity_of": of},
+            }
+            return Adopted(preprocessing, facts)
+        worst = min(worst or (difference, of), (difference, of))
+    if worst is None:
+        raise InputError(
+            f"{source.path} cannot be run one image at a time, nor with a free batch ({reason}); export it with a "
+            "dynamic batch."
+        )
+    raise DataError(
+        f"the normalised graph of {source.path} differs from the original by up to {worst[0]:.2g} ({worst[1]}); export "
+        f"it again with opset {OPSET} and a dynamic batch, or report it with the file."
+    )
+
+
+def find_head(
+    source: Source, answers: NDArray[np.float32], classes: Sequence[str], class_map: Path | None = None
+) -> Head:
+    """Return what comes out of the graph, and which of it is which class of the data.
+
+    Raises
+    ------
+    InputError
+        The classes do not fit.
+    """
+    kind, _inner = read_kind(Editor(source.model))
+    outputs = answers.shape[1]
+    if kind == "logits" and outputs > 1 and (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
+        kind = "probabilities"
+    if kind in {"softmax", "log_softmax"} and outputs == 1:
+        raise InputError(f"{source.path} takes a softmax of one number, which is always 1; export it with a sigmoid.")
+    members = members_of(outputs, source.names, classes, class_map, source.path)
+    return Head(kind, outputs, members, source.names)
+
+
+def finished(candidate: ModelProto, source: Source, head: Head) -> tuple[ModelProto, Preprocessing, int]:
+    """Return a folded graph with the normal input and logits, its preprocessing, and how many operators went."""
+    editor = Editor(shapes.inferred(candidate))
+    _kind, inner = read_kind(editor)
+    rewrite(editor, head, inner)
+    mean, std, absorbed = normalise(editor, source.convention)
+    preprocessing = source.geometry.model_copy(update={"mean": mean, "std": std})
+    model = shapes.inferred(editor.model)
+    shapes.require_known_shapes(model, source.path)
+    return model, preprocessing, absorbed
+
+
+def run(model: ModelProto, images: NDArray[np.float32], *, free: bool) -> NDArray[np.float32]:
+    """Answer with a normalised graph: all images at once, and the first alone, which must agree; or one by one."""
+    session = reference_session(model.SerializeToString(), quiet=True)
+    name = session.get_inputs()[0].name
+    if not free:
+        return np.concatenate([session.run(None, {name: image[None]})[0] for image in images])
+    logits: NDArray[np.float32] = session.run(None, {name: images})[0]
+    alone: NDArray[np.float32] = session.run(None, {name: images[:1]})[0]
+    if logits.shape[0] != len(images) or not np.allclose(alone, logits[:1], rtol=1e-3, atol=1e-3):
+        raise ValueError("an image's answer depends on the others of its batch")
+    return logits
+
+
+def compare(head: Head, answers: NDArray[np.float32], logits: NDArray[np.float32]) -> tuple[float, str]:
+    """Return the largest difference between the author's answers and ours, and of what it is."""
+    expected = head.logits_of(answers)
+    if logits.shape != expected.shape:
+        return float("inf"), f"shape {list(logits.shape)} in place of {list(expected.shape)}"
+    if head.kind == "logits":
+        return float(np.abs(logits - expected).max()), "logits"
+    return float(np.abs(_softmax(logits) - _softmax(expected)).max()), "probabilities"
+
+
+def _extent(head: Head, answers: NDArray[np.float32]) -> float:
+    return float(np.abs(answers).max()) if head.kind == "logits" else 1.0
+
+
+def _softmax(values: NDArray[Any]) -> NDArray[np.float64]:
+    from scipy.special import softmax
+
+    return np.asarray(softmax(values.astype(np.float64), axis=1))
+
+
+def _candidates(source: Source) -> Iterator[tuple[bool, Any]]:
+    """Yield, best first, whether the batch is free, and what makes the graph.
+
+    With the batch fixed, all arithmetic on shapes folds into constants, which are then freed; where that is not exact,
+    the graph stays as it was exported, or takes one image at a time.
+    """
+
+    def at(batch: int | str) -> ModelProto:
+        model = type(source.model).FromString(source.model.SerializeToString())
+        shape = dimensions(model.graph.input[0])
+        shapes.set_input_shape(model, (batch, *shape[1:]))
+        return shapes.folded(model)
+
+    yield True, lambda: shapes.freed(at(source.batch or 2))
+    if source.batch is None:
+        yield True, lambda: at(shapes.BATCH)
+    yield False, lambda: at(1)
+
+
+def _found(source: Source, head: Head, free: bool, absorbed: int) -> dict[str, Any]:
+    version = next((entry.version for entry in source.original.opset_import if entry.domain in {"", "ai.onnx"}), 1)
+    fixed = f"fixed to {source.batch} in the file" if source.batch else "free in the file"
+    names = f", by {'names' if head.members and head.names else 'position'}" if not head.binary else ""
+    return {
+        "opset": version,
+        "input": source.convention.text,
+        "stated_in": list(source.sources),
+        "head": head.text + names,
+        "batch": f"{fixed}, {'free' if free else 'one image at a time'} here",
+        "absorbed_operators": absorbed,
+    }

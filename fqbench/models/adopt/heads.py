@@ -1,0 +1,245 @@
+"""The end of an adopted graph: what its numbers are is read from it, and logits per class of the data come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from fqbench.models.adopt.graph import Editor, attribute
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnx import NodeProto
+
+Kind = Literal["logits", "softmax", "log_softmax", "sigmoid", "probabilities"]
+LOGITS = "logits"
+# They leave every number of an image as it is.
+PASSING = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dropout", "Transpose"})
+SMALLEST = 1e-7  # the least probability whose logarithm is taken
+
+
+@dataclass(frozen=True)
+class Head:
+    """What comes out of an adopted graph, and which of it is which class of the data.
+
+    Attributes
+    ----------
+    kind : str
+        What the graph's last operator makes: ``logits``, ``softmax``, ``log_softmax``, ``sigmoid``; or
+        ``probabilities``, where no operator says so but every answer is one.
+    outputs : int
+        Numbers per image.
+    members : tuple of tuple of int
+        For each class of the data, the graph's own classes that belong to it; empty where they are the same in the
+        same order, or where one number stands for two classes.
+    names : tuple of str
+        Names of the graph's own classes, where they are known.
+    """
+
+    kind: Kind
+    outputs: int
+    members: tuple[tuple[int, ...], ...] = ()
+    names: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def binary(self) -> bool:
+        """Whether one number stands for two classes."""
+        return self.outputs == 1
+
+    @property
+    def text(self) -> str:
+        """One line about the head."""
+        made = {
+            "logits": "logits",
+            "softmax": "softmax in the graph, taken off",
+            "log_softmax": "log-softmax in the graph, taken off",
+            "sigmoid": "sigmoid in the graph, taken off",
+            "probabilities": "probabilities, turned into logarithms",
+        }[self.kind]
+        if self.binary:
+            return f"one number for two classes ({made})"
+        chosen = f"; {sum(map(len, self.members))} of them used" if self.members else ""
+        return f"{self.outputs} classes ({made}{chosen})"
+
+    def logits_of(self, answers: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the logits per class of the data that the author's own answers amount to: the parity check's side."""
+        values = np.asarray(answers, dtype=np.float64).reshape(len(answers), -1)
+        with np.errstate(divide="ignore"):
+            if self.kind in {"softmax", "probabilities"}:
+                values = np.log(np.maximum(values, SMALLEST))
+            elif self.kind == "sigmoid":
+                values = np.log(np.maximum(values, SMALLEST)) - np.log(np.maximum(1 - values, SMALLEST))
+        if self.binary:
+            return np.asarray(values * np.array([-0.5, 0.5]))
+        if self.members:
+            columns = [np.logaddexp.reduce(values[:, list(group)], axis=1) for group in self.members]
+            return np.stack(columns, axis=1)
+        return values
+
+
+def read_kind(editor: Editor) -> tuple[Kind, str]:
+    """Return what the last operator makes, and the value that goes into it (the logits)."""
+    name = editor.graph.output[0].name
+    while (node := editor.maker(name)) is not None:
+        if node.op_type in PASSING:
+            name = node.input[0]
+        elif node.op_type in {"Softmax", "LogSoftmax", "Sigmoid"}:
+            kinds: dict[str, Kind] = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+            return kinds[node.op_type], node.input[0]
+        elif (inner := _spelt_softmax(editor, node)) is not None:
+            return "softmax", inner
+        else:
+            break
+    return "logits", editor.graph.output[0].name
+
+
+def _spelt_softmax(editor: Editor, node: NodeProto) -> str | None:
+    """Return x of ``exp(x) / sum(exp(x))``, as older exporters wrote a softmax; the maximum may be taken off first."""
+    if node.op_type == "Log" and (inner := editor.maker(node.input[0])) is not None:
+        return None if inner.op_type != "Softmax" else inner.input[0]
+    if node.op_type != "Div":
+        return None
+    top, bottom = editor.maker(node.input[0]), editor.maker(node.input[1])
+    if top is None or bottom is None or top.op_type != "Exp" or bottom.op_type != "ReduceSum":
+        return None
+    return str(top.input[0]) if bottom.input[0] == top.output[0] else None
+
+
+def rewrite(editor: Editor, head: Head, inner: str) -> None:
+    """Let the graph give logits per class of the data, as ``logits`` of shape (batch, classes).
+
+    Parameters
+    ----------
+    editor : Editor
+        The graph.
+    head : Head
+        What it gives.
+    inner : str
+        The value with the head's numbers, as `read_kind` found it.
+    """
+    name = inner
+    if head.kind == "probabilities":
+        least, most = (editor.add_constant(np.array(v, np.float32), "probability.limit") for v in (SMALLEST, 1.0))
+        clipped = editor.add_node("Clip", [name, least, most], "probabilities.clipped")
+        name = editor.add_node("Log", [clipped], "probabilities.log")
+    name = _flat(editor, _past_dust(editor, name), head.outputs)
+    rows = _rows(head)
+    if rows is not None and not _fold(editor, name, rows):
+        name = _appended(editor, name, head, rows)
+    elif rows is None and head.members:
+        name = _joined(editor, name, head.members)
+    _make_output(editor, name)
+
+
+def _rows(head: Head) -> list[tuple[int, float]] | None:
+    """Return for each class of the data the one column it comes from and a factor; None where classes are joined."""
+    if head.binary:
+        return [(0, -0.5), (0, 0.5)]  # their difference is the logit, and neither is a constant
+    if head.members and all(len(group) == 1 for group in head.members):
+        return [(group[0], 1.0) for group in head.members]
+    return None if head.members else []
+
+
+def _past_dust(editor: Editor, name: str) -> str:
+    """Step back over operators that change nothing in rows of numbers."""
+    while (node := editor.maker(name)) is not None and node.op_type in {"Identity", "Flatten"}:
+        value = next((v for v in editor.graph.value_info if v.name == node.input[0]), None)
+        if node.op_type == "Flatten" and (value is None or len(value.type.tensor_type.shape.dim) != 2):
+            break
+        name = node.input[0]
+    return name
+
+
+def _flat(editor: Editor, name: str, outputs: int) -> str:
+    """Give a value the shape (batch, outputs), unless the operator before it gives that shape already."""
+    node = editor.maker(name)
+    if node is not None and node.op_type in {"Gemm", "Flatten"}:
+        return name
+    value = next((v for v in (*editor.graph.value_info, *editor.graph.output) if v.name == name), None)
+    if value is not None and len(value.type.tensor_type.shape.dim) == 2:
+        return name
+    shape = editor.add_constant(np.array([-1, outputs], dtype=np.int64), f"{name}.shape")
+    return editor.add_node("Reshape", [name, shape], f"{name}.flat")
+
+
+def _fold(editor: Editor, name: str, rows: Sequence[tuple[int, float]]) -> bool:
+    """Take the rows out of the weights of the last operator, if it is a Gemm (or MatMul and Add) with constants."""
+    if not rows:
+        return True
+    node = editor.maker(name)
+    if node is None or len(editor.readers(name)) > 1 or (editor.readers(name) and editor.is_output(name)):
+        return False
+    parts: list[tuple[str, int]] = []
+    if node.op_type == "Add":
+        bias = next((other for other in node.input if editor.constant(other) is not None), None)
+        rest = next((other for other in node.input if other != bias), None)
+        product = editor.maker(rest) if rest is not None else None
+        if bias is None or product is None or product.op_type != "MatMul" or len(editor.readers(product.output[0])) > 1:
+            return False
+        parts, node = [(bias, -1)], product
+    if node.op_type == "Gemm":
+        parts.append((node.input[1], 0 if attribute(node, "transB", 0) else 1))
+        parts += [(node.input[2], -1)] if len(node.input) > 2 and node.input[2] else []
+    elif node.op_type == "MatMul":
+        parts.append((node.input[1], 1))
+    else:
+        return False
+    return _take(editor, parts, rows)
+
+
+def _take(editor: Editor, parts: Sequence[tuple[str, int]], rows: Sequence[tuple[int, float]]) -> bool:
+    """Choose and scale rows of weights and bias in place; nothing where one is shared or not constant."""
+    constants = {name: editor.constant(name) for name, _ in parts}
+    if any(values is None or len(editor.readers(name)) != 1 for name, values in constants.items()):
+        return False
+    size = max(values.shape[axis] for (name, axis) in parts if (values := constants[name]) is not None and values.ndim)
+    for name, axis in parts:
+        values = constants[name]
+        if values is None or (values.ndim and values.shape[axis] not in {1, size}):
+            return False
+        if not values.ndim or values.shape[axis] != size:
+            values = np.broadcast_to(values, (*values.shape[:-1], size))
+        factors = np.array([factor for _, factor in rows], dtype=np.float32)
+        shape = [1] * values.ndim
+        shape[axis] = len(rows)
+        taken = np.take(values, [row for row, _ in rows], axis=axis) * factors.reshape(shape)
+        editor.set_constant(name, taken.astype(np.float32))
+    return True
+
+
+def _appended(editor: Editor, name: str, head: Head, rows: Sequence[tuple[int, float]]) -> str:
+    if head.binary:
+        factors = editor.add_constant(np.array([[factor for _, factor in rows]], np.float32), "classes.signs")
+        return editor.add_node("Mul", [name, factors], "classes.both")
+    chosen = editor.add_constant(np.array([row for row, _ in rows], np.int64), "classes.chosen")
+    return editor.add_node("Gather", [name, chosen], "classes.of_data", axis=1)
+
+
+def _joined(editor: Editor, name: str, members: Sequence[Sequence[int]]) -> str:
+    """Join classes: the logarithm of the sum of the exponentials is the logit of their union."""
+    columns = []
+    axes = editor.add_constant(np.array([1], np.int64), "classes.axis")
+    for number, group in enumerate(members):
+        chosen = editor.add_constant(np.array(group, np.int64), f"class{number}.members")
+        part = editor.add_node("Gather", [name, chosen], f"class{number}.logits", axis=1)
+        columns.append(editor.add_node("ReduceLogSumExp", [part, axes], f"class{number}.joined", keepdims=1))
+    return editor.add_node("Concat", columns, "classes.joined", axis=1)
+
+
+def _make_output(editor: Editor, name: str) -> None:
+    """Make a value the only output, under the name ``logits``."""
+    from onnx import TensorProto, helper
+
+    del editor.graph.output[:]
+    if editor.maker(name) is None:
+        name = editor.add_node("Identity", [name], "classes.same")
+    if name != LOGITS:
+        taken = editor.fresh(LOGITS)
+        if taken != LOGITS:
+            editor.rename(LOGITS, taken)
+        editor.rename(name, LOGITS)
+    editor.graph.output.append(helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, None))
+    editor.prune()

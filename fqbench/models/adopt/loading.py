@@ -1,0 +1,220 @@
+"""A user's ONNX file is read, checked, and brought to one way of holding constants, one output and one opset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fqbench.errors import InputError, did_you_mean
+from fqbench.models.adopt.graph import Editor, called, dimensions
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 21
+LEAST_IR = 8  # from 4 on a constant need not be an input, too
+QUANTIZED = frozenset(
+    {
+        "QuantizeLinear",
+        "DynamicQuantizeLinear",
+        "QLinearConv",
+        "QLinearMatMul",
+        "QGemm",
+        "QLinearAdd",
+        "ConvInteger",
+        "MatMulInteger",
+        "DynamicQuantizeMatMul",
+        "MatMulNBits",
+    }
+)
+VALUES_OF_CONSTANT = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+
+
+def load(path: Path) -> ModelProto:
+    """Read a model with its external data.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it is not ONNX, its external data are missing, or it is quantized already.
+    """
+    import onnx
+
+    if not path.is_file():
+        raise InputError(f"no ONNX file {path}; check --onnx.")
+    try:
+        model = onnx.load(path, load_external_data=False)
+        if not model.graph.node:
+            raise ValueError("it has no node")
+    except Exception as error:
+        raise InputError(f"{path} is not a valid ONNX model ({_reason(error)}); export it again.") from error
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:
+        raise InputError(
+            f"the external data of {path} cannot be read ({_reason(error)}); keep its files in the same folder."
+        ) from error
+    quantized = next((node for node in model.graph.node if node.op_type in QUANTIZED), None)
+    if quantized is not None:
+        raise InputError(f"{path} is quantized already ({called(quantized)}); give the FP32 model it was made from.")
+    return model
+
+
+def unify(model: ModelProto, output: str | None, path: Path) -> ModelProto:
+    """Return the model at opset 21 with constants as initializers, one output, and no functions or half precision.
+
+    Parameters
+    ----------
+    model : ModelProto
+        As `load` returns it; it is not changed.
+    output : str or None
+        Name of the output to use.
+    path : Path
+        For messages.
+
+    Raises
+    ------
+    InputError
+        Several inputs, several outputs and none chosen, or an operator that cannot be brought to opset 21.
+    """
+    from onnx import inliner
+
+    model = inliner.inline_local_functions(model, True) if model.functions else _copied(model)
+    _choose_output(model, output, path)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if len(inputs) != 1:
+        listed = ", ".join(value.name for value in inputs) or "none"
+        raise InputError(f"{path} has {len(inputs)} inputs ({listed}); a classifier with one image input is needed.")
+    kept = [_copied(value) for value in inputs]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    del model.graph.value_info[:]
+    model.ir_version = max(model.ir_version, LEAST_IR)
+    model = raised(model, path)
+    _constants_to_initializers(model)
+    Editor(model).prune()
+    to_float32(model)
+    return model
+
+
+def raised(model: ModelProto, path: Path) -> ModelProto:
+    """Return the model at opset 21.
+
+    Raises
+    ------
+    InputError
+        An operator has no form at opset 21; the message names it.
+    """
+    from onnx import checker, helper, version_converter
+
+    version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1)
+    if version != OPSET:
+        if version == 10:
+            _upsample_to_resize(model)
+        try:
+            model = version_converter.convert_version(model, OPSET)
+            checker.check_model(model)
+        except Exception as error:
+            raise InputError(
+                f"{path} cannot be converted from opset {version} to {OPSET} ({_reason(error)}); export it with "
+                f"opset {OPSET}, or replace that operator."
+            ) from error
+    model.ir_version = max(model.ir_version, helper.find_min_ir_version_for([helper.make_opsetid("", OPSET)]))
+    return model
+
+
+def to_float32(model: ModelProto) -> None:
+    """Turn all half and double precision numbers of a graph into float32, in place."""
+    import onnx
+    from onnx import numpy_helper
+
+    kinds = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
+
+    def convert(tensor: Any) -> None:
+        if tensor.data_type in kinds:
+            values = np.asarray(numpy_helper.to_array(tensor)).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+    for tensor in model.graph.initializer:
+        convert(tensor)
+    for node in model.graph.node:
+        for entry in node.attribute:
+            if entry.HasField("t"):
+                convert(entry.t)
+            if (node.op_type, entry.name) in {("Cast", "to"), ("RandomNormalLike", "dtype")} and entry.i in kinds:
+                entry.i = onnx.TensorProto.FLOAT
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type in kinds:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+
+
+def _choose_output(model: ModelProto, output: str | None, path: Path) -> None:
+    """Keep the named output alone; without a name, the only one."""
+    values = {value.name: value for value in model.graph.output}
+    if output is not None and output not in values:
+        inner = {name for node in model.graph.node for name in node.output}
+        if output not in inner:
+            raise InputError(f"{path} has no output {output!r} for --output: {did_you_mean(output, values)}")
+        import onnx
+
+        values[output] = onnx.ValueInfoProto(name=output)
+        values[output].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    if output is None and len(values) > 1:
+        listed = ", ".join(f"{name} {dimensions(value)}" for name, value in values.items())
+        raise InputError(f"{path} has {len(values)} outputs ({listed}); choose the classes' with --output NAME.")
+    chosen = _copied(values[output] if output is not None else next(iter(values.values())))
+    if not chosen.type.HasField("tensor_type"):
+        maker = next(node for node in model.graph.node if chosen.name in node.output)
+        raise InputError(
+            f"{path} answers with a {chosen.type.WhichOneof('value')} made by {called(maker)}; choose its input as "
+            f"output: --output {maker.input[0]}."
+        )
+    del model.graph.output[:]
+    model.graph.output.append(chosen)
+
+
+def _constants_to_initializers(model: ModelProto) -> None:
+    from onnx import helper, numpy_helper
+
+    kept = []
+    for node in model.graph.node:
+        if node.op_type != "Constant":
+            kept.append(_copied(node))
+            continue
+        entry = node.attribute[0]
+        values = helper.get_attribute_value(entry)
+        if entry.name == "value":
+            values = numpy_helper.to_array(values)
+        elif entry.name not in VALUES_OF_CONSTANT:
+            kept.append(_copied(node))  # sparse or text: the runtime knows what to do with it
+            continue
+        array = np.asarray(values, dtype=VALUES_OF_CONSTANT.get(entry.name))
+        model.graph.initializer.append(numpy_helper.from_array(array, node.output[0]))
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def _upsample_to_resize(model: ModelProto) -> None:
+    """Opset 10 still knows Upsample beside its successor Resize, which computes the same; the converter skips it."""
+    for node in model.graph.node:
+        if node.op_type == "Upsample":
+            node.op_type = "Resize"
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:200]
+
+
+def _copied(message: Any) -> Any:
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy

@@ -1,0 +1,449 @@
+"""A user's own ONNX file: what is taken, what becomes of it, and how each thing that does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from fqbench.config import Preprocessing, configure
+from fqbench.data.images import normalize
+from fqbench.errors import InputError
+from fqbench.models.adopt import Adopted, adopt, read_source
+from fqbench.models.adopt.adopting import run
+from fqbench.models.export import read_preprocessing
+from tests.conftest import write_classifier
+from tests.models.adopt.network import MEAN, SIZE, STD, Written, pictures, reference, write
+
+PIXELS, _ATTRIBUTES = pictures(60, seed=5)
+STATED: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+CLASSES = ("no", "yes")
+
+
+def adopted(path: Path, out: Path, classes: tuple[str, ...] = CLASSES, **flags: Any) -> Adopted:
+    config = configure(onnx=path, **flags)
+    source = read_source(path, config.model, config.preprocessing)
+    pixels = PIXELS if source.geometry.size == (SIZE, SIZE) else drawn(*source.geometry.size)
+    out.mkdir(exist_ok=True)
+    return adopt(source, pixels, classes, out, class_map=config.model.class_map)
+
+
+def drawn(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (6, height, width, 3), dtype=np.uint8)
+
+
+def answers(out: Path, preprocessing: Preprocessing, pixels: np.ndarray = PIXELS) -> np.ndarray:
+    model = onnx.load(out / "model.onnx")
+    fixed = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+    return run(model, normalize(pixels, preprocessing), free=not fixed)
+
+
+def operators(out: Path) -> list[str]:
+    return [node.op_type for node in onnx.load(out / "model.onnx").graph.node]
+
+
+def edited(path: Path, how: Written, change: Any) -> Path:
+    """Write the network, and change its graph."""
+    model = onnx.load(write(path, how))
+    change(model)
+    onnx.save(model, path)
+    return path
+
+
+def test_preprocessing_and_classes_travel_inside_the_file(classifier: Path, tmp_path: Path) -> None:
+    made = adopted(classifier, tmp_path / "out", **STATED)
+    found, classes = read_preprocessing(tmp_path / "out" / "model.onnx")
+    assert (found, classes) == (made.preprocessing, CLASSES)
+    assert found.size == (32, 32)
+    assert found.mean == pytest.approx(STATED["mean"])
+    assert found.std == pytest.approx(STATED["std"])
+
+
+def test_a_file_that_fqbench_wrote_needs_no_flags(classifier: Path, tmp_path: Path) -> None:
+    made = adopted(classifier, tmp_path / "out", **STATED)
+    again = adopted(tmp_path / "out" / "model.onnx", tmp_path / "again")
+    assert again.preprocessing.mean == pytest.approx(made.preprocessing.mean)
+    assert (
+        np.abs(answers(tmp_path / "again", again.preprocessing) - answers(tmp_path / "out", made.preprocessing)).max()
+        < 1e-6
+    )
+
+
+def test_every_node_has_a_name_and_every_activation_a_shape(tmp_path: Path) -> None:
+    adopted(
+        write(tmp_path / "a.onnx", Written(opset=9, layout="nhwc")), tmp_path / "out", **Written(layout="nhwc").flags
+    )
+    graph = onnx.load(tmp_path / "out" / "model.onnx").graph
+    names = [node.name for node in graph.node]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    known = {value.name for value in (*graph.value_info, *graph.output)}
+    assert all(name in known for node in graph.node for name in node.output)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "uint8"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_other_types_of_input(tmp_path: Path, dtype: str, layout: str) -> None:
+    how = Written(layout=layout, dtype=dtype, preprocessing="inside")
+    made = adopted(write(tmp_path / "a.onnx", how), tmp_path / "out", **how.flags)
+    logits = answers(tmp_path / "out", made.preprocessing)
+    assert (logits.argmax(axis=1) == (reference(PIXELS)[:, 1] > 0)).all()
+    assert np.abs(logits[:, 1] - logits[:, 0] - reference(PIXELS)[:, 1]).max() < (5e-2 if dtype == "float16" else 1e-4)
+    assert "Cast" not in operators(tmp_path / "out")
+
+
+def test_whole_numbers_that_the_graph_works_on_are_rounded_and_cast(tmp_path: Path) -> None:
+    def pooled_first(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            if node.op_type == "Cast":
+                node.input[0] = "larger"
+        pool = helper.make_node("MaxPool", ["picture"], ["larger"], kernel_shape=[1, 1])
+        model.graph.node.insert(0, pool)
+
+    how = Written(dtype="uint8", preprocessing="inside")
+    path = edited(tmp_path / "a.onnx", how, pooled_first)
+    made = adopted(path, tmp_path / "out", **how.flags)
+    assert operators(tmp_path / "out")[:3] == ["Round", "Cast", "MaxPool"]
+    logits = answers(tmp_path / "out", made.preprocessing)
+    assert np.abs(logits[:, 1] - logits[:, 0] - reference(PIXELS)[:, 1]).max() < 1e-4
+
+
+def test_weights_of_half_precision_become_float32(tmp_path: Path) -> None:
+    def halved(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            if tensor.data_type == TensorProto.FLOAT:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.elem_type = TensorProto.FLOAT16
+
+    path = edited(tmp_path / "half.onnx", Written(), halved)
+    made = adopted(path, tmp_path / "out", **Written().flags)
+    kinds = {tensor.data_type for tensor in onnx.load(tmp_path / "out" / "model.onnx").graph.initializer}
+    assert kinds <= {TensorProto.FLOAT, TensorProto.INT64}
+    assert 0 < made.facts["parity_max_abs"] < 2e-2
+    logits = answers(tmp_path / "out", made.preprocessing)
+    assert np.abs(logits[:, 1] - logits[:, 0] - reference(PIXELS)[:, 1]).max() < 5e-2
+
+
+def test_weights_that_are_inputs_and_constants_that_are_nodes(tmp_path: Path) -> None:
+    def exposed(model: onnx.ModelProto) -> None:
+        for tensor in list(model.graph.initializer):
+            if tensor.name in {"stem", "bias"}:
+                model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+            elif tensor.name in {"head", "rest"}:
+                model.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
+                model.graph.initializer.remove(tensor)
+        model.ir_version = 3
+        for tensor in model.graph.initializer:  # IR 3 has every constant as an input, too
+            if tensor.name not in {value.name for value in model.graph.input}:
+                model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+
+    path = edited(tmp_path / "a.onnx", Written(opset=9), exposed)
+    made = adopted(path, tmp_path / "out", **Written().flags)
+    logits = answers(tmp_path / "out", made.preprocessing)
+    assert np.abs(logits[:, 1] - logits[:, 0] - reference(PIXELS)[:, 1]).max() < 1e-4
+
+
+def test_external_data(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    model = onnx.load(write(tmp_path / "a.onnx", Written()))
+    path = folder / "a.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    made = adopted(path, tmp_path / "out", **Written().flags)
+    logits = answers(tmp_path / "out", made.preprocessing)
+    assert np.abs(logits[:, 1] - logits[:, 0] - reference(PIXELS)[:, 1]).max() < 1e-4
+    (folder / "weights.bin").unlink()
+    with pytest.raises(InputError, match=r"the external data of .* cannot be read"):
+        adopted(path, tmp_path / "out", **Written().flags)
+
+
+def test_free_height_and_width_are_fixed_by_the_flag(tmp_path: Path) -> None:
+    how = Written(side=None)
+    path = write(tmp_path / "any.onnx", how)
+    with pytest.raises(InputError, match="give --size"):
+        adopted(path, tmp_path / "out", **how.flags | {"size": None})
+    made = adopted(path, tmp_path / "out", **how.flags | {"size": "24x40"})
+    assert made.preprocessing.size == (24, 40)
+    shape = onnx.load(tmp_path / "out" / "model.onnx").graph.input[0].type.tensor_type.shape
+    assert [dim.dim_value for dim in shape.dim][1:] == [3, 24, 40]
+
+
+@pytest.mark.parametrize("channels", ["gray"])
+def test_one_channel(tmp_path: Path, channels: str) -> None:
+    def grey(model: onnx.ModelProto) -> None:
+        stem = next(tensor for tensor in model.graph.initializer if tensor.name == "stem")
+        values = numpy_helper.to_array(stem).sum(axis=1, keepdims=True)
+        stem.CopyFrom(numpy_helper.from_array(values, "stem"))
+        model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
+
+    path = edited(tmp_path / "a.onnx", Written(), grey)
+    flags = {"mean": (0.5,), "std": (0.25,)}
+    with pytest.raises(InputError, match="images of one channel: add --channels gray"):
+        adopted(path, tmp_path / "out", **flags)
+    adopted(path, tmp_path / "out", channels=channels, **flags)
+    assert operators(tmp_path / "out")[0] == "Conv"
+
+
+def test_a_batch_that_cannot_be_free_is_run_image_by_image(tmp_path: Path) -> None:
+    def transposed(model: onnx.ModelProto) -> None:
+        """Put the batch behind the features and back, by constants that know it."""
+        shape = numpy_helper.from_array(np.array([16, 1], np.int64), "column")
+        back = numpy_helper.from_array(np.array([1, 16], np.int64), "row")
+        model.graph.initializer.extend([shape, back])
+        nodes = list(model.graph.node)
+        position = next(i for i, node in enumerate(nodes) if "pooled.flat" in node.output) + 1
+        nodes[position].input[0] = "turned"
+        turned = [
+            helper.make_node("Reshape", ["pooled.flat", "column"], ["standing"]),
+            helper.make_node("Softsign", ["standing"], ["standing.kept"]),
+            helper.make_node("Reshape", ["standing", "row"], ["turned"]),
+        ]
+        del model.graph.node[:]
+        model.graph.node.extend([*nodes[:position], *turned, *nodes[position:]])
+
+    how = Written(batch=1)
+    path = edited(tmp_path / "a.onnx", how, transposed)
+    made = adopted(path, tmp_path / "out", **how.flags)
+    logits = answers(tmp_path / "out", made.preprocessing)
+    assert np.abs(logits[:, 1] - logits[:, 0] - reference(PIXELS)[:, 1]).max() < 1e-4
+    assert made.facts["adoption"]["batch"].startswith("fixed to 1 in the file")
+
+
+def test_the_batch_stays_fixed_where_images_touch_each_other(tmp_path: Path) -> None:
+    def first_alone(model: onnx.ModelProto) -> None:
+        """Take the first row of the features, as an exporter's squeeze does: a batch of two gives one answer."""
+        model.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "only"))
+        nodes = list(model.graph.node)
+        position = next(i for i, node in enumerate(nodes) if "pooled.flat" in node.output) + 1
+        nodes[position].input[0] = "chosen"
+        gather = helper.make_node("Gather", ["pooled.flat", "only"], ["chosen"], axis=0)
+        del model.graph.node[:]
+        model.graph.node.extend([*nodes[:position], gather, *nodes[position:]])
+
+    how = Written(batch=1)
+    path = edited(tmp_path / "a.onnx", how, first_alone)
+    made = adopted(path, tmp_path / "out", **how.flags)
+    assert made.facts["adoption"]["batch"] == "fixed to 1 in the file, one image at a time here"
+    assert made.facts["batch"] == 1
+    logits = answers(tmp_path / "out", made.preprocessing)
+    assert np.abs(logits[:, 1] - logits[:, 0] - reference(PIXELS)[:, 1]).max() < 1e-4
+
+
+def test_a_class_token_for_every_image_of_a_fixed_batch(tmp_path: Path) -> None:
+    """As in a vision transformer that was exported with a batch of 7."""
+    rng = np.random.default_rng(0)
+    batch, channels = 7, 6
+    weights = {
+        "patch": rng.normal(0, 0.2, (channels, 3, 8, 8)).astype(np.float32),
+        "token": np.repeat(rng.normal(0, 1, (1, 1, channels)).astype(np.float32), batch, axis=0),
+        "place": np.repeat(rng.normal(0, 1, (1, 17, channels)).astype(np.float32), batch, axis=0),
+        "tokens": np.array([batch, channels, 16], np.int64),
+        "out": rng.normal(0, 1, (channels, 2)).astype(np.float32),
+        "index": np.array(0, np.int64),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "patch"], ["a"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Reshape", ["a", "tokens"], ["b"]),
+        helper.make_node("Transpose", ["b"], ["c"], perm=[0, 2, 1]),
+        helper.make_node("Concat", ["token", "c"], ["d"], axis=1),
+        helper.make_node("Add", ["d", "place"], ["e"]),
+        helper.make_node("Transpose", ["e"], ["t"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["e", "t"], ["f"]),
+        helper.make_node("Softmax", ["f"], ["g"], axis=-1),
+        helper.make_node("MatMul", ["g", "e"], ["h"]),
+        helper.make_node("Gather", ["h", "index"], ["i"], axis=1),
+        helper.make_node("MatMul", ["i", "out"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "vit",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 2])],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    path = tmp_path / "vit.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    made = adopted(path, tmp_path / "out", **STATED)
+    assert made.facts["adoption"]["batch"] == "fixed to 7 in the file, free here"
+    assert made.facts["parity_max_abs"] < 1e-4
+
+
+def test_one_output_of_several_and_one_inside_the_graph(tmp_path: Path) -> None:
+    def more(model: onnx.ModelProto) -> None:
+        model.graph.output.append(helper.make_tensor_value_info("pooled.flat", TensorProto.FLOAT, ["N", 16]))
+
+    path = edited(tmp_path / "a.onnx", Written(head="softmax"), more)
+    named = onnx.load(path).graph.output[0].name
+    inner = onnx.load(path).graph.node[-1].input[0]
+    with pytest.raises(InputError, match=rf"has 2 outputs \({named} .*pooled.flat.*\); choose .* --output NAME"):
+        adopted(path, tmp_path / "out", **Written().flags)
+    for output in (named, inner):
+        made = adopted(path, tmp_path / "out", output=output, **Written().flags)
+        logits = answers(tmp_path / "out", made.preprocessing)
+        assert np.abs(logits[:, 1] - logits[:, 0] - reference(PIXELS)[:, 1]).max() < 1e-4
+    with pytest.raises(InputError, match=r"has no output 'pooled.flad' for --output: did you mean 'pooled.flat'"):
+        adopted(path, tmp_path / "out", output="pooled.flad", **Written().flags)
+
+
+def test_more_classes_than_the_data_have(tmp_path: Path) -> None:
+    how = Written(head="attribute-logits")
+    path = write(tmp_path / "a.onnx", how)
+    with pytest.raises(InputError, match=r"answers with 4 numbers, and the data have 2 classes .*add --class-map FILE"):
+        adopted(path, tmp_path / "out", **how.flags)
+    mapping = tmp_path / "map.yaml"
+    mapping.write_text("'yes': [3, 1]\n'no': 0\n")
+    made = adopted(path, tmp_path / "out", class_map=mapping, **how.flags)
+    all_four = reference(PIXELS)
+    expected = np.stack([all_four[:, 0], np.logaddexp(all_four[:, 1], all_four[:, 3])], axis=1)
+    assert np.abs(answers(tmp_path / "out", made.preprocessing) - expected).max() < 1e-4
+    mapping.write_text("'yes': 3\n'no': 0\n")
+    made = adopted(path, tmp_path / "out", class_map=mapping, **how.flags)
+    assert np.abs(answers(tmp_path / "out", made.preprocessing) - all_four[:, [0, 3]]).max() < 1e-4
+    assert operators(tmp_path / "out")[-1] == "Gemm"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("'yes': 3\n", "does not map the class 'no'"),
+        ("'yes': 3\n'no': 3\n", "one is used twice or missing"),
+        ("'yes': 4\n'no': 3\n", "names class 4; the model's classes are 0 to 3"),
+        ("'yes': cat\n'no': 3\n", "names the class 'cat', and the model's names are not known; give its number"),
+        ("'yea': 1\n'no': 3\n", "maps 'yea', which is not a class of the data: did you mean 'yes'"),
+        ("- 1\n", "must map each class of the data"),
+    ],
+)
+def test_a_class_map_that_does_not_fit(tmp_path: Path, text: str, message: str) -> None:
+    how = Written(head="attribute-logits")
+    (tmp_path / "map.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        adopted(write(tmp_path / "a.onnx", how), tmp_path / "out", class_map=tmp_path / "map.yaml", **how.flags)
+
+
+def test_names_beside_the_model_put_its_classes_in_order(tmp_path: Path) -> None:
+    how = Written()
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": {"0": "Yes", "1": "No"}}))
+    made = adopted(write(tmp_path / "a.onnx", how), tmp_path / "out", **how.flags)
+    logits = answers(tmp_path / "out", made.preprocessing)
+    assert (logits.argmax(axis=1) == (reference(PIXELS)[:, 1] <= 0)).all()
+
+
+def test_preprocessing_that_is_written_down(tmp_path: Path) -> None:
+    hugging_face = {
+        "do_resize": True,
+        "size": {"height": SIZE, "width": SIZE},
+        "resample": 3,
+        "do_rescale": True,
+        "do_normalize": True,
+        "image_mean": MEAN,
+        "image_std": STD,
+    }
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(hugging_face))
+    path = write(tmp_path / "a.onnx", Written())
+    made = adopted(path, tmp_path / "out")
+    assert (made.preprocessing.fit, made.preprocessing.interpolation) == ("squash", "bicubic")
+    assert made.preprocessing.mean == pytest.approx(MEAN)
+    assert made.facts["adoption"]["stated_in"] == [str(tmp_path / "preprocessor_config.json")]
+    (tmp_path / "preprocessor_config.json").unlink()
+    timm = {"pretrained_cfg": {"input_size": [3, SIZE, SIZE], "mean": MEAN, "std": STD, "crop_pct": 0.9}}
+    (tmp_path / "config.json").write_text(json.dumps(timm))
+    made = adopted(path, tmp_path / "out")
+    assert (made.preprocessing.crop, made.preprocessing.std) == (0.9, pytest.approx(STD))
+
+
+def test_a_flag_counts_more_than_what_is_written_down(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]}}))
+    made = adopted(write(tmp_path / "a.onnx", Written()), tmp_path / "out", **Written().flags)
+    assert made.preprocessing.mean == pytest.approx(MEAN)
+
+
+def test_channels_in_windows_metadata(tmp_path: Path) -> None:
+    def noted(model: onnx.ModelProto) -> None:
+        model.metadata_props.add(key="Image.BitmapPixelFormat", value="Bgr8")
+        model.metadata_props.add(key="Image.NominalPixelRange", value="NominalRange_0_255")
+
+    how = Written(preprocessing="bgr255")
+    path = edited(tmp_path / "a.onnx", how, noted)
+    flags = {key: how.flags[key] for key in ("mean", "std")}
+    made = adopted(path, tmp_path / "out", **flags)
+    assert (answers(tmp_path / "out", made.preprocessing).argmax(axis=1) == (reference(PIXELS)[:, 1] > 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "classes", "message"),
+    [
+        ({}, {}, CLASSES, "give --mean --std"),
+        ({}, STATED | {"size": 64}, CLASSES, "--size 64 contradicts the input of .* 32x32"),
+        ({}, STATED, ("a", "b", "c"), "answers with 2 numbers, and the data have 3 classes"),
+        ({"classes": 3}, STATED, CLASSES, "answers with 3 numbers, and the data have 2 classes"),
+        ({"classes": 1}, STATED, ("a", "b", "c"), "one number, which tells two classes apart"),
+        ({}, STATED | {"layout": "nhwc"}, CLASSES, r"takes \(N, 3, 32, 32\): add --layout nchw"),
+        ({}, STATED | {"channels": "gray"}, CLASSES, "images of three channels: leave --channels gray out"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(
+    tmp_path: Path, model: dict, flags: dict, classes: tuple[str, ...], message: str
+) -> None:
+    path = write_classifier(tmp_path / "other.onnx", **model)
+    with pytest.raises(InputError, match=message):
+        adopted(path, tmp_path / "out", classes, **flags)
+
+
+def test_another_layout_is_refused_with_the_option_that_helps(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.onnx", Written(layout="nhwc"))
+    with pytest.raises(InputError, match=r"takes \(N, 32, 32, 3\): add --layout nhwc"):
+        adopted(path, tmp_path / "out", **STATED)
+
+
+def test_rows_of_numbers_are_not_images(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "rows",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 784])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 784])],
+    )
+    onnx.save(helper.make_model(graph, ir_version=8), tmp_path / "rows.onnx")
+    with pytest.raises(InputError, match=r"takes \(N, 784\); images of shape"):
+        adopted(tmp_path / "rows.onnx", tmp_path / "out", **STATED)
+
+
+def test_a_feature_map_is_not_a_row_of_classes(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.onnx", Written())
+    inner = next(node.output[0] for node in onnx.load(path).graph.node if node.op_type == "Relu")
+    with pytest.raises(InputError, match="which is not a row of classes; choose another output with --output"):
+        adopted(path, tmp_path / "out", output=inner, **Written().flags)
+
+
+def test_a_quantized_model_is_refused(tmp_path: Path) -> None:
+    from onnxruntime.quantization import quantize_dynamic
+
+    quantize_dynamic(write(tmp_path / "a.onnx", Written()), tmp_path / "q.onnx")
+    with pytest.raises(InputError, match=r"is quantized already \(\w+ '.*'\); give the FP32 model"):
+        adopted(tmp_path / "q.onnx", tmp_path / "out", **Written().flags)
+
+
+def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
+    def strange(model: onnx.ModelProto) -> None:
+        node = next(node for node in model.graph.node if node.op_type == "Relu")
+        node.op_type, node.domain = "Whirl", "com.example"
+        model.opset_import.add(domain="com.example", version=1)
+
+    path = edited(tmp_path / "a.onnx", Written(), strange)
+    with pytest.raises(InputError, match="Whirl"):
+        adopted(path, tmp_path / "out", **Written().flags)
+
+
+def test_no_onnx_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with pytest.raises(InputError, match="no ONNX file"):
+        adopted(path, tmp_path / "out", **STATED)
+    for content in (np.random.default_rng(0).bytes(100), b""):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="is not a valid ONNX model"):
+            adopted(path, tmp_path / "out", **STATED)

@@ -1,0 +1,143 @@
+"""The same network in many ways of writing it gives the same FP32 predictions, and the same INT8 accuracy."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from fqbench.config import configure
+from fqbench.data.images import normalize
+from fqbench.models.adopt import adopt, read_source
+from fqbench.models.adopt.adopting import run as answers
+from fqbench.run import Run
+from fqbench.stages.predict import predict_split
+from fqbench.stages.quantize import quantize
+from fqbench.workspace import Workspace
+from tests.models.adopt.network import SIZE, Written, pictures, reference, write
+
+AXES: dict[str, tuple[Any, ...]] = {
+    "opset": (9, 11, 13, 15, 17, 18, 21, onnx.defs.onnx_opset_version()),
+    "layout": ("nchw", "nhwc"),
+    "head": ("logits", "softmax", "one-logit", "sigmoid"),
+    "batch": (None, 1, 7),
+    "preprocessing": ("outside", "bgr255", "inside"),
+}
+POINTS = 0.005
+TEST, CALIBRATION = 800, 64
+
+
+def every_pair(axes: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """Choose rows so that every two values of different axes meet in one of them."""
+    pairs = {((i, a), (j, b)) for i, j in itertools.combinations(range(len(axes)), 2) for a in axes[i] for b in axes[j]}
+    rows, chosen = list(itertools.product(*axes)), []
+    while pairs:
+        met = {row: pairs & set(itertools.combinations(enumerate(row), 2)) for row in rows}
+        best = max(rows, key=lambda row: len(met[row]))
+        chosen.append(best)
+        pairs -= met[best]
+    return chosen
+
+
+ALL = list(itertools.product(*AXES.values()))
+PAIRWISE = every_pair(list(AXES.values()))
+
+
+def written(row: tuple[Any, ...]) -> Written:
+    return Written(**dict(zip(AXES, row, strict=True)))
+
+
+def test_the_selection_holds_every_pair() -> None:
+    for i, j in itertools.combinations(range(len(AXES)), 2):
+        values = list(AXES.values())
+        assert {(row[i], row[j]) for row in PAIRWISE} == set(itertools.product(values[i], values[j]))
+    assert len(PAIRWISE) < len(ALL) / 10
+
+
+def same_in_fp32(row: tuple[Any, ...], folder: Path) -> None:
+    how, (pixels, _attributes) = written(row), pictures(200, seed=9)
+    config = configure(onnx=write(folder / "in.onnx", how), **how.flags)
+    source = read_source(folder / "in.onnx", config.model, config.preprocessing)
+    made = adopt(source, pixels[:8], ("no", "yes"), folder)
+    logits = answers(onnx.load(folder / "model.onnx"), normalize(pixels, made.preprocessing), free=True)
+    expected = reference(pixels)[:, 1]
+    assert (logits.argmax(axis=1) == (expected > 0)).all()
+    assert np.abs(logits[:, 1] - logits[:, 0] - expected).max() < 1e-4
+    assert [node.op_type for node in onnx.load(folder / "model.onnx").graph.node] == [
+        *("Conv", "Clip", "Conv", "Relu", "ReduceMean", "Reshape", "Gemm")
+    ]
+
+
+@pytest.mark.parametrize("row", PAIRWISE, ids=str)
+def test_pairs_give_the_same_predictions(row: tuple[Any, ...], tmp_path: Path) -> None:
+    same_in_fp32(row, tmp_path)
+
+
+@pytest.mark.slow
+def test_all_give_the_same_predictions(tmp_path: Path) -> None:
+    for row in ALL:
+        same_in_fp32(row, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Runs on one folder of pictures in one workspace, so that they are read and prepared once."""
+    root = tmp_path_factory.mktemp("pictures")
+    pixels, attributes = pictures(CALIBRATION + 16 + TEST, seed=11)
+    (root / "images").mkdir()
+    with (root / "metadata.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "split", "label", "young"])
+        for index, (picture, row) in enumerate(zip(pixels, attributes, strict=True)):
+            name = f"images/{index:04d}.png"
+            Image.fromarray(picture).save(root / name)
+            split = "train" if index < CALIBRATION else ("val" if index < CALIBRATION + 16 else "test")
+            table.writerow([name, split, ("no", "yes")[row[1]], ("old", "young")[row[2]]])
+    workspace = Workspace(root / "workspace")
+
+    def make(**flags: Any) -> Run:
+        return Run(configure(data="folder", root=root, calib_n=32, replicates=100, **flags), workspace)
+
+    return make
+
+
+def accuracy_of(run: Run) -> float:
+    answered = predict_split(run, quantize(run))
+    return float((answered.predictions.labels == answered.frame["label"].to_numpy()).mean())
+
+
+def loss_in_int8(how: Written, make_run: Callable[..., Run], folder: Path) -> dict[str, float]:
+    path = write(folder / "network.onnx", how)
+    asked = {"onnx": path, **how.flags}
+    float32 = accuracy_of(make_run(method="none", bits=32, act_bits=32, **asked))
+    return {"fp32": float32} | {
+        backend: float32 - accuracy_of(make_run(backend=backend, **asked)) for backend in ("ort", "trt")
+    }
+
+
+@pytest.mark.parametrize("row", PAIRWISE[::8], ids=str)
+def test_some_lose_nothing_in_int8(row: tuple[Any, ...], make_run: Callable[..., Run], tmp_path: Path) -> None:
+    found = loss_in_int8(written(row), make_run, tmp_path)
+    assert found["fp32"] > 0.9
+    assert abs(found["ort"]) <= POINTS
+    assert abs(found["trt"]) <= POINTS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", PAIRWISE, ids=str)
+def test_pairs_lose_nothing_in_int8(row: tuple[Any, ...], make_run: Callable[..., Run], tmp_path: Path) -> None:
+    test_some_lose_nothing_in_int8(row, make_run, tmp_path)
+
+
+def test_a_rectangle_goes_all_the_way(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    """Height and width that differ: prepared, observed, quantized, answered."""
+    how = Written(side=None)
+    run = make_run(onnx=write(tmp_path / "network.onnx", how), **how.flags | {"size": f"24x{SIZE}"})
+    assert accuracy_of(run) > 0.85
