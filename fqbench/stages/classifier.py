@@ -42,7 +42,7 @@ def classifier(run: Run, name: str, arguments: Mapping[str, Any] | None = None) 
     )
 
 
-def check_weights(run: Run, architecture: zoo.Architecture, file: Path, *, size: int) -> None:
+def check_weights(run: Run, architecture: zoo.Architecture, file: Path, *, size: tuple[int, int]) -> None:
     """Check once that a file of weights fits, so that another is refused before anything is drawn or decoded.
 
     Raises
