@@ -95,10 +95,10 @@ def find(name: str, arguments: Mapping[str, Any] | None = None) -> Architecture:
     if arguments:
         raise InputError(f"--model-args go with --model package.module:function; {name!r} takes none.")
     timm = require("timm", extra="train")
-    torchvision_models = require("torchvision.models", extra="train")
     library, _, entry = ALIASES.get(name, name).rpartition("/")
     if library in {"", "timm"} and timm.is_model(entry):
         return Architecture(name, "timm", entry)
+    torchvision_models = require("torchvision.models", extra="train")
     known = torchvision_models.list_models(module=torchvision_models)
     if library in {"", "torchvision"} and entry in known:
         return Architecture(name, "torchvision", entry)
