@@ -15,7 +15,7 @@ BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 EXAMPLES = BLOCK.findall((ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["quantize", "metrics", "shards", "compare"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=["quantize", "metrics", "probabilities", "shards", "compare"])
 def test_an_example_runs(example: str, photos: Path, classifier: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").symlink_to(photos)
     shutil.copy(classifier, tmp_path / "model.onnx")

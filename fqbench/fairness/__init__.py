@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # for type checkers; what is loaded at run time is in `_HOME`
     from fqbench.fairness.metrics import RATES as RATES
     from fqbench.fairness.metrics import Gap as Gap
     from fqbench.fairness.metrics import gap as gap
+    from fqbench.fairness.paired_scores import PairedScoreRow as PairedScoreRow
+    from fqbench.fairness.paired_scores import paired_score_rows as paired_score_rows
     from fqbench.fairness.results import Change as Change
     from fqbench.fairness.results import ChangeReport as ChangeReport
     from fqbench.fairness.results import Estimate as Estimate
@@ -36,6 +38,7 @@ _HOME = {
         "comparison": "compare change_report",
         "counts": "count count_paired Counts PairedCounts",
         "metrics": "gap Gap GAPS RATES",
+        "paired_scores": "paired_score_rows PairedScoreRow",
         "results": "Estimate GapEstimate GroupReport Change GapChange ChangeReport",
     }.items()
     for name in names.split()

@@ -162,6 +162,36 @@ def agreement(paired: PairedCounts) -> Rates:
     return out
 
 
+def cross_entropy(labels: Any, logits: Any) -> NDArray[np.float64]:
+    r"""Cross-entropy of each image, :math:`-\log q(y)`; 0 is ideal.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (n,)
+        True classes.
+    logits : array-like of float, shape (n, classes)
+        Before softmax.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        In nats.
+
+    Raises
+    ------
+    InputError
+        Lengths differ, or a label is not a class.
+    """
+    from scipy.special import log_softmax
+
+    truth, values = np.asarray(labels), np.asarray(logits, np.float64)
+    if values.ndim != 2 or len(truth) != len(values):
+        raise InputError(f"cross-entropy needs a row of logits for each of {len(truth)} labels, not {values.shape}.")
+    if len(truth) and not 0 <= truth.min() <= truth.max() < values.shape[1]:
+        raise InputError(f"labels are classes from 0 to {values.shape[1] - 1}, not {truth.min()} to {truth.max()}.")
+    return np.asarray(-log_softmax(values, axis=1)[np.arange(len(truth)), truth], dtype=np.float64)
+
+
 def kl_divergence(logits_reference: Any, logits: Any) -> NDArray[np.float64]:
     r"""KL divergence of each image, :math:`\sum_c p_c \log(p_c / q_c)`, reference p to candidate q; 0 is ideal.
 

@@ -90,7 +90,7 @@ def measures(
     excess: Mapping[str, float] = {}
     divergence: Mapping[str, float] = {}
     if logits_reference is not None and logits is not None:
-        before, after = (_cross_entropy(labels, values) for values in (logits_reference, logits))
+        before, after = (literature.cross_entropy(labels, values) for values in (logits_reference, logits))
         excess = _of_all(paired, literature.excess_loss(before, after, groups))
         divergence = _of_all(paired, _means(literature.kl_divergence(logits_reference, logits), groups))
     relative = np.full((len(paired.groups), 2), math.nan)
@@ -132,9 +132,3 @@ def _means(values: NDArray[np.float64], groups: NDArray[np.str_]) -> dict[str, f
     names, codes = np.unique(groups, return_inverse=True)
     means = np.bincount(codes, weights=values) / np.bincount(codes)
     return {str(name): float(mean) for name, mean in zip(names, means, strict=True)}
-
-
-def _cross_entropy(labels: NDArray[np.int64], logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    from scipy.special import log_softmax
-
-    return np.asarray(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels])

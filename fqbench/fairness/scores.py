@@ -92,7 +92,7 @@ def score_rows(
             logit_shift=_shift(logits[rows], reference, rows, np.mean),
             largest_logit_shift=_shift(logits[rows], reference, rows, np.max),
         )
-        for group, rows in _parts(groups, known_groups)
+        for group, rows in rows_of_groups(groups, known_groups)
     )
 
 
@@ -164,7 +164,10 @@ def expected_calibration_error(labels: NDArray[np.int64], chances: NDArray[np.fl
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def _parts(groups: NDArray[np.str_], known: Sequence[str] | None) -> Iterator[tuple[str, NDArray[np.intp]]]:
+def rows_of_groups(
+    groups: NDArray[np.str_], known: Sequence[str] | None = None
+) -> Iterator[tuple[str, NDArray[np.intp]]]:
+    """Yield each group with the places of its images, and "all" last; ``known`` may name groups without images."""
     for name in np.unique(groups) if known is None else known:
         yield str(name), np.flatnonzero(groups == name)
     yield "all", np.arange(len(groups))

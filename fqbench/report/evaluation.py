@@ -36,6 +36,10 @@ MEASURES = {
     "eodd": "EOdd, sum over pairs (FairPrune 2022)",
     "bias_amplification": "bias amplification (Iofinova 2023)",
 }
+PROBABILITIES = (
+    "Δ cross-entropy above 0: less probability for the true class. KL divergence: distance of the probabilities. "
+    "Neither is an accuracy: both use every image, not only those whose answer changed, and so need fewer images."
+)
 RATES = ("accuracy", "selection_rate", "tpr", "fpr", "fnr", "precision", "balanced_accuracy")
 CHANGES = ("accuracy", "selection_rate", "tpr", "fpr")
 
@@ -79,6 +83,14 @@ def _sections(evaluation: Evaluation) -> Iterator[Section]:
     yield from (_change(names[0], name, change) for name, change in changes)
     if changes:
         yield from notes(_how(changes[0][1]))
+    paired = [
+        _paired_scores(names[0], name, artifact)
+        for name, artifact in zip(names, artifacts, strict=True)
+        if artifact.paired_scores
+    ]
+    yield from paired
+    if paired:
+        yield from notes(PROBABILITIES)
     if any(artifact.measures is not None for artifact in artifacts):
         yield _measures(evaluation, names)
 
@@ -207,6 +219,16 @@ def _records(evaluation: Evaluation) -> Iterator[list[object]]:
         yield from ([*head, *row] for row in _figures(artifact))
 
 
+def _paired_scores(reference: str, name: str, artifact: EvaluatedArtifact) -> Sheet:
+    rows = tuple(
+        (row.group, str(row.n), _nats(row.cross_entropy_change, "+.4f"), _nats(row.kl_divergence, ".4f"))
+        for row in artifact.paired_scores
+    )
+    columns = ("group", ">n", ">Δ cross-entropy, nats", ">KL divergence, nats")
+    title = f"probabilities of {name} against {reference}"
+    return Sheet(title, columns, rows, total=True)
+
+
 def _figures(artifact: EvaluatedArtifact) -> Iterator[list[object]]:
     for row in (*artifact.report.groups, artifact.report.overall):
         for name in RATES:
@@ -222,6 +244,10 @@ def _figures(artifact: EvaluatedArtifact) -> Iterator[list[object]]:
             yield [change.group, f"change_of_{name}", one.value, one.low, one.high, one.n]
         yield [change.group, "flips", change.flips, "", "", change.n]
         yield [change.group, "negative_flips", change.negative_flips, "", "", change.n]
+    for score in artifact.paired_scores:
+        for name in ("cross_entropy_change", "kl_divergence"):
+            mean: Estimate = getattr(score, name)
+            yield [score.group, name, mean.value, mean.low, mean.high, mean.n]
     for name, moved in artifact.change.gaps.items():
         yield ["", f"change_of_{name}", moved.value, moved.low, moved.high, artifact.change.overall.n]
 
@@ -234,6 +260,14 @@ def _rate(estimate: Estimate) -> str:
     if math.isnan(estimate.value):
         return UNDEFINED
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _nats(estimate: Estimate, form: str) -> str:
+    if math.isnan(estimate.value):
+        return UNDEFINED
+    if math.isnan(estimate.low):
+        return f"{estimate.value:{form}}"
+    return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
 
 
 def _gap(gap: GapEstimate) -> str:

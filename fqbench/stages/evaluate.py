@@ -16,6 +16,7 @@ from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness import GAPS, change_report, count, count_paired, group_report
 from fqbench.fairness.comparison import accuracy_p_values
 from fqbench.fairness.measures import Measures, measures
+from fqbench.fairness.paired_scores import PairedScoreRow, paired_score_rows
 from fqbench.fairness.results import ChangeReport, GroupReport
 from fqbench.fairness.scores import ScoreRow, score_rows
 from fqbench.provenance import differences, preprocessing_differences
@@ -57,6 +58,8 @@ class EvaluatedArtifact(Stored):
         AUC, calibration error and shift of the logits by group; empty where there are no logits.
     measures : Measures or None
         The literature's measures of the change.
+    paired_scores : tuple of PairedScoreRow
+        Change of cross-entropy and KL divergence by group; empty for the reference, and where there are no logits.
     level : Level
         How it was executed when it answered.
     """
@@ -69,6 +72,7 @@ class EvaluatedArtifact(Stored):
     change: ChangeReport | None
     scores: tuple[ScoreRow, ...] = ()
     measures: Measures | None = None
+    paired_scores: tuple[PairedScoreRow, ...] = ()
     level: Level = Level.NATIVE
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,6 +87,7 @@ class EvaluatedArtifact(Stored):
             "scores": [finite_or_none(row) for row in self.scores],
             "change": self.change.to_dict() if self.change is not None else None,
             "measures": self.measures.to_dict() if self.measures is not None else None,
+            "paired_scores": [finite_or_none(row) for row in self.paired_scores],
         }
 
 
@@ -324,6 +329,16 @@ def _figures(
         )
         logits = {"logits_reference": against.reference.logits, "logits": one.logits}
         found = measures(against.paired, labels, groups.labels, positive=positive, **logits)
+    moved: tuple[PairedScoreRow, ...] = ()
+    if against is not None and against.reference.logits is not None and one.logits is not None:
+        moved = paired_score_rows(
+            against.reference.logits,
+            one.logits,
+            labels,
+            groups.labels,
+            known_groups=groups.known,
+            confidence=options["confidence"],
+        )
     scores: tuple[ScoreRow, ...] = ()
     if one.logits is not None:
         scores = score_rows(
@@ -347,4 +362,5 @@ def _figures(
         change=change,
         scores=scores,
         measures=found,
+        paired_scores=moved,
     )

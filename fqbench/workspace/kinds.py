@@ -256,7 +256,7 @@ ENGINES = Kind("engines", 1, EngineFacts)
 DECISIONS = Kind("decisions", 1, DecisionFacts)
 PREDICTIONS = Kind("predictions", 1, PredictionFacts)
 BENCHES = Kind("benches", 2, BenchFacts)
-EVALUATIONS = Kind("evaluations", 5, EvaluationFacts)  # 4: groups without images are shown; 5: can be read back
+EVALUATIONS = Kind("evaluations", 6, EvaluationFacts)  # 5: can be read back; 6: paired scores, wider gap intervals
 REPLICATIONS = Kind("replications", 1, ReplicationFacts)
 GATES = Kind("gates", 1, GateFacts)
 

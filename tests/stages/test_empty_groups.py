@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from fqbench.gate import Outcome
-from fqbench.report.evaluation import evaluation_csv, evaluation_sheets
-from fqbench.report.replication import replication_sheets
-from fqbench.report.sheets import to_markdown
+from fqbench.report.document import Format
+from fqbench.report.evaluation import evaluation_document
+from fqbench.report.renderers import render
+from fqbench.report.replication import replication_document
 from fqbench.run import Run
 from fqbench.stages.evaluate import Evaluation, evaluate, evaluate_views
 from fqbench.stages.gate import gate
@@ -65,23 +66,31 @@ def test_it_is_shown_with_no_images_and_left_out_of_gaps_by_name(evaluation: Eva
     assert list(measures.excess_loss) == list(measures.kl_divergence) == GROUPS
     assert math.isnan(measures.excess_loss[EMPTY])
     assert measures.excess_loss_gap >= 0
+    scores = evaluation.artifacts[1].paired_scores
+    assert [(row.group, row.n == 0) for row in scores] == [
+        *((group, group == EMPTY) for group in GROUPS),
+        ("all", False),
+    ]
+    assert math.isnan(scores[0].kl_divergence.value)
+    assert scores[1].cross_entropy_change.value == pytest.approx(measures.excess_loss[GROUPS[1]])
+    assert evaluation.artifacts[0].paired_scores == ()
 
 
 def test_it_is_in_json_in_csv_and_in_every_table(evaluation: Evaluation) -> None:
     values = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
     row = next(row for row in values["artifacts"][1]["report"]["groups"] if row["group"] == EMPTY)
     assert (row["n"], row["accuracy"]["value"]) == (0, None)
-    rows = list(csv.DictReader(evaluation_csv([evaluation]).splitlines()))
+    rows = list(csv.DictReader(render(evaluation_document(evaluation), Format.CSV).splitlines()))
     found = [row for row in rows if row["group"] == EMPTY]
     assert {row["n"] for row in found} == {"0"}
-    assert {row["value"] for row in found if row["figure"] == "accuracy"} == {""}
-    text = to_markdown(evaluation_sheets(evaluation))
+    assert {row["value"] for row in found if row["figure"] in {"accuracy", "kl_divergence"}} == {""}
+    text = render(evaluation_document(evaluation), Format.MARKDOWN)
     assert f"| {EMPTY} | 0 | undefined |" in text
     assert "nan" not in text
+    assert f"| {EMPTY} | 0 | undefined | undefined |" in text.partition("probabilities of ")[2]
     assert f"{EMPTY} (small)" not in text
     assert "1 of them without images" in text
-    (gaps,) = [sheet for sheet in evaluation_sheets(evaluation) if sheet.title == "gaps between groups"]
-    assert EMPTY in gaps.notes[0]
+    assert f"no images of {EMPTY}: n = 0" in text.partition("gaps between groups")[2]
 
 
 def test_groups_of_each_feature_and_within_a_control(make_run: MakeRun, without_test_images: Path) -> None:
@@ -119,7 +128,7 @@ def test_replicate_and_thresholds_go_on(make_run: MakeRun, without_test_images: 
     assert math.isnan(replication.groups[0].accuracy.value)
     gap = replication.gaps["demographic_parity_difference"]
     assert gap.low <= gap.high
-    text = to_markdown(replication_sheets(replication))
+    text = render(replication_document(replication), Format.MARKDOWN)
     assert f"no images of {EMPTY}" in text
     assert "nan" not in text
     for constraint in (None, "demographic_parity"):
