@@ -68,13 +68,12 @@ BACKEND = Annotated[
 def command(verb: Verb) -> TyperCommand:
     """Return the command of a verb."""
     given = _parameters(verb)
-    flags = [
-        option for section in (*verb.own, *verb.more) for option in options().values() if option.section == section
-    ]
+    sections = (*verb.own, *verb.more)
+    flags = [option for section in sections for option in options().values() if option.section == section]
     own = {name: parameter for name, parameter in given.items() if name not in GIVEN}
     parameters = [*own.values(), *(_flag(option) for option in flags)]
     names = [option.name for option in flags]
-    if "backends" in {*verb.own, *verb.more}:
+    if "backends" in sections:
         parameters.append(_parameter(BACKEND_OPTION, BACKEND))
         names.append(BACKEND_OPTION)
     if "run" in given:
