@@ -1,4 +1,7 @@
-r"""The measures that the compression literature reports, each a small pure function, beside fairlearn's in `metrics`.
+r"""The measures that the compression literature reports, each a small pure function; fairlearn's are in `metrics`.
+
+Each docstring says what its formula was checked against: the text of the source, an independent implementation, or
+nothing.
 
 Unless said otherwise a function takes tables of counts (..., groups, 2, 2) or `PairedCounts`, gives one number a
 group, and NaN where the group's rate is undefined.
@@ -12,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.errors import DataError, InputError
-from fqbench.fairness.metrics import accuracy, false_negative_rate, false_positive_rate, spread, true_positive_rate
+from fqbench.fairness.metrics import (
+    accuracy,
+    false_negative_rate,
+    false_positive_rate,
+    one_vs_rest,
+    spread,
+    true_positive_rate,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +55,8 @@ def excess_loss(loss_reference: Any, loss: Any, groups: Any) -> dict[str, float]
 
     References
     ----------
-    Tran, Fioretto, Kim and Naidu (2022), Pruning has a disparate impact on model accuracy, NeurIPS.
+    Tran, Fioretto, Kim and Naidu (2022), Pruning has a disparate impact on model accuracy, NeurIPS: R(a) as in the
+    proof of Theorem 1, appendix A ("excessive loss").
     """
     before, after, names = np.asarray(loss_reference, float), np.asarray(loss, float), np.asarray(groups).astype(str)
     if not before.shape == after.shape == names.shape:
@@ -61,7 +72,10 @@ def excess_loss(loss_reference: Any, loss: Any, groups: Any) -> dict[str, float]
 
 
 def excess_loss_gap(excess: dict[str, float]) -> float:
-    r"""Largest difference of excess loss, :math:`\max_g R(g) - \min_g R(g)`; 0 is ideal (Tran et al. 2022)."""
+    r"""Largest difference of excess loss, :math:`\max_g R(g) - \min_g R(g)`; 0 is ideal.
+
+    After Tran et al. (2022), as `excess_loss`; that they compare the groups in this way was not checked in the source.
+    """
     return float(spread(np.asarray(list(excess.values()), dtype=np.float64)))
 
 
@@ -75,7 +89,8 @@ def std_of_drops(paired: PairedCounts) -> float:
 
     References
     ----------
-    Lin, Kim and Joo (2022), FairGRAPE: fairness-aware gradient pruning method for face attribute classification, ECCV.
+    Lin, Kim and Joo (2022), FairGRAPE: fairness-aware gradient pruning method for face attribute classification, ECCV
+    (not checked against the source).
     """
     drops = accuracy_drops(paired)
     drops = drops[~np.isnan(drops)]
@@ -89,7 +104,8 @@ def relative_error_changes(paired: PairedCounts, positive: str | int | None = No
 
     References
     ----------
-    Hooker, Moorosi, Clark, Bengio and Denton (2020), Characterising bias in compressed models.
+    Hooker, Moorosi, Clark, Bengio and Denton (2020), Characterising bias in compressed models (not checked against the
+    source). The same normalized change is part of two published implementations of CEV and SDE.
     """
     binary = paired.binary(positive)
     sides = []
@@ -108,7 +124,9 @@ def combined_error_variance(paired: PairedCounts, positive: str | int | None = N
     References
     ----------
     Blakeney, Huish, Yan and Zong (2021), Simon says: evaluating and mitigating bias in pruned neural networks with
-    knowledge distillation; Blakeney et al. (2022), Measuring bias and fairness in multiclass classification.
+    knowledge distillation, arXiv 2106.07849; Blakeney et al. (2022), Measuring bias and fairness in multiclass
+    classification, IEEE NAS, doi 10.1109/NAS55553.2022.9925287. The texts were not available; the formula agrees with a
+    published implementation of the second. Theirs goes over the classes of a classifier, ours over groups.
     """
     changes = relative_error_changes(paired, positive)
     changes = changes[~np.isnan(changes).any(axis=1)]
@@ -124,27 +142,34 @@ def symmetric_distance_error(paired: PairedCounts, positive: str | int | None = 
 
     References
     ----------
-    As `combined_error_variance`.
+    As `combined_error_variance`, and checked in the same way.
     """
     changes = relative_error_changes(paired, positive)
     changes = changes[~np.isnan(changes).any(axis=1)]
     return float(np.abs(changes[:, 1] - changes[:, 0]).mean()) if len(changes) else math.nan
 
 
-def equal_opportunity_sums(counts: Counts, positive: str | int | None = None) -> dict[str, float]:
-    r"""EOpp0, EOpp1 and EOdd: sums over pairs of groups, where fairlearn takes maxima; 0 is ideal.
+def equal_opportunity_sums(counts: Counts) -> dict[str, float]:
+    r"""EOpp0, EOpp1 and EOdd: sums over classes and pairs of groups, where fairlearn takes maxima; 0 is ideal.
 
-    :math:`EOpp0 = \sum_{a<b} |TNR_a - TNR_b|`, :math:`EOpp1 = \sum_{a<b} |TPR_a - TPR_b|`,
-    :math:`EOdd = \sum_{a<b} |TPR_a - TPR_b + FPR_a - FPR_b|`. Groups without the rate are left out; NaN without two.
+    With each class k against the rest, :math:`EOpp0 = \sum_k \sum_{a<b} |TNR_a^k - TNR_b^k|`,
+    :math:`EOpp1 = \sum_k \sum_{a<b} |TPR_a^k - TPR_b^k|` and
+    :math:`EOdd = \sum_k \sum_{a<b} |TPR_a^k - TPR_b^k + FPR_a^k - FPR_b^k|`. Of two classes each rate of one is a rate
+    of the other, so EOpp0 equals EOpp1. Groups without the rate are left out; NaN if no class has two groups.
 
     References
     ----------
     Wu, Zeng, Xu, Shi and Hu (2022), FairPrune: achieving fairness through pruning for dermatological disease
-    diagnosis, MICCAI (two groups; summed over pairs here).
+    diagnosis, MICCAI. The text was not available; the sums over classes agree with a published implementation of its
+    measures for two groups. The sum over pairs, for more than two groups, is ours.
     """
-    table = counts.binary(positive).table
-    tpr, fpr = true_positive_rate(table), false_positive_rate(table)
-    return {"EOpp0": _pair_sum(1 - fpr), "EOpp1": _pair_sum(tpr), "EOdd": _pair_sum(tpr + fpr)}
+    totals: dict[str, list[float]] = {"EOpp0": [], "EOpp1": [], "EOdd": []}
+    for index in range(len(counts.classes)):
+        table = one_vs_rest(counts.table, index)
+        tpr, fpr = true_positive_rate(table), false_positive_rate(table)
+        for name, rates in (("EOpp0", 1 - fpr), ("EOpp1", tpr), ("EOdd", tpr + fpr)):
+            totals[name].append(_pair_sum(rates))
+    return {name: float(np.nansum(sums)) if np.isfinite(sums).any() else math.nan for name, sums in totals.items()}
 
 
 def _pair_sum(values: Rates) -> float:
@@ -227,13 +252,20 @@ def bias_amplification(table: Table) -> float:
     r"""By how much group and positive class are linked more in the predictions than in the labels; 0 is ideal.
 
     For the groups over-represented among the labelled positives, :math:`b_g = P(g | \hat Y = 1) - P(g | Y = 1)`,
-    averaged over these groups (Zhao et al. 2017, as used by Iofinova, Peste and Alistarh 2023, Bias in pruned vision
-    models, CVPR). NaN without positives or without predicted ones.
+    averaged over these groups. A group is over-represented if its share of the positives exceeds its share of the
+    images. NaN without positives or without predicted ones.
 
     Parameters
     ----------
     table : ndarray, shape (groups, 2, 2)
         Binary counts.
+
+    References
+    ----------
+    After Zhao, Wang, Yatskar, Ordonez and Chang (2017), Men also like shopping, EMNLP, who compare predictions with the
+    training data and not with the labels of the same images, and Iofinova, Peste and Alistarh (2023), Bias in pruned
+    vision models, CVPR (neither formula checked against the source). The comparison with the group's own share is that
+    of the base rates which Wang and Russakovsky (2021), Directional bias amplification, ICML, ask for.
     """
     size, labelled, predicted = table.sum(axis=(1, 2)), table[:, 1, :].sum(axis=1), table[:, :, 1].sum(axis=1)
     if labelled.sum() == 0 or predicted.sum() == 0:
@@ -280,7 +312,8 @@ def compression_identified_exemplars(predictions_reference: Any, predictions: An
 
     References
     ----------
-    Hooker, Courville, Clark, Dauphin and Frome (2019), What do compressed deep neural networks forget?
+    Hooker, Courville, Clark, Dauphin and Frome (2019), What do compressed deep neural networks forget? (not checked
+    against the source).
     """
     before, after = modal_predictions(predictions_reference), modal_predictions(predictions)
     if before.shape != after.shape:

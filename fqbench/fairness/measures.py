@@ -34,7 +34,7 @@ class Measures:
     combined_error_variance, symmetric_distance_error : float
         CEV and SDE.
     eopp0, eopp1, eodd : float
-        Sums over pairs of groups, of the candidate.
+        Sums over classes and pairs of groups, of the candidate.
     agreement : mapping of str to float
         Share of images with the same prediction, by group.
     kl_divergence : mapping of str to float
@@ -95,12 +95,11 @@ def measures(
         divergence = _of_all(paired, _means(literature.kl_divergence(logits_reference, logits), groups))
     relative = np.full((len(paired.groups), 2), math.nan)
     variance = distance = amplification = math.nan
-    sums = {"EOpp0": math.nan, "EOpp1": math.nan, "EOdd": math.nan}
+    sums = literature.equal_opportunity_sums(paired.candidate)
     if positive is not None:
         relative = literature.relative_error_changes(paired, positive)
         variance = literature.combined_error_variance(paired, positive)
         distance = literature.symmetric_distance_error(paired, positive)
-        sums = literature.equal_opportunity_sums(paired.candidate, positive)
         amplification = literature.bias_amplification(paired.candidate.binary(positive).table)
     return Measures(
         excess_loss=excess,

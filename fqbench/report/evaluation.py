@@ -31,9 +31,9 @@ MEASURES = {
     "std_of_drops": "standard deviation of accuracy drops (FairGRAPE 2022)",
     "combined_error_variance": "CEV of relative FPR and FNR changes (Blakeney 2021)",
     "symmetric_distance_error": "SDE of relative FPR and FNR changes (Blakeney 2021)",
-    "eopp0": "EOpp0, sum over pairs (FairPrune 2022)",
-    "eopp1": "EOpp1, sum over pairs (FairPrune 2022)",
-    "eodd": "EOdd, sum over pairs (FairPrune 2022)",
+    "eopp0": "EOpp0, sum over classes and pairs (FairPrune 2022)",
+    "eopp1": "EOpp1, sum over classes and pairs (FairPrune 2022)",
+    "eodd": "EOdd, sum over classes and pairs (FairPrune 2022)",
     "bias_amplification": "bias amplification (Iofinova 2023)",
 }
 PROBABILITIES = (

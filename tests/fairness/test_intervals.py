@@ -104,6 +104,9 @@ def test_tangos_interval_is_the_published_one():
     # Laake (2014), table 5; R: contingencytables::Tango_asymptotic_score_CI_paired_2x2(bentur_2009)
     low, high = iv.paired_difference(1, 7, 21)
     assert (round(float(low), 3), round(float(high), 3)) == (-0.517, -0.026)
+    # R: PropCIs::scoreci.mp(25, 28, 618, conf.level = 0.9), whose estimate is (second - first) / n
+    low, high = iv.paired_difference(28, 25, 618, 0.9)
+    assert (round(float(low), 4), round(float(high), 4)) == (-0.0148, 0.0247)
 
 
 def restricted_score(b, c, n, difference):

@@ -62,12 +62,20 @@ def test_agreement_counts_equal_predictions():
     assert np.isnan(lit.agreement(empty)).all()
 
 
-def test_sums_over_pairs_of_groups():
+def test_sums_over_classes_of_three():
+    table = np.array([[[8, 1, 1], [2, 6, 2], [0, 0, 10]], [[9, 1, 0], [0, 10, 0], [5, 0, 5]]])
+    got = lit.equal_opportunity_sums(Counts(("a", "b"), ("x", "y", "z"), table))
+    assert got["EOpp1"] == pytest.approx(0.1 + 0.4 + 0.5)
+    assert got["EOpp0"] == pytest.approx((5 - 2) / 20 + 0 + 3 / 20)
+    assert got["EOdd"] == pytest.approx(abs(-0.1 - 3 / 20) + abs(-0.4) + abs(0.5 + 3 / 20))
+
+
+def test_sums_over_classes_and_pairs_of_groups():
     table = np.array([[[90, 10], [20, 80]], [[80, 20], [10, 90]], [[70, 30], [0, 0]]])
     got = lit.equal_opportunity_sums(Counts(("a", "b", "c"), ("0", "1"), table))
-    assert got["EOpp0"] == pytest.approx(0.1 + 0.2 + 0.1)
-    assert got["EOpp1"] == pytest.approx(0.1)
-    assert got["EOdd"] == pytest.approx(abs((0.8 - 0.9) + (0.1 - 0.2)))
+    assert got["EOpp0"] == pytest.approx((0.1 + 0.2 + 0.1) + 0.1)
+    assert got["EOpp1"] == pytest.approx(got["EOpp0"])
+    assert got["EOdd"] == pytest.approx(2 * abs((0.8 - 0.9) + (0.1 - 0.2)))
     assert np.isnan(list(lit.equal_opportunity_sums(Counts(("a",), ("0", "1"), table[:1])).values())).all()
 
 
