@@ -77,7 +77,7 @@ def observe(
     DataError
         A group has no image, or an activation is NaN or infinite; the message names the tensor and the image.
     """
-    groups, codes = _groups(calibration)
+    groups, codes = groups_of(calibration)
     cleaned = graph.cleaned(model.path)
     found = activations(cleaned, sample=sample)
     layout = Layout.of(found.observed)
@@ -173,7 +173,7 @@ class _Keeper:
         self.last = time.monotonic()
 
 
-def _groups(calibration: CalibrationSet) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def groups_of(calibration: CalibrationSet) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Return the groups by name, and the group of each image."""
     counts = dict.fromkeys(sorted(calibration.population), 0) | calibration.group_counts
     missing = [group for group, count in counts.items() if not count]

@@ -1,0 +1,288 @@
+"""Second moments of what each weight of an FP32 graph multiplies, group by group: what rounding from data needs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fqbench.errors import DataError
+from fqbench.quant.observe import groups_of
+from fqbench.quant.weights import Weight, weights_of
+from fqbench.reference_executor import reference_session
+from fqbench.reporter import Reporter, Silent
+from fqbench.storage import read_arrays, write_arrays, write_whole
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnx import ModelProto
+
+    from fqbench.quant.calibration import CalibrationSet
+
+MEMORY = 2**30  # bytes of matrices that are kept at a time
+BLOCK = 1024  # inputs of a row whose moments with each other are kept
+POSITIONS = 256  # of an image, at which a convolution or a layer over tokens is looked at
+INDEX = "moments.json"
+
+
+@dataclass(frozen=True)
+class InputMoments:
+    """What one weight's operator multiplies it with, one set per demographic group.
+
+    Attributes
+    ----------
+    weight : str
+        Name of the weight's initializer.
+    groups : tuple of str
+        In the order of the arrays.
+    images : ndarray of int64, shape (groups,)
+        Images of each group.
+    blocks : tuple of ndarray, shape (groups, convolution groups, n, n)
+        Sum over images of the mean over positions of the inputs' products, for the inputs of a row block after
+        block. More than one block where a row has more than `BLOCK` inputs, or where memory asks for smaller ones;
+        moments between blocks are not kept.
+    channel_maxima : ndarray of float32, shape (groups, input channels)
+        Largest magnitude of each input channel.
+    """
+
+    weight: str
+    groups: tuple[str, ...]
+    images: NDArray[np.int64]
+    blocks: tuple[NDArray[Any], ...]
+    channel_maxima: NDArray[np.float32]
+
+    def weighted(self, image_weights: Mapping[str, float]) -> list[NDArray[np.float64]]:
+        """Return the mean moments over images, for `fqbench.quant.rounding.round_rows`.
+
+        Parameters
+        ----------
+        image_weights : mapping
+            How much one image of each group counts, as `fqbench.quant.ranges.TensorRanges` has it.
+        """
+        weights = np.array([image_weights[group] for group in self.groups])
+        weights /= self.images @ weights
+        return [np.tensordot(weights, block, axes=1) for block in self.blocks]
+
+    def maxima(self, image_weights: Mapping[str, float]) -> NDArray[np.float32]:
+        """Return the largest magnitude of each input channel in the groups that count at all."""
+        counted = [image_weights[group] > 0 for group in self.groups]
+        largest: NDArray[np.float32] = self.channel_maxima[counted].max(axis=0)
+        return largest
+
+
+def input_moments(
+    model: ModelProto,
+    calibration: CalibrationSet,
+    *,
+    weights: Collection[str] | None = None,
+    memory: int = MEMORY,
+    threads: int | None = None,
+    reporter: Reporter | None = None,
+) -> Iterator[InputMoments]:
+    """Run the FP32 graph over the calibration images and yield the moments of each weight's inputs.
+
+    Images are run one by one, so that nothing depends on a batch size, in the order of their groups. All layers are
+    done in one pass where their matrices fit into `memory`, and otherwise in as few passes as possible, each over
+    some of the layers. A weight that several operators share has the moments of the first of them.
+
+    Parameters
+    ----------
+    model : ModelProto
+        Cleaned (`fqbench.quant.graph.cleaned`), and perhaps equalized.
+    calibration : CalibrationSet
+        The images, and the group of each.
+    weights : collection of str, optional
+        Names of the weights to look at; all of Conv with two spatial dimensions, Gemm and MatMul by default.
+    memory : int
+        Bytes of matrices at a time, for all groups together; a layer with more has smaller blocks. Beside them, the
+        inputs of one image at `POSITIONS` positions of one layer, and its activations, are held.
+    threads : int, optional
+        Of the runtime; all cores by default.
+    reporter : Reporter, optional
+        Shown progress.
+
+    Raises
+    ------
+    DataError
+        A group has no image.
+    """
+    groups, codes = groups_of(calibration)
+    order = np.argsort(codes, kind="stable")
+    images = np.bincount(codes, minlength=len(groups))
+    layers = [
+        _Layer(weight, len(groups), memory)
+        for weight in weights_of(model)
+        if _usable(weight) and (weights is None or weight.name in weights)
+    ]
+    passes = list(_passes(layers, memory))
+    with (reporter or Silent()).track("input moments", len(order) * len(passes), "images") as advance:
+        for part in passes:
+            session = _Session(model, part, threads)
+            for row in order:
+                inputs = session.run(calibration.images.batch(calibration.rows[row : row + 1]))
+                for layer in part:
+                    layer.add(inputs[layer.source], int(codes[row]))
+                advance(1)
+            while part:
+                layer = part.pop(0)  # its matrices are freed when the caller has done with them
+                yield InputMoments(
+                    layer.weight.name, groups, images, tuple(layer.sums), layer.channel_maxima.astype(np.float32)
+                )
+
+
+def save_moments(folder: Path, moments: Iterable[InputMoments]) -> None:
+    """Write moments into an existing folder, a file per weight, in single precision."""
+    index: dict[str, Any] = {}
+    for number, one in enumerate(moments):
+        file = f"{number:04d}.npz"
+        arrays = {f"block{place}": block.astype(np.float32) for place, block in enumerate(one.blocks)}
+        write_arrays(folder / file, {"images": one.images, "channel_maxima": one.channel_maxima, **arrays})
+        index[one.weight] = {"file": file, "groups": list(one.groups)}
+    write_whole(folder / INDEX, json.dumps(index, indent=1) + "\n")
+
+
+def open_moments(folder: Path, weight: str) -> InputMoments | None:
+    """Read the moments of one weight that `save_moments` wrote, or None where that weight has none.
+
+    Raises
+    ------
+    DataError
+        The files are damaged.
+    """
+    try:
+        facts = json.loads((folder / INDEX).read_text(encoding="utf-8")).get(weight)
+        if facts is None:
+            return None
+        arrays = read_arrays(folder / facts["file"])
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"the input moments in {folder} are damaged ({error}); delete it and run again.") from error
+    blocks = tuple(arrays[f"block{place}"] for place in range(len(arrays) - 2))
+    return InputMoments(weight, tuple(facts["groups"]), arrays["images"], blocks, arrays["channel_maxima"])
+
+
+class _Layer:
+    """Adds up the moments of one weight's inputs."""
+
+    def __init__(self, weight: Weight, groups: int, memory: int) -> None:
+        self.weight = weight
+        self.source = weight.node.input[0]
+        self.groups = groups
+        self.attributes = _attributes(weight)
+        self.convolution_groups = int(self.attributes.get("group", 1))
+        inputs: int = weight.rows.shape[1]
+        self.taps: int = math.prod(weight.values.shape[2:]) if weight.node.op_type == "Conv" else 1
+        affordable = memory // (8 * groups * self.convolution_groups * inputs)
+        count = math.ceil(inputs / max(self.taps, min(BLOCK, affordable) // self.taps * self.taps))
+        size = math.ceil(inputs / self.taps / count) * self.taps
+        self.bounds = [(start, min(start + size, inputs)) for start in range(0, inputs, size)]
+
+    @property
+    def bytes(self) -> int:
+        squares = sum((end - start) * (end - start) for start, end in self.bounds)
+        return 8 * self.groups * self.convolution_groups * squares
+
+    @cached_property
+    def sums(self) -> list[NDArray[np.float64]]:
+        shapes = [(self.groups, self.convolution_groups, end - start, end - start) for start, end in self.bounds]
+        return [np.zeros(shape) for shape in shapes]
+
+    @cached_property
+    def channel_maxima(self) -> NDArray[np.float64]:
+        return np.zeros((self.groups, self.convolution_groups * self.weight.rows.shape[1] // self.taps))
+
+    def add(self, given: NDArray[np.float32], group: int) -> None:
+        """Add the inputs of one image."""
+        convolution = self.weight.node.op_type == "Conv"
+        by_channel = given[0].reshape(given.shape[1], -1) if convolution else given.reshape(-1, given.shape[-1]).T
+        np.maximum(self.channel_maxima[group], np.abs(by_channel).max(axis=1), out=self.channel_maxima[group])
+        if convolution:
+            inputs = _patches(given[0], self.weight.values.shape[2:], self.attributes)
+        else:
+            inputs = by_channel[:, _positions(by_channel.shape[1], 1)]
+        inputs = inputs.reshape(self.convolution_groups, -1, inputs.shape[-1])
+        for sums, (start, end) in zip(self.sums, self.bounds, strict=True):
+            part = inputs[:, start:end]
+            sums[group] += part @ np.swapaxes(part, 1, 2) / np.float32(part.shape[2])
+
+
+class _Session:
+    def __init__(self, model: ModelProto, layers: Sequence[_Layer], threads: int | None) -> None:
+        import onnx
+
+        laid_open = onnx.ModelProto()
+        laid_open.CopyFrom(model)
+        self._input = laid_open.graph.input[0].name
+        self._wanted = [name for name in dict.fromkeys(layer.source for layer in layers) if name != self._input]
+        there = {output.name for output in laid_open.graph.output}
+        laid_open.graph.output.extend([onnx.ValueInfoProto(name=name) for name in self._wanted if name not in there])
+        self._session = reference_session(laid_open.SerializeToString(), threads=threads)
+
+    def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        outputs = self._session.run(self._wanted, {self._input: image}) if self._wanted else []
+        return {self._input: image, **dict(zip(self._wanted, outputs, strict=True))}
+
+
+def _usable(weight: Weight) -> bool:
+    if weight.node.op_type == "Conv":
+        return weight.values.ndim == 4
+    return not _attributes(weight).get("transA", 0)
+
+
+def _attributes(weight: Weight) -> dict[str, Any]:
+    from onnx import helper
+
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in weight.node.attribute}
+
+
+def _passes(layers: Sequence[_Layer], memory: int) -> Iterator[list[_Layer]]:
+    part: list[_Layer] = []
+    for layer in layers:
+        if part and sum(other.bytes for other in part) + layer.bytes > memory:
+            yield part
+            part = []
+        part.append(layer)
+    if part:
+        yield part
+
+
+def _positions(count: int, width: int) -> NDArray[np.int64]:
+    """Choose at most `POSITIONS` positions, evenly; the step and the rows' width share no divisor."""
+    step = math.ceil(count / POSITIONS)
+    while step > 1 and math.gcd(step, width) > 1:
+        step += 1
+    return np.arange(0, count, step)
+
+
+def _patches(image: NDArray[np.float32], kernel: Sequence[int], attributes: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Return what a convolution's kernel meets: (channels * taps, positions), in the order of the weight's rows."""
+    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
+    spans = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, kernel, strict=True)]
+    padded = np.pad(image, [(0, 0), *_pads(image.shape[1:], spans, strides, attributes)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(1, 2))
+    windows = windows[:, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+    height, width = windows.shape[1:3]
+    rows, columns = np.divmod(_positions(height * width, width), width)
+    met = np.moveaxis(windows[:, rows, columns], 1, -1)
+    patches: NDArray[np.float32] = np.ascontiguousarray(met).reshape(-1, len(rows))
+    return patches
+
+
+def _pads(
+    size: Sequence[int], spans: Sequence[int], strides: Sequence[int], attributes: Mapping[str, Any]
+) -> list[tuple[int, int]]:
+    automatic = attributes.get("auto_pad", b"NOTSET").decode()
+    if automatic in {"SAME_UPPER", "SAME_LOWER"}:
+        pads = []
+        for length, span, stride in zip(size, spans, strides, strict=True):
+            whole = max((math.ceil(length / stride) - 1) * stride + span - length, 0)
+            less, more = whole // 2, whole - whole // 2
+            pads.append((less, more) if automatic == "SAME_UPPER" else (more, less))
+        return pads
+    given = attributes.get("pads", [0, 0, 0, 0]) if automatic == "NOTSET" else [0, 0, 0, 0]
+    return [(given[0], given[2]), (given[1], given[3])]
