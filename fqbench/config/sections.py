@@ -110,8 +110,8 @@ class ModelOptions(Section):
 
     name: Annotated[str, Flag("model")] = Field(
         "resnet10t",
-        description="Classifier: any timm or torchvision model, or your own torch code as package.module:function, "
-        "which is run.",
+        description="Classifier: any timm or torchvision model, hf:DIR_OR_NAME (Hugging Face), or your own torch code "
+        "as package.module:function, which is run.",
     )
     args: Annotated[dict[str, Any] | None, BeforeValidator(keywords), Flag("model_args", "JSON|K=V,...")] = Field(
         None, description="Arguments of your own model's function: JSON, or width=16,depth=2."
@@ -169,7 +169,7 @@ class TrainOptions(Section):
     """How a classifier is trained."""
 
     epochs: int = Field(
-        4, ge=0, description="Training epochs; 0 takes the trained weights of --weights FILE as they are."
+        4, ge=0, description="Training epochs; 0 takes trained weights (--weights FILE, hf:DIR) as they are."
     )
     batch_size: int = Field(64, ge=2, description="Training batch size.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of the cosine schedule.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from fqbench.errors import InputError, UnavailableError
@@ -43,11 +44,11 @@ def _timm_file(entry: str, name: str) -> Path:
     if isinstance(cached, str):
         return Path(cached)
     url = hub.hf_hub_url(repository, FILE)
-    _reach(url, name)
+    _reach(url, f"the imagenet weights of {name}", _bring_file(url))
     try:
         return Path(hub.hf_hub_download(repository, FILE))
     except Exception as error:  # whatever the client raises, the way out is the same
-        raise _unavailable(name, url, error) from error
+        raise _unavailable(f"the imagenet weights of {name}", error, _bring_file(url)) from error
 
 
 def _torchvision_file(entry: str, name: str) -> Path:
@@ -56,15 +57,48 @@ def _torchvision_file(entry: str, name: str) -> Path:
     path = Path(torch_hub.get_dir()) / "checkpoints" / str(weights.url).rpartition("/")[2]
     if path.is_file():
         return path
-    _reach(weights.url, name)
+    _reach(weights.url, f"the imagenet weights of {name}", _bring_file(weights.url))
     try:
         weights.get_state_dict(progress=False, check_hash=True)
     except Exception as error:
-        raise _unavailable(name, weights.url, error) from error
+        raise _unavailable(f"the imagenet weights of {name}", error, _bring_file(weights.url)) from error
     return path
 
 
-def _reach(url: str, name: str) -> None:
+def repository(name: str, patterns: Sequence[str]) -> Path:
+    """Return the folder of a Hugging Face repository's files, from the cache, else downloaded.
+
+    Parameters
+    ----------
+    name : str
+        ``owner/name``.
+    patterns : sequence of str
+        Which of its files are needed.
+
+    Raises
+    ------
+    UnavailableError
+        It is not cached, and the hub cannot be reached within a few seconds or has no such repository.
+    """
+    hub = require("huggingface_hub", extra="hf")
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=list(patterns), local_files_only=True))
+    except Exception:  # noqa: S110 - not cached, which every version of the client says in its own way
+        pass
+    url = hub.hf_hub_url(name, "config.json")
+    advice = f"download it elsewhere (hf download {name} --local-dir DIR), bring the folder and give --model hf:DIR"
+    _reach(url, f"the model {name}", advice)
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=list(patterns)))
+    except Exception as error:
+        raise _unavailable(f"the model {name}", error, advice) from error
+
+
+def _bring_file(url: str) -> str:
+    return f"download {url} elsewhere, bring the file and give it with --weights FILE"
+
+
+def _reach(url: str, what: str, advice: str) -> None:
     """Ask once, with a short limit, through the proxy that the environment names."""
     request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - https, of the library's own table
     try:
@@ -72,12 +106,9 @@ def _reach(url: str, name: str) -> None:
     except urllib.error.HTTPError as error:
         error.close()  # it answers; what it has against the question, the library's own client will say
     except OSError as error:
-        raise _unavailable(name, url, error) from error
+        raise _unavailable(what, error, advice) from error
 
 
-def _unavailable(name: str, url: str, error: Exception) -> UnavailableError:
+def _unavailable(what: str, error: Exception, advice: str) -> UnavailableError:
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-    return UnavailableError(
-        f"the imagenet weights of {name} are not cached and cannot be fetched here ({reason}); "
-        f"download {url} elsewhere, bring the file and give it with --weights FILE."
-    )
+    return UnavailableError(f"{what} is not cached and cannot be fetched here ({reason}); {advice}.")

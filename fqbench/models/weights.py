@@ -31,10 +31,13 @@ class State:
         By name, as the file has them.
     wrapper : str
         Key under which the file holds them; empty where they are the file's own content.
+    beside : tuple of str
+        Names of tensors that were left out on reading.
     """
 
     tensors: Mapping[str, Tensor]
     wrapper: str = ""
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def fit(state: State, own: Mapping[str, Tensor]) -> Fit:
         tensors=taken,
         wrapper=state.wrapper,
         prefix=prefix,
-        left=(*(key for key in named if key not in own), *outside),
+        left=(*(key for key in named if key not in own), *outside, *state.beside),
         missing=tuple(key for key in own if key not in named and not key.endswith(COUNTER)),
         wrong=tuple(
             f"{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}"
@@ -138,51 +141,45 @@ def fit(state: State, own: Mapping[str, Tensor]) -> Fit:
     )
 
 
-def load_as_it_is(model: nn.Module, file: Path, hint: str = "") -> Fit:
-    """Give a network every one of its tensors out of a file.
+def load_as_it_is(model: nn.Module, state: State, source: str, hint: str = "") -> Fit:
+    """Give a network every one of its tensors out of a file; see `complete`."""
+    found = complete(model.state_dict(), state, source, hint)
+    model.load_state_dict(dict(found.tensors), strict=False)
+    return found
+
+
+def complete(own: Mapping[str, Tensor], state: State, source: str, hint: str = "") -> Fit:
+    """Check that a file has every tensor of a network, whatever it has besides.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        Changed in place.
-    file : Path
-        See `read_weights`.
+    own : mapping
+        The network's ``state_dict``; names and shapes are enough.
+    state : State
+        What `read_weights` found.
+    source : str
+        Name of the file, for messages.
     hint : str
-        What else may be wrong, for the message.
-
-    Returns
-    -------
-    Fit
-        Names what the file holds besides.
+        What else may be wrong, likewise.
 
     Raises
     ------
-    InputError, DataError
-        The file cannot be read, or a tensor is missing or of another shape; the message names the first ones.
+    DataError
+        A tensor is missing or of another shape; the message names the first ones.
     """
-    found = fit(read_weights(file), model.state_dict())
+    found = fit(state, own)
     if found.missing or found.wrong:
         parts = [f"no tensor for {_listed(found.missing)}"] if found.missing else []
         parts += [f"other shapes: {_listed(found.wrong)}"] if found.wrong else []
         parts += [f"no place for {_listed(found.left)}"] if found.left else []
         raise DataError(
-            f"the weights {file} do not fit the model ({'; '.join(parts)}); give the file of this architecture{hint}."
+            f"the weights {source} do not fit the model ({'; '.join(parts)}); give the file of this architecture{hint}."
         )
-    model.load_state_dict(dict(found.tensors), strict=False)
     return found
 
 
 def load_weights(model: nn.Module, file: Path, *, head: Collection[str] = ()) -> Fit:
-    """Load a local file of weights into a model that is going to be trained, or that wrote it.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Changed in place.
-    file : Path
-        See `read_weights`.
-    head : collection of str
-        Parameters of the classifier: these may be of another number of classes, or missing, and then stay as they are.
+    """Load a local file of weights into a model that is going to be trained, or that wrote it; see `load_state`.
 
     Raises
     ------
@@ -191,14 +188,36 @@ def load_weights(model: nn.Module, file: Path, *, head: Collection[str] = ()) ->
     DataError
         It is damaged, holds more than tensors, or its tensors do not fit; the message lists the first that differ.
     """
-    found = fitting(model.state_dict(), file, head=head)
+    return load_state(model, read_weights(file), str(file), head=head)
+
+
+def load_state(model: nn.Module, state: State, source: str, *, head: Collection[str] = ()) -> Fit:
+    """Load tensors into a model that is going to be trained; see `fitting`."""
+    found = fitting(model.state_dict(), state, source, head=head)
     model.load_state_dict(dict(found.tensors), strict=False)
     return found
 
 
-def fitting(own: Mapping[str, Tensor], file: Path, *, head: Collection[str] = ()) -> Fit:
-    """Read a file and check that it fits a network, of which names and shapes are enough; see `load_weights`."""
-    found = fit(read_weights(file), own)
+def fitting(own: Mapping[str, Tensor], state: State, source: str, *, head: Collection[str] = ()) -> Fit:
+    """Check that tensors fit a network that is going to be trained, and are of nothing else.
+
+    Parameters
+    ----------
+    own : mapping
+        The network's ``state_dict``; names and shapes are enough.
+    state : State
+        What `read_weights` found.
+    source : str
+        Name of the file, for messages.
+    head : collection of str
+        Parameters of the classifier: these may be of another number of classes, or missing, and then stay as they are.
+
+    Raises
+    ------
+    DataError
+        The tensors do not fit; the message lists the first that differ.
+    """
+    found = fit(state, own)
     problems = [
         *(f"shape of {text}" for text in found.wrong if text.partition(" ")[0] not in head),
         *(f"no {key}" for key in found.missing if key not in head),
@@ -206,7 +225,7 @@ def fitting(own: Mapping[str, Tensor], file: Path, *, head: Collection[str] = ()
     ]
     if problems:
         raise DataError(
-            f"the weights {file} do not fit the model: {'; '.join(problems[:SHOWN])}"
+            f"the weights {source} do not fit the model: {'; '.join(problems[:SHOWN])}"
             f"{f' and {len(problems) - SHOWN} more' if len(problems) > SHOWN else ''}; "
             "give the file of this architecture."
         )

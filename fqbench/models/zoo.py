@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fqbench.config import Preprocessing, PreprocessingOptions
 from fqbench.errors import InputError, did_you_mean
-from fqbench.models import code, hub
-from fqbench.models.weights import fitting, load_weights, read_weights
+from fqbench.models import code, hub, huggingface
+from fqbench.models.weights import State, complete, fitting, load_state, load_weights, read_weights
 from fqbench.optional import require
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ ALIASES: Mapping[str, str] = {
     "vit_small": "timm/vit_small_patch16_224",
     "squeezenet1_1": "torchvision/squeezenet1_1",
 }
+OWN = "own"  # weights: those that the model's folder brings
 STUDY = ("resnet50", "mobilenet_v2", "efficientnet_b0", "vit_small", "squeezenet1_1")
 
 
@@ -37,32 +38,45 @@ class Architecture:
     name : str
         As the user wrote it.
     library : str
-        "timm", "torchvision", or "code" for the user's own.
+        "timm", "torchvision", "hf" for Hugging Face's transformers, or "code" for the user's own.
     entry : str
         The library's own name; of code, ``package.module:function``.
     arguments : mapping
-        Of code, what its function is called with besides the number of classes.
-    native : Preprocessing or None
-        What it was made for, where that is known already; its library is asked otherwise.
+        Of code, what its function is called with besides the number of classes; of Hugging Face, the configuration.
+    native : mapping or None
+        What it says of its preprocessing, where that is known already; its library is asked otherwise.
+    folder : Path or None
+        Of Hugging Face, where the model's files are; None where it was found by its reference.
     """
 
     name: str
     library: str
     entry: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    native: Preprocessing | None = field(default=None, compare=False)
+    native: Mapping[str, Any] | None = field(default=None, compare=False)
+    folder: Path | None = None
 
     @property
     def reference(self) -> str:
         """What `find` makes the same architecture of, in another process or at another time."""
-        if self.library != code.LIBRARY:
-            return f"{self.library}/{self.entry}"
-        return f"{self.entry} {json.dumps(self.arguments, sort_keys=True)}" if self.arguments else self.entry
+        arguments = json.dumps(self.arguments, sort_keys=True)
+        if self.library == huggingface.LIBRARY:
+            return huggingface.PREFIX + arguments
+        if self.library == code.LIBRARY:
+            return f"{self.entry} {arguments}" if self.arguments else self.entry
+        return f"{self.library}/{self.entry}"
 
     @property
     def title(self) -> str:
         """A name for ids and tables."""
-        return self.entry.replace(":", ".") if self.library == code.LIBRARY else self.name
+        if self.library in {"timm", "torchvision"}:
+            return self.name
+        return self.entry.replace(":", ".")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that the model was trained for, where it says so."""
+        return huggingface.labels_of(huggingface.read_config(self.folder)) if self.folder else ()
 
     @property
     def identity(self) -> dict[str, str]:
@@ -72,7 +86,7 @@ class Architecture:
 
 
 def find(name: str, arguments: Mapping[str, Any] | None = None) -> Architecture:
-    """Find a classifier by plain name, by ``timm/NAME`` or ``torchvision/NAME``, or the user's ``module:function``.
+    """Find a classifier by its name, perhaps with its library, ``hf:DIR_OR_NAME`` or ``package.module:function``.
 
     Parameters
     ----------
@@ -88,12 +102,14 @@ def find(name: str, arguments: Mapping[str, Any] | None = None) -> Architecture:
     UnavailableError
         timm or torchvision is not installed.
     """
-    if code.is_code(name):
+    if code.is_code(name) and not huggingface.is_huggingface(name):
         entry, own = code.split_reference(name)
         code.source_file(entry)
         return Architecture(name, code.LIBRARY, entry, {**own, **(arguments or {})})
     if arguments:
         raise InputError(f"--model-args go with --model package.module:function; {name!r} takes none.")
+    if huggingface.is_huggingface(name):
+        return _find_huggingface(name)
     timm = require("timm", extra="train")
     library, _, entry = ALIASES.get(name, name).rpartition("/")
     if library in {"", "timm"} and timm.is_model(entry):
@@ -104,6 +120,16 @@ def find(name: str, arguments: Mapping[str, Any] | None = None) -> Architecture:
         return Architecture(name, "torchvision", entry)
     hint = did_you_mean(name, [*timm.list_models(), *known, *ALIASES])
     raise InputError(f"unknown model {name!r}: {hint} Any timm or torchvision classifier works.")
+
+
+def _find_huggingface(name: str) -> Architecture:
+    rest = name.removeprefix(huggingface.PREFIX)
+    if rest.startswith("{"):
+        config = json.loads(rest)
+        return Architecture(name, huggingface.LIBRARY, str(config["model_type"]), config)
+    folder = huggingface.find_folder(name)
+    config = huggingface.network_part(huggingface.read_config(folder))
+    return Architecture(name, huggingface.LIBRARY, Path(rest).name, config, folder=folder)
 
 
 def known_names() -> list[tuple[str, str]]:
@@ -140,20 +166,18 @@ def preprocessing_of(
     InputError
         The user has to say more.
     """
-    said = asked.stated()
-    if architecture.library == code.LIBRARY:
-        needed = {"size": drawn_size, **({"mean": None, "std": None} if trained else {})}
-        missing = [f"--{name}" for name, known in needed.items() if known is None and name not in said]
-        if missing:
-            raise InputError(
-                f"--model {architecture.name} does not say how its images are prepared: add {' '.join(missing)} "
-                "(size in pixels; mean and std per channel, of values from 0 to 1)."
-            )
-        return Preprocessing.model_validate({**({"size": drawn_size} if drawn_size else {}), **said})
-    native = architecture.native or native_preprocessing(architecture)
+    facts = dict(native_preprocessing(architecture) if architecture.native is None else architecture.native)
     if drawn_size is not None:
-        native = native.model_copy(update={"size": (drawn_size, drawn_size), "crop": 1.0})
-    return Preprocessing.model_validate({**native.model_dump(), **said})
+        facts |= {"size": (drawn_size, drawn_size), "crop": 1.0}
+    facts |= asked.stated()
+    needed = ("size",) if architecture.library == code.LIBRARY and not trained else ("size", "mean", "std")
+    missing = [f"--{name}" for name in needed if name not in facts]
+    if missing:
+        raise InputError(
+            f"--model {architecture.name} does not say how its images are prepared: add {' '.join(missing)} "
+            "(size in pixels; mean and std per channel, of values from 0 to 1)."
+        )
+    return Preprocessing.model_validate(facts)
 
 
 def build(architecture: Architecture, *, classes: int, size: Size, weights: str = "none") -> nn.Module:
@@ -168,7 +192,8 @@ def build(architecture: Architecture, *, classes: int, size: Size, weights: str 
     size : int or tuple of int
         Height and width of its input, pixels; only models with a fixed grid of patches take note of it.
     weights : str
-        "none", "imagenet" (from the library's hub) or the path of a local file; see `fqbench.models.weights`.
+        "none", "imagenet" (from the library's hub), "own" (those in the model's folder) or the path of a local file;
+        see `fqbench.models.weights`.
 
     Raises
     ------
@@ -182,9 +207,10 @@ def build(architecture: Architecture, *, classes: int, size: Size, weights: str 
     if weights != "imagenet":
         model = _create(architecture, classes=classes, size=size)
         if weights != "none":
-            load_weights(model, Path(weights), head=head_parameters(architecture, classes=classes, size=size))
+            head = head_parameters(architecture, classes=classes, size=size)
+            load_state(model, read_state(architecture, weights), weights, head=head)
         return model
-    if architecture.library == code.LIBRARY:
+    if architecture.library not in {"timm", "torchvision"}:
         raise InputError(f"there are no imagenet weights of {architecture.name}; give a file with --weights FILE.")
     file = hub.pretrained_file(architecture.library, architecture.entry, architecture.name)
     if architecture.library == "timm":
@@ -195,23 +221,45 @@ def build(architecture: Architecture, *, classes: int, size: Size, weights: str 
     return model
 
 
-def check_weights(architecture: Architecture, file: Path, *, size: Size) -> None:
+def check_weights(architecture: Architecture, file: Path, *, size: Size, as_it_is: bool) -> None:
     """Check that a file of weights can be read and fits an architecture, before any data are looked at.
 
-    Of the user's own code only the file is read here: whether it fits is known when the code runs.
+    Of the user's own code and of transformers only the file is read here: whether it fits is known when they run. The
+    head is looked at when the classes are known.
 
     Raises
     ------
     InputError, DataError
         See `fqbench.models.weights.load_weights`.
     """
-    if architecture.library == code.LIBRARY:
-        read_weights(file)
+    state = read_weights(file)
+    if architecture.library not in {"timm", "torchvision"}:
         return
     torch = require("torch", extra="train")
     with torch.device("meta"):
         own = _create(architecture, classes=2, size=size).state_dict()
-    fitting(own, file, head=head_parameters(architecture, classes=2, size=size))
+    head = head_parameters(architecture, classes=2, size=size)
+    if as_it_is:
+        complete({key: value for key, value in own.items() if key not in head}, state, str(file))
+    else:
+        fitting(own, state, str(file), head=head)
+
+
+def read_state(architecture: Architecture, weights: str) -> State:
+    """Return the tensors of a file, or with "own" those in the model's folder.
+
+    Raises
+    ------
+    InputError, DataError
+        See `fqbench.models.weights.read_weights`.
+    """
+    if weights != OWN:
+        state = read_weights(Path(weights))
+        inside = huggingface.INSIDE if architecture.library == huggingface.LIBRARY else ""
+        return State({inside + key: value for key, value in state.tensors.items()}, state.wrapper)
+    if architecture.folder is None:
+        raise InputError(f"{architecture.name} brings no weights of its own; give a file with --weights FILE.")
+    return huggingface.read_state(architecture.folder)
 
 
 def check_logits(network: nn.Module, architecture: Architecture, *, classes: int, size: tuple[int, int]) -> None:
@@ -250,6 +298,16 @@ def check_logits(network: nn.Module, architecture: Architecture, *, classes: int
         )
 
 
+def reorder(network: nn.Module, head: Collection[str], order: Sequence[int]) -> None:
+    """Put the logits of a network into another order: the rows of its classifier, in place."""
+    import torch
+
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if name in head:
+                value.copy_(value[list(order)].clone())
+
+
 def head_parameters(architecture: Architecture, *, classes: int, size: Size) -> frozenset[str]:
     """Return the names of the parameters whose shape depends on the number of classes."""
     torch = require("torch", extra="train")
@@ -276,6 +334,8 @@ def _create(
     model: nn.Module
     if architecture.library == code.LIBRARY:
         return code.build(entry, architecture.arguments, classes=classes)
+    if architecture.library == huggingface.LIBRARY:
+        return huggingface.build(architecture.arguments, classes=classes)
     if architecture.library == "timm":
         timm = require("timm", extra="train")
         extra: dict[str, Any] = {"img_size": size} if timm.get_pretrained_cfg(entry).fixed_input_size else {}
@@ -298,24 +358,28 @@ def _side(size: Size, entry: str) -> int:
     return height
 
 
-def native_preprocessing(architecture: Architecture) -> Preprocessing:
-    """Ask a classifier's library which preprocessing it was made for."""
+def native_preprocessing(architecture: Architecture) -> dict[str, Any]:
+    """Return what a model says of its preprocessing: timm and torchvision all, Hugging Face most, code nothing."""
+    if architecture.library == code.LIBRARY:
+        return {}
+    if architecture.library == huggingface.LIBRARY:
+        return huggingface.preprocessing_of(architecture.folder) if architecture.folder else {}
     if architecture.library == "timm":
         config = require("timm", extra="train").get_pretrained_cfg(architecture.entry)
         interpolation = config.interpolation if config.interpolation in {"bicubic", "lanczos"} else "bilinear"
-        return Preprocessing(
-            size=config.input_size[-1],
-            crop=config.crop_pct,
-            mean=config.mean,
-            std=config.std,
-            interpolation=interpolation,
-        )
+        return {
+            "size": config.input_size[-1],
+            "crop": config.crop_pct,
+            "mean": config.mean,
+            "std": config.std,
+            "interpolation": interpolation,
+        }
     models = require("torchvision.models", extra="train")
     recipe = models.get_model_weights(architecture.entry).DEFAULT.transforms()
-    return Preprocessing(
-        size=recipe.crop_size[0],
-        crop=min(1.0, recipe.crop_size[0] / recipe.resize_size[0]),
-        mean=tuple(recipe.mean),
-        std=tuple(recipe.std),
-        interpolation=recipe.interpolation.value,
-    )
+    return {
+        "size": recipe.crop_size[0],
+        "crop": min(1.0, recipe.crop_size[0] / recipe.resize_size[0]),
+        "mean": tuple(recipe.mean),
+        "std": tuple(recipe.std),
+        "interpolation": recipe.interpolation.value,
+    }

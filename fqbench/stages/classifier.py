@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fqbench.config import Preprocessing
 from fqbench.models import code, zoo
 from fqbench.optional import installed_version
 from fqbench.run import Run
@@ -33,16 +32,16 @@ def classifier(run: Run, name: str, arguments: Mapping[str, Any] | None = None) 
 
     def ask() -> dict[str, Any]:
         found = zoo.find(name)
-        native = zoo.native_preprocessing(found).model_dump(mode="json")
+        native = zoo.native_preprocessing(found)
         return {"library": found.library, "entry": found.entry, "native": native}
 
     known = remembered(run.workspace.root, {"classifier": name, "versions": versions}, ask)
-    return zoo.Architecture(
-        name, known["library"], known["entry"], native=Preprocessing.model_validate(known["native"])
-    )
+    return zoo.Architecture(name, known["library"], known["entry"], native=known["native"])
 
 
-def check_weights(run: Run, architecture: zoo.Architecture, file: Path, *, size: tuple[int, int]) -> None:
+def check_weights(
+    run: Run, architecture: zoo.Architecture, file: Path, *, size: tuple[int, int], as_it_is: bool
+) -> None:
     """Check once that a file of weights fits, so that another is refused before anything is drawn or decoded.
 
     Raises
@@ -52,10 +51,16 @@ def check_weights(run: Run, architecture: zoo.Architecture, file: Path, *, size:
     """
 
     def look() -> dict[str, Any]:
-        zoo.check_weights(architecture, file, size=size)
+        zoo.check_weights(architecture, file, size=size, as_it_is=as_it_is)
         return {"fits": True}
 
     if not file.is_file():
         look()  # says that there is no such file
-    asked = {"weights": file_digest(file), "suffix": file.suffix, "of": architecture.identity, "size": size}
+    asked = {
+        "weights": file_digest(file),
+        "suffix": file.suffix,
+        "of": architecture.identity,
+        "size": size,
+        "as_it_is": as_it_is,
+    }
     remembered(run.workspace.root, asked, look)

@@ -12,7 +12,7 @@ import numpy as np
 from fqbench.config import Preprocessing
 from fqbench.data.samples import group_labels
 from fqbench.errors import DataError, InputError
-from fqbench.models import code, zoo
+from fqbench.models import code, huggingface, zoo
 from fqbench.models import train as training
 from fqbench.models.batches import LabelledImages
 from fqbench.models.objectives import objective
@@ -59,18 +59,24 @@ def train_seeds(run: Run, seeds: Sequence[int]) -> list[Entry[CheckpointFacts]]:
 def preprocessing_for(run: Run, architecture: zoo.Architecture) -> Preprocessing:
     """Return the preprocessing of the configured classifier on the configured data."""
     drawn = run.config.data.size if run.config.data.name == "synthfaces" else None
-    trained = run.config.model.weights not in {"none", "imagenet"}
+    trained = weights_of(run, architecture) not in {"none", "imagenet"}
     return zoo.preprocessing_of(architecture, run.config.preprocessing, drawn_size=drawn, trained=trained)
+
+
+def weights_of(run: Run, architecture: zoo.Architecture) -> str:
+    """Return the weights to start from: what the user said, else those that the model's folder brings, else none."""
+    model = run.config.model
+    return zoo.OWN if architecture.folder and "weights" not in model.model_fields_set else model.weights
 
 
 def _train(run: Run) -> Entry[CheckpointFacts]:
     options, model = run.config.train, run.config.model
     objective(options.objective)  # a misspelt name is told before anything is drawn or decoded
     architecture = classifier(run, model.name, model.args)
-    preprocessing = preprocessing_for(run, architecture)
-    if model.weights not in {"none", "imagenet"}:
+    preprocessing, weights = preprocessing_for(run, architecture), weights_of(run, architecture)
+    if weights not in {"none", "imagenet", zoo.OWN}:
         # Likewise a file that does not fit.
-        check_weights(run, architecture, Path(model.weights), size=preprocessing.size)
+        check_weights(run, architecture, Path(weights), size=preprocessing.size, as_it_is=not options.epochs)
     if not options.epochs:
         return _take(run, architecture, preprocessing)
     samples = read(run)
@@ -83,7 +89,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
             "samples": read_entry(run).digest,
             "prepared": store.entry.digest,
             **architecture.identity,
-            "weights": _weights_identity(model.weights),
+            "weights": _weights_identity(architecture, weights),
             "preprocessing": preprocessing.model_dump(mode="json"),
             "options": {**options.model_dump(mode="json"), "by": list(by)},
             # BatchNorm sees a share of each batch, so that several processes end with other weights.
@@ -96,7 +102,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
         torch = require("torch", extra="train")
         torch.manual_seed(options.seed)
         _say_code(run, architecture)
-        network = zoo.build(architecture, classes=len(samples.classes), size=preprocessing.size, weights=model.weights)
+        network = zoo.build(architecture, classes=len(samples.classes), size=preprocessing.size, weights=weights)
         zoo.check_logits(network, architecture, classes=len(samples.classes), size=preprocessing.size)
         result = training.train(
             network,
@@ -126,31 +132,38 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
 
 def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing) -> Entry[CheckpointFacts]:
     """Make a checkpoint of weights that are trained already; no image is looked at."""
-    weights, classes = run.config.model.weights, read(run).classes
+    weights, classes = weights_of(run, architecture), read(run).classes
     if weights in {"none", "imagenet"}:
         raise InputError(
             f"--epochs 0 with --weights {weights} would leave {architecture.title} untrained for these classes; give "
             "its trained weights with --weights FILE, or train it for at least one epoch."
         )
+    order = huggingface.order_of(architecture.labels, classes, architecture.name) if weights == zoo.OWN else ()
     derivation = Derivation(
         kind=CHECKPOINTS,
         slug=f"{architecture.title}-as-it-is",
         determined_by={
             **architecture.identity,
-            "weights": _weights_identity(weights),
+            "weights": _weights_identity(architecture, weights),
             "preprocessing": preprocessing.model_dump(mode="json"),
             "classes": list(classes),
         },
         inputs={"samples": read_entry(run).id},
     )
 
+    source = str(architecture.folder) if weights == zoo.OWN else weights
+
     def build(out: Path) -> CheckpointFacts:
         _say_code(run, architecture)
         network = zoo.build(architecture, classes=len(classes), size=preprocessing.size)
         hint = f", or train for at least one epoch (the data have {len(classes)} classes)"
-        found = load_as_it_is(network, Path(weights), hint)
+        found = load_as_it_is(network, zoo.read_state(architecture, weights), source, hint)
+        if order:
+            head = zoo.head_parameters(architecture, classes=len(classes), size=preprocessing.size)
+            zoo.reorder(network, head, order)
+            run.reporter.say(f"the model's classes are put into the order of the data's: {', '.join(classes)}")
         zoo.check_logits(network, architecture, classes=len(classes), size=preprocessing.size)
-        run.reporter.say(f"{weights} is used as it is, without training: {found.described}")
+        run.reporter.say(f"{source} is used as it is, without training: {found.described}")
         training.save_checkpoint(network, out / training.CHECKPOINT)
         return CheckpointFacts(
             model=architecture.title,
@@ -212,8 +225,10 @@ def labelled(run: Run, store: Prepared, split: str, by: Sequence[str]) -> Labell
     return LabelledImages(store.images, rows, frame["label"].to_numpy(dtype=np.int64), groups, names)
 
 
-def _weights_identity(weights: str) -> str:
+def _weights_identity(architecture: zoo.Architecture, weights: str) -> str | dict[str, str]:
     """A file is identified by its content, so that moving it makes no difference."""
+    if weights == zoo.OWN and architecture.folder is not None:
+        return {file.name: file_digest(file) for file in huggingface.weight_files(architecture.folder)}
     if weights in {"none", "imagenet"} or not Path(weights).is_file():
         return weights
     return file_digest(Path(weights))

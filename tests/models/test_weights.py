@@ -57,7 +57,7 @@ def test_a_network_whose_own_names_begin_with_a_prefix(own: set[str]) -> None:
 def test_wrappers_are_taken_off_and_said(tmp_path: Path, wrap: object, wrapper: str, prefix: str) -> None:
     source, target = network(), network()
     torch.save(wrap(source.state_dict()), tmp_path / "w.ckpt")  # type: ignore[operator]
-    found = load_as_it_is(target, tmp_path / "w.ckpt")
+    found = load_as_it_is(target, read_weights(tmp_path / "w.ckpt"), "w.ckpt")
     assert (found.wrapper, found.prefix) == (wrapper, prefix)
     assert all(part in found.described for part in (wrapper, prefix))
     assert all(torch.equal(value, source.state_dict()[key]) for key, value in target.state_dict().items())
@@ -67,11 +67,11 @@ def test_a_missing_tensor_is_an_error_and_a_counter_is_not(tmp_path: Path) -> No
     state = network().state_dict()
     del state["1.num_batches_tracked"]
     torch.save(state, tmp_path / "w.pth")
-    load_as_it_is(network(), tmp_path / "w.pth")
+    load_as_it_is(network(), read_weights(tmp_path / "w.pth"), "w.pth")
     del state["1.running_var"]
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(DataError, match=r"no tensor for 1.running_var"):
-        load_as_it_is(network(), tmp_path / "w.pth")
+        load_as_it_is(network(), read_weights(tmp_path / "w.pth"), "w.pth")
 
 
 def test_what_is_no_state_dict_is_named(tmp_path: Path) -> None:
