@@ -44,11 +44,11 @@ def _timm_file(entry: str, name: str) -> Path:
     if isinstance(cached, str):
         return Path(cached)
     url = hub.hf_hub_url(repository, FILE)
-    _reach(url, f"the imagenet weights of {name}", _bring_file(url))
+    _reach(url, f"the imagenet weights of {name} are", _bring_file(url))
     try:
         return Path(hub.hf_hub_download(repository, FILE))
     except Exception as error:  # whatever the client raises, the way out is the same
-        raise _unavailable(f"the imagenet weights of {name}", error, _bring_file(url)) from error
+        raise _unavailable(f"the imagenet weights of {name} are", error, _bring_file(url)) from error
 
 
 def _torchvision_file(entry: str, name: str) -> Path:
@@ -57,11 +57,11 @@ def _torchvision_file(entry: str, name: str) -> Path:
     path = Path(torch_hub.get_dir()) / "checkpoints" / str(weights.url).rpartition("/")[2]
     if path.is_file():
         return path
-    _reach(weights.url, f"the imagenet weights of {name}", _bring_file(weights.url))
+    _reach(weights.url, f"the imagenet weights of {name} are", _bring_file(weights.url))
     try:
         weights.get_state_dict(progress=False, check_hash=True)
     except Exception as error:
-        raise _unavailable(f"the imagenet weights of {name}", error, _bring_file(weights.url)) from error
+        raise _unavailable(f"the imagenet weights of {name} are", error, _bring_file(weights.url)) from error
     return path
 
 
@@ -87,11 +87,11 @@ def repository(name: str, patterns: Sequence[str]) -> Path:
         pass
     url = hub.hf_hub_url(name, "config.json")
     advice = f"download it elsewhere (hf download {name} --local-dir DIR), bring the folder and give --model hf:DIR"
-    _reach(url, f"the model {name}", advice)
+    _reach(url, f"the model {name} is", advice)
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(patterns)))
     except Exception as error:
-        raise _unavailable(f"the model {name}", error, advice) from error
+        raise _unavailable(f"the model {name} is", error, advice) from error
 
 
 def _bring_file(url: str) -> str:
@@ -111,4 +111,4 @@ def _reach(url: str, what: str, advice: str) -> None:
 
 def _unavailable(what: str, error: Exception, advice: str) -> UnavailableError:
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-    return UnavailableError(f"{what} is not cached and cannot be fetched here ({reason}); {advice}.")
+    return UnavailableError(f"{what} not cached and cannot be fetched here ({reason}); {advice}.")

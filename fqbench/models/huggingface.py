@@ -26,7 +26,7 @@ CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILES = (CONFIG, PREPROCESSOR, WEIGHTS, INDEX, "model-*.safetensors")
 HEAD = "ForImageClassification"
-INSIDE = "model."  # names of the parameters begin so in `Logits`
+INSIDE = "model."  # names of the parameters begin so, see `_logits_alone`
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 # What says nothing about the network: names of classes are kept apart, the rest is how and where it was saved.
 UNUSED = ("id2label", "label2id", "num_labels", "_name_or_path", "transformers_version", "dtype", "torch_dtype")
@@ -169,9 +169,23 @@ def build(config: Mapping[str, Any], *, classes: int) -> nn.Module:
             raise InputError(
                 f"transformers cannot build this {kind} ({_reason(error)}); check its {CONFIG}."
             ) from error
-    from fqbench.models.logits import Logits
+    return _logits_alone(network)
 
-    return Logits(network)
+
+def _logits_alone(network: nn.Module) -> nn.Module:
+    """Wrap a classifier of transformers so that it takes images and answers with a tensor."""
+    from torch import Tensor, nn
+
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = network
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = self.model(pixel_values=images).logits
+            return logits
+
+    return Logits()
 
 
 def read_state(folder: Path) -> State:

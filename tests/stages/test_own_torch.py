@@ -159,7 +159,7 @@ def test_weights_are_taken_as_they_are(
     mine, theirs = load_file(checkpoint / "checkpoint.safetensors"), torch.load("lamp.pth")["state_dict"]
     assert {f"module.{name}" for name in mine} == set(theirs)
     assert all(torch.equal(value, theirs[f"module.{name}"]) for name, value in mine.items())
-    assert model["details"]["model"] == "lampnet.build"
+    assert model["facts"]["model"] == "lampnet.build"
 
 
 @pytest.mark.slow
@@ -199,7 +199,7 @@ def test_three_backends_qat_and_eval_without_training_unasked(
             assert (logits.argmax(1) == expected.argmax(1)).mean() > 0.9, predictions.name
     artifact = next(path for path in entries("artifacts") if "fx" in path.name)
     manifest = json.loads((artifact / "manifest.json").read_text())
-    assert "lampnet:build" in manifest["facts"]["backend_details"]["code"]["reference"]
+    assert "lampnet:build" in manifest["facts"]["details"]["code"]["reference"]
     before = (here / "lampnet.py").read_text()
     sys.modules.pop("lampnet")
     try:
@@ -343,5 +343,5 @@ def test_changed_code_is_another_checkpoint(here: Path, capsys: pytest.CaptureFi
 def test_a_module_of_ones_own_is_trained_where_asked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = changed(weights=None, epochs="1", mean=None, std=None, model="lampnet:Net")
     made, _told = call(capsys, "train", *options, "--batch-size", "16")
-    assert len(made["details"]["training"]["epochs"]) == 1
-    assert made["details"]["architecture"] == 'lampnet:Net {"depth": 2, "width": 12}'
+    assert len(made["facts"]["training"]["epochs"]) == 1
+    assert made["facts"]["architecture"] == 'lampnet:Net {"depth": 2, "width": 12}'
