@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fqbench.errors import DataError, InputError, did_you_mean
 from fqbench.models import hub
+from fqbench.models.adopt import conventions
 from fqbench.models.weights import State
 from fqbench.optional import require
 
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
 
 LIBRARY = "hf"
 PREFIX = "hf:"
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG, PREPROCESSOR = conventions.CONFIG_FILE, conventions.PREPROCESSOR_FILE
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILES = (CONFIG, PREPROCESSOR, WEIGHTS, INDEX, "model-*.safetensors")
 HEAD = "ForImageClassification"
 INSIDE = "model."  # names of the parameters begin so, see `_logits_alone`
-RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 # What says nothing about the network: names of classes are kept apart, the rest is how and where it was saved.
 UNUSED = ("id2label", "label2id", "num_labels", "_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
@@ -112,34 +112,15 @@ def preprocessing_of(folder: Path) -> dict[str, Any]:
     path = folder / PREPROCESSOR
     if not path.is_file():
         return {}
-    values = json.loads(path.read_text(encoding="utf-8"))
-    if values.get("do_rescale") is False or abs(values.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-6:
+    values = conventions.read_json(path)
+    found = conventions.of_preprocessor(values)
+    divided = found.options.get("scale_pixels", 1) == 1 and abs(values.get("rescale_factor", 1 / 255) - 1 / 255) < 1e-6
+    if not divided or "channels" in found.options:
         raise InputError(
-            f"{path} does not divide pixels by 255, which is always done here; use --model package.module:function."
+            f"{path} asks for {'BGR images' if divided else 'pixels that are not divided by 255'}, which a network in "
+            "torch does not get here; export it with transformers and use --onnx with --channels and --scale-pixels."
         )
-    if values.get("do_flip_channel_order"):
-        raise InputError(
-            f"{path} asks for BGR images; use --model package.module:function, or --onnx with --channels bgr."
-        )
-    said: dict[str, Any] = {}
-    if values.get("do_normalize", True):
-        said |= {key: values[f"image_{key}"] for key in ("mean", "std") if f"image_{key}" in values}
-    else:
-        said |= {"mean": (0.0,) * 3, "std": (1.0,) * 3}
-    if values.get("resample") in RESAMPLING:
-        said["interpolation"] = RESAMPLING[values["resample"]]
-    size, crop = _edge(values.get("size")), _edge(values.get("crop_size"))
-    if values.get("do_center_crop") and crop:
-        said |= {"size": crop, "crop": min(1.0, crop / size) if size else 1.0}
-    elif size:
-        said |= {"size": size, "crop": values.get("crop_pct") or 1.0}
-    return said
-
-
-def _edge(size: Any) -> int | None:
-    if isinstance(size, Mapping):
-        size = size.get("shortest_edge") or size.get("height")
-    return int(size) if size else None
+    return dict(found.preprocessing)
 
 
 def build(config: Mapping[str, Any], *, classes: int) -> nn.Module:

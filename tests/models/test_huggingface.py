@@ -108,10 +108,26 @@ def test_classes_in_another_order(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, {"size": SIZE, "crop": 0.8, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3), "interpolation": "bicubic"}),
-        ({"do_center_crop": False, "size": {"height": 48, "width": 48}, "resample": 2}, {"size": 48, "crop": 1.0}),
-        ({"do_center_crop": False, "size": 56}, {"size": 56}),
-        ({"do_center_crop": False, "size": {"shortest_edge": 56}, "crop_pct": 0.875}, {"size": 56, "crop": 0.875}),
+        (
+            {},
+            {
+                "size": (SIZE, SIZE),
+                "crop": 0.8,
+                "fit": "crop",
+                "mean": (0.5, 0.4, 0.3),
+                "std": (0.2, 0.25, 0.3),
+                "interpolation": "bicubic",
+            },
+        ),
+        (
+            {"do_center_crop": False, "size": {"height": 48, "width": 48}, "resample": 2},
+            {"size": (48, 48), "fit": "squash"},
+        ),
+        ({"do_center_crop": False, "size": 56}, {"size": (56, 56)}),
+        (
+            {"do_center_crop": False, "size": {"shortest_edge": 56}, "crop_pct": 0.875},
+            {"size": (56, 56), "crop": 0.875, "fit": "crop"},
+        ),
         ({"do_normalize": False}, {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}),
     ],
 )
@@ -164,7 +180,7 @@ def broken(folder: Path, **config: Any) -> None:
             "has no model.safetensors, only pickled ones; save the model again",
         ),
         (lambda folder: broken(folder, hidden_sizes=[8, 24]), DataError, "cannot be loaded"),
-        (lambda folder: save(folder, "resnet", do_rescale=False), InputError, "does not divide pixels by 255"),
+        (lambda folder: save(folder, "resnet", do_rescale=False), InputError, "pixels that are not divided by 255"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, make: Any, error: type[FqbenchError], message: str) -> None:

@@ -62,10 +62,10 @@ def stated(path: Path, model: ModelProto) -> Stated:
     """
     folders = [path.parent, *([path.parent.parent] if path.parent.name == "onnx" else [])]
     found = _of_metadata(path, {entry.key: entry.value for entry in model.metadata_props})
-    for name, read in ((PREPROCESSOR_FILE, _of_preprocessor), (CONFIG_FILE, _of_config)):
+    for name, read in ((PREPROCESSOR_FILE, of_preprocessor), (CONFIG_FILE, _of_config)):
         file = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if file is not None:
-            said = read(_json(file))
+            said = read(read_json(file))
             if said.preprocessing or said.options or said.classes:
                 found = found.over(Stated(said.preprocessing, said.options, said.classes, (str(file),)))
     return found
@@ -86,7 +86,8 @@ def digests(path: Path, *others: Path | None) -> dict[str, str]:
     return {file.name: file_digest(file) for file in files if file.is_file()}
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the object in a JSON file, or raise InputError."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -110,7 +111,7 @@ def _of_metadata(path: Path, metadata: Mapping[str, str]) -> Stated:
     return Stated({}, options, names, (f"the metadata of {path}",) if options or names else ())
 
 
-def _of_preprocessor(values: Mapping[str, Any]) -> Stated:
+def of_preprocessor(values: Mapping[str, Any]) -> Stated:
     """Read Hugging Face's ``preprocessor_config.json``."""
     said: dict[str, Any] = {}
     options: dict[str, Any] = {}
