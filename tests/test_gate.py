@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -112,6 +113,40 @@ def test_junit_counts_what_failed() -> None:
     undecided = decide(GateOptions(limits=Limits(max_group_drop=0.01)), evaluation(60, lost={}), None)
     assert ElementTree.fromstring(to_junit(undecided)).get("errors") == "2"
     assert ElementTree.fromstring(to_junit(replace(undecided, undecided="warn"))).get("skipped") == "2"
+
+
+def test_a_group_without_images_leaves_open_what_is_claimed_of_every_group() -> None:
+    truth, groups, known = np.array([0, 1] * 500), np.repeat(["a", "b"], 500), ["a", "b", "none"]
+    made = group_report(count(truth, truth, groups, known_groups=known), replicates=200)
+    change = change_report(count_paired(truth, truth, truth, groups, known_groups=known), replicates=200)
+    first = EvaluatedArtifact("fp32", "fp32", "p", "here", made, None)
+    found = Evaluation((first, replace(first, id="int8", change=change)), "f", "test", ("g",), "1", "")
+    limits = Limits(min_disparate_impact=0.5, min_worst_group_accuracy=0.5)
+    assert outcomes(limits, found) == {
+        "min_disparate_impact": Outcome.PASSED,
+        "min_worst_group_accuracy": Outcome.UNDECIDED,
+    }
+    failed = outcomes(Limits(min_worst_group_accuracy=1.0), evaluation(3000, lost={"dark": 0.1}))
+    assert failed == {"min_worst_group_accuracy": Outcome.FAILED}
+
+
+def test_more_images_do_not_decide_a_latency() -> None:
+    estimate = SimpleNamespace(value=2.0, low=1.0, high=3.0)
+    facts = SimpleNamespace(level=Level.NATIVE, bytes=10**6)
+    latency = {"int8": SimpleNamespace(facts=facts, speedup=None, p50_ms=estimate, p99_ms=estimate)}
+    limits = Limits(max_p50_ms=1.5, max_p99_ms=1.5)
+    made = decide(GateOptions(limits=limits), evaluation(60, lost={}), latency)  # type: ignore[arg-type]
+    assert [check.outcome for check in made.checks] == [Outcome.UNDECIDED] * 2
+    assert all(math.isnan(check.images_needed) for check in made.checks)
+
+
+@pytest.mark.parametrize(("policy", "errors", "skipped"), [("fail", "2", "0"), ("warn", "0", "2"), ("pass", "0", "0")])
+def test_junit_counts_undecided_checks_as_the_policy_says(policy: str, errors: str, skipped: str) -> None:
+    undecided = decide(GateOptions(limits=Limits(max_group_drop=0.01)), evaluation(60, lost={}), None)
+    text = to_junit(replace(undecided, undecided=policy))  # type: ignore[arg-type]
+    assert text.startswith("<?xml")
+    suite = ElementTree.fromstring(text)
+    assert (suite.get("errors"), suite.get("skipped"), suite.get("failures")) == (errors, skipped, "0")
 
 
 def test_bonferroni() -> None:

@@ -98,7 +98,7 @@ class _Table:
         Raises
         ------
         InputError
-            The table has no such feature, or no other feature beside it.
+            The table has no such feature, or no other feature.
         """
         index = self._feature_index(control)
         rest = tuple(feature for feature in self.features if feature != control)

@@ -118,7 +118,7 @@ class Spread:
     value, low, high : float
         Mean change over seeds (of the mean over draws), and its interval over all three levels.
     sd_seeds, sd_draws, sd_images : float
-        Standard deviation of that mean when only this level is drawn anew; NaN for a level of one.
+        Standard deviation of that mean when only this level is resampled; NaN for a level of one.
     seeds, draws : int
         How many seeds, and the fewest draws of a seed.
     few : bool

@@ -1,4 +1,4 @@
-r"""Did quantization change anything, and is the change small enough to be none?
+r"""Did quantization change anything, and is the change small enough not to matter?
 
 Two questions, two tests. *Different*: exact McNemar over the images whose answer changed, corrected over groups.
 *Equivalent*: two one-sided tests (TOST) against a margin: both "the change is at or below -margin" and "at or above
@@ -48,7 +48,7 @@ def mcnemar(gains: Any, losses: Any) -> NDArray[np.float64]:
 
 
 def adjust(p_values: Sequence[float] | NDArray[np.float64], correction: Correction = "holm") -> NDArray[np.float64]:
-    r"""Correct p-values of several tests; a NaN (an undefined rate) is no test and stays NaN.
+    r"""Correct p-values of several tests; a NaN (an undefined rate) is not a test and stays NaN.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ UNDEFINED = Estimate(math.nan, math.nan, math.nan, 0)
 class GroupRow:
     """One group's rates; ``small`` marks groups under 30 images, and a group without images has n = 0.
 
-    The rates beside accuracy are of the positive class, and undefined where none was chosen of more than two classes.
+    All rates but accuracy are of the positive class, and undefined where none was chosen of more than two classes.
     """
 
     group: str

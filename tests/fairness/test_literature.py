@@ -90,6 +90,18 @@ def test_excess_loss_per_group():
         lit.excess_loss([1.0], [1.0, 1.0], ["a", "a"])
 
 
+def test_cross_entropy_is_the_log_of_the_true_class():
+    logits = np.random.default_rng(0).normal(size=(20, 3)) * 5
+    labels = np.arange(20) % 3
+    expected = -np.log(special.softmax(logits, axis=1)[np.arange(20), labels])
+    np.testing.assert_allclose(lit.cross_entropy(labels, logits), expected, rtol=1e-9)
+    for bad in (labels[:-1], labels[:, None][:5]):
+        with pytest.raises(InputError, match="a row of logits for each of"):
+            lit.cross_entropy(bad, logits)
+    with pytest.raises(InputError, match="a row of logits for each of 3 labels"):
+        lit.cross_entropy([0, 1, 1], np.zeros(3))
+
+
 def test_kl_is_scipys():
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 50, 4)) * 5
