@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.plugins import Availability, BackendBase, Level, Support, require_support
+from fqbench.plugins import Availability, BackendBase, Level, Support, packed_support, require_support
 
 from .torch_fx.backend import TorchFxBackend, refuse_device, torch_availability
 
 if TYPE_CHECKING:
     from fqbench.contracts.artifacts import ExportedModel
-    from fqbench.quant.calibration import CalibrationSet
+    from fqbench.contracts.plan import QuantizationPlan
 
     from .torch_fx.session import TorchSession
 
@@ -40,11 +40,11 @@ class TorchCompileBackend(BackendBase):
             return Support(Level.NATIVE)
         if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
             return Support(Level.NO, f"method {scheme.method} is not built for it", "--method ptq_static")
-        if (scheme.bits, scheme.act_bits) != (8, 8):
-            return Support(Level.NO, "its integer kernels are 8-bit", "--bits 8 --act-bits 8, or --backend torch_fx")
-        return Support(Level.NATIVE)
+        if scheme.act_bits != 8 or scheme.bits == 32:
+            return Support(Level.NO, "its kernels take 8-bit activations", "--act-bits 8, or --backend torch_fx")
+        return packed_support(scheme)
 
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
         """Write ``model.json`` and ``weights.safetensors`` into ``out``, as torch_fx does.
 
         Raises
@@ -55,7 +55,7 @@ class TorchCompileBackend(BackendBase):
             The model came as ONNX, or FX cannot trace it.
         """
         require_support(self, scheme)
-        made = TorchFxBackend().quantize(model, scheme, calibration, out)
+        made = TorchFxBackend().quantize(model, scheme, plan, out)
         return replace(made, backend=self.name)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> TorchSession:

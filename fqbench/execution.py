@@ -107,7 +107,7 @@ def execution(
         place: str = device
         return Execution(
             artifact,
-            backend.supports(artifact.scheme).level,
+            plugins.support_of(backend, artifact.scheme).level,
             str(available.version),
             place,
             lambda threads: backend.load(artifact, threads=threads, device=place),

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from fqbench import plugins
 from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.plan import QuantizationPlan
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.plugins import Arithmetic, Backend, Level, Sampler, Session, Support
-from fqbench.quant.calibration import CalibrationSet
+from fqbench.plugins import Arithmetic, Backend, BackendBase, Level, Sampler, Session, SessionBase, Support
 from fqbench.testing.backend_suite import BackendSuite
+from fqbench.testing.planned import write_artifact
 from fqbench.testing.sampler_suite import FEATURES, GROUPS, SamplerSuite, make_samples
 from fqbench.testing.tiny_model import calibration_set, tiny_model
 
@@ -50,7 +51,7 @@ class TestMinority(SamplerSuite):
         return plugins.sampler("minority")
 
 
-class Sound:
+class Sound(BackendBase):
     """The ort backend, to be broken in one place by each subclass."""
 
     name = "ort"
@@ -64,8 +65,8 @@ class Sound:
     def supports(self, scheme: Scheme) -> Support:
         return self.inner.supports(scheme)
 
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
-        return self.inner.quantize(model, scheme, calibration, out)
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
+        return self.inner.quantize(model, scheme, plan, out)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> Session:
         return self.session(self.inner.load(artifact, threads=threads, device=device))
@@ -74,7 +75,7 @@ class Sound:
         return inner
 
 
-class Wrapped:
+class Wrapped(SessionBase):
     def __init__(self, inner: Session, change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
         self.inner = inner
         self.arithmetic = inner.arithmetic
@@ -85,33 +86,33 @@ class Wrapped:
 
 
 class WritesSomethingRandom(Sound):
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
-        artifact = super().quantize(model, scheme, calibration, out)
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
+        artifact = super().quantize(model, scheme, plan, out)
         (out / "log.txt").write_bytes(os.urandom(8))
         return replace(artifact, files=(*artifact.files, "log.txt"))
 
 
 class WritesBesideOut(Sound):
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
         (out.parent / "cache.bin").write_text("")
-        return super().quantize(model, scheme, calibration, out)
+        return super().quantize(model, scheme, plan, out)
 
 
 class ForgetsAFile(Sound):
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
         (out / "extra.bin").write_text("")
-        return super().quantize(model, scheme, calibration, out)
+        return super().quantize(model, scheme, plan, out)
 
 
 class LeavesScratch(Sound):
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
         Path(tempfile.mkdtemp(dir=out))
-        return super().quantize(model, scheme, calibration, out)
+        return super().quantize(model, scheme, plan, out)
 
 
 class RemembersThePath(Sound):
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
-        artifact = super().quantize(model, scheme, calibration, out)
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
+        artifact = super().quantize(model, scheme, plan, out)
         return replace(artifact, details={**artifact.details, "path": str(artifact.main_file)})
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> Session:
@@ -125,8 +126,8 @@ class SaysNoWithoutReason(Sound):
 
 
 class QuantizesNothing(Sound):
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
-        return super().quantize(model, Scheme.float32(), calibration, out)
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
+        return super().quantize(model, Scheme.float32(), plan, out)
 
 
 class TakesAnyDevice(Sound):
@@ -195,10 +196,10 @@ FP32, INT8, INT4 = Scheme.float32(), Scheme(), Scheme(bits=4)
         (WritesSomethingRandom, INT8, "test_quantize_is_deterministic"),
         (WritesBesideOut, INT8, "test_quantize_writes_only_into_out"),
         (ForgetsAFile, INT8, "test_quantize_writes_only_into_out"),
-        (LeavesScratch, INT8, "test_failed_quantize_leaves_nothing"),
+        (LeavesScratch, INT8, "test_quantize_writes_only_into_out"),
         (RemembersThePath, FP32, "test_artifact_loads_from_another_place"),
         (SaysNoWithoutReason, INT4, "test_supports_answers_and_explains"),
-        (QuantizesNothing, INT4, "test_unsupported_scheme_is_refused"),
+        (QuantizesNothing, WEIGHTS_ONLY, "test_unsupported_scheme_is_refused"),
         (QuantizesNothing, INT8, "test_artifact_describes_itself"),
         (TakesAnyDevice, FP32, "test_unknown_device_is_refused"),
         (AnswersInDouble, INT8, "test_answers_have_the_right_form"),
@@ -232,7 +233,7 @@ def run_one(factory: type[Sound], scheme: Scheme, test: str, folder: Path, monke
     def quantized(wanted: Scheme) -> Artifact:
         out = folder / f"quantized-{next(count)}"
         out.mkdir()
-        return factory().quantize(model, wanted, calibration_set() if wanted.needs_calibration else None, out)
+        return write_artifact(factory(), model, wanted, out, calibration_set())
 
     known: dict[str, object] = {
         "scheme": scheme,

@@ -40,13 +40,13 @@ OPAQUE = frozenset(
 INTEGER_ACCURACY_LEVEL = 4  # MatMulNBits quantizes its activations to 8 bits and multiplies integers at this level
 
 
-def measure_arithmetic(model: Path, provider: str, input_shape: tuple[int, ...]) -> Arithmetic:
+def measure_arithmetic(model: Path | bytes, provider: str, input_shape: tuple[int, ...]) -> Arithmetic:
     """Run one image of zeros with ONNX Runtime's profiler and count multiply-accumulates by kernel.
 
     Parameters
     ----------
-    model : Path
-        ONNX file with one input (N, 3, H, W).
+    model : Path or bytes
+        ONNX model with one input (N, 3, H, W).
     provider : str
         Execution provider that the model is measured for.
     input_shape : tuple of int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +13,27 @@ from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import InputError, PluginError, UnavailableError
 from fqbench.optional import require
-from fqbench.plugins import Arithmetic, Availability, BackendBase, Level, SessionBase, Support, require_support
-from fqbench.quant.activations import activations
-from fqbench.quant.graph import clean as clean_graph
+from fqbench.plugins import (
+    Arithmetic,
+    Availability,
+    BackendBase,
+    Level,
+    SessionBase,
+    Support,
+    packed_support,
+    require_support,
+)
 from fqbench.quant.graph import quiet_quantizer
-from fqbench.quant.ranges import TensorRanges, tensor_ranges
-from fqbench.quant.weights import Weight, correct_biases, scales, weights_of
+from fqbench.quant.qdq import Dialect, quantizable_types, write_qdq
 
 from .arithmetic import measure_arithmetic
+from .packed import widened, write_packed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fqbench.contracts.artifacts import ExportedModel
-    from fqbench.quant.calibration import CalibrationSet
-    from fqbench.quant.qat_parameters import QatParameters
+    from fqbench.contracts.plan import QuantizationPlan
 
 MODEL = "model.onnx"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -56,17 +61,16 @@ class OnnxRuntimeBackend(BackendBase):
         if scheme.method is Method.NONE:
             return Support(Level.NATIVE)
         nearest = "--method ptq_static --bits 8"
-        if scheme.method is Method.MIXED_PRECISION:
-            return Support(Level.NO, f"method {scheme.method.value} is not built for it yet", nearest)
-        if scheme.method is not Method.PTQ_DYNAMIC and (scheme.bits, scheme.act_bits) == (4, 8):
-            return Support(Level.SIMULATED, "it widens 4-bit weights to float and convolves in float")
-        if scheme.bits != 8 or scheme.act_bits != 8:
-            reason = f"{scheme.bits}-bit weights with {scheme.act_bits}-bit activations have no integer kernels there"
-            return Support(Level.NO, reason, nearest)
-        return Support(Level.NATIVE)
+        if scheme.method is Method.PTQ_DYNAMIC and (scheme.bits, scheme.act_bits) != (8, 8):
+            return Support(Level.NO, "its dynamic kernels are 8-bit", "--method ptq_dynamic --bits 8")
+        if scheme.bits == 32 or scheme.act_bits == 32:
+            return Support(Level.NO, "its kernels take integers on both sides", nearest)
+        if scheme.act_bits != 8:
+            return Support(Level.SIMULATED, f"its kernels take 8-bit activations: {scheme.act_bits} bits are simulated")
+        return packed_support(scheme)
 
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
-        """Write ``model.onnx`` into ``out``: Q/DQ with per-channel S8 or S4 weights and U8 activations, or dynamic.
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
+        """Write ``model.onnx`` into ``out``: Q/DQ with per-channel weights and U8 activations, or dynamic.
 
         Raises
         ------
@@ -80,19 +84,18 @@ class OnnxRuntimeBackend(BackendBase):
             for file in model.files:
                 shutil.copyfile(file, out / file.name)  # the graph names its external data, so names stay
             files = [file.name for file in model.files]
+        elif plan is None:
+            raise PluginError(f"{self.name} needs a quantization plan for {scheme.label}; give one.")
+        elif scheme.method is Method.PTQ_DYNAMIC:
+            _quantize_dynamic(plan, out / MODEL)
         else:
-            with tempfile.TemporaryDirectory(dir=out, prefix=".preprocess-") as scratch, quiet_quantizer():
-                clean = clean_graph(model.path, Path(scratch) / MODEL)
-                if scheme.method is Method.PTQ_STATIC:
-                    if calibration is None:
-                        raise PluginError(f"{self.name} needs a calibration set for {scheme.label}; give one.")
-                    details |= _quantize_static(clean, scheme, tensor_ranges(model, scheme, calibration), out / MODEL)
-                elif scheme.method is Method.QAT:
-                    if model.learned is None:
-                        raise PluginError(f"{model.name} was not trained with quantization; give it what was learnt.")
-                    _quantize_learned(clean, scheme, model.learned, out / MODEL)
-                else:
-                    _quantize_dynamic(clean, out / MODEL)
+            bits = {name: weight.bits for name, weight in plan.weights.items()}
+            portable = write_packed(write_qdq(plan, Dialect(quantizable_types())), bits, out / MODEL)
+            if portable is not None:
+                files.append(portable)
+                details["portable"] = portable
+            details |= plan.facts
+        if scheme.method is not Method.NONE:
             details["operators"] = _operators(out / MODEL)
         return Artifact(backend=self.name, scheme=scheme, root=out, files=tuple(files), details=details)
 
@@ -112,9 +115,11 @@ class OnnxRuntimeBackend(BackendBase):
             raise UnavailableError(
                 f"this ONNX Runtime has no {provider}; install the build for {device}, or use --device cpu."
             )
-        session = ort.InferenceSession(artifact.main_file, _session_options(threads), providers=[provider])
+        packed = artifact.scheme.method is not Method.NONE
+        model = (widened(artifact.main_file) if packed else None) or artifact.main_file
+        session = ort.InferenceSession(model, _session_options(threads), providers=[provider])
         shape = tuple(artifact.details["input_shape"])
-        return OnnxRuntimeSession(session, measure_arithmetic(artifact.main_file, provider, shape))
+        return OnnxRuntimeSession(session, measure_arithmetic(model, provider, shape))
 
 
 class OnnxRuntimeSession(SessionBase):
@@ -143,129 +148,21 @@ def _session_options(threads: int) -> Any:
     return options
 
 
-def _quantize_static(model: Path, scheme: Scheme, ranges: TensorRanges, out: Path) -> dict[str, Any]:
-    """Insert Q/DQ nodes with these ranges."""
-    graph = _loaded(model)
-    scale = {weight.name: scales(weight.rows, scheme.bits, scheme.weight_rule) for weight in weights_of(graph)}
-    corrected = correct_biases(graph, ranges, scale, scheme.bits) if scheme.bias_correction == "on" else 0
-    given = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.by_name.items()}
-    fixed = {weight.name: _fixed(weight, scale[weight.name], scheme.bits) for weight in weights_of(graph)}
-    excluded = _unknown(graph, _kinds(), given)
-    _insert(graph, scheme.bits, given=given, fixed=fixed, excluded=excluded, out=out)
-    return {"calibration": ranges.details(), "corrected_biases": corrected}
-
-
-def _quantize_learned(model: Path, scheme: Scheme, learned: QatParameters, out: Path) -> None:
-    """Insert Q/DQ nodes with exactly the scales that were learnt, where training had any; all else stays in float."""
-    from onnxruntime.quantization import QuantType
-
-    graph = _loaded(model)
-    grids = dict(learned.activations)
-    for alias, name in activations(graph).aliases.items():
-        if name in grids:
-            grids.setdefault(alias, grids[name])
-    given = {name: (np.float32(grid.low), np.float32(grid.high)) for name, grid in grids.items()}
-    fixed = {
-        name: [
-            {
-                "quant_type": QuantType.QUInt8,
-                "scale": np.array(grid.scale, np.float32),
-                "zero_point": np.array(grid.zero_point, np.uint8),
-            }
-        ]
-        for name, grid in grids.items()
-    }
-    weights = weights_of(graph)
-    floats = {weight.name for weight in weights if weight.path not in learned.weights}
-    for weight in weights:
-        if weight.name not in floats:
-            fixed[weight.name] = _fixed(weight, learned.weights[weight.path], scheme.bits)
-    in_float = [node.name for node in graph.graph.node if floats & set(node.input)]
-    excluded = [*in_float, *_unknown(graph, _kinds(), given)]
-    _insert(graph, scheme.bits, given=given, fixed=fixed, excluded=excluded, out=out)
-
-
-def _insert(
-    graph: Any,
-    bits: int,
-    *,
-    given: Mapping[str, tuple[np.float32, np.float32]],
-    fixed: Mapping[str, list[dict[str, Any]]],
-    excluded: Sequence[str],
-    out: Path,
-) -> None:
-    """Let ONNX Runtime's own quantizer, which calibrates nothing itself, insert Q/DQ nodes."""
+def _quantize_dynamic(plan: QuantizationPlan, out: Path) -> None:
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantType
-    from onnxruntime.quantization.calibrate import TensorsData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-
-    quantizer = QDQQuantizer(
-        graph,
-        True,  # per channel
-        False,  # no reduced range
-        QuantType.QInt4 if bits == 4 else QuantType.QInt8,
-        QuantType.QUInt8,
-        TensorsData(CalibrationMethod.MinMax, dict(given)),
-        [],
-        list(excluded),
-        _kinds(),
-        {"TensorQuantOverrides": dict(fixed)},
-    )
-    quantizer.quantize_model()
-    onnx.save(quantizer.model.model, out)
-
-
-def _loaded(model: Path) -> Any:
-    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
-
-    return load_model_with_shape_infer(model)
-
-
-def _kinds() -> list[str]:
-    """Types of all operators that ONNX Runtime quantizes."""
-    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
-
-    return sorted({*QLinearOpsRegistry, *QDQRegistry})
-
-
-def _fixed(weight: Weight, scale: NDArray[np.float32], bits: int) -> list[dict[str, Any]]:
-    """Tell the quantizer the scale of each channel of a weight."""
-    from onnxruntime.quantization import QuantType
-
-    kind = QuantType.QInt4 if bits == 4 else QuantType.QInt8
-    channels: list[dict[str, Any]] = [
-        {"quant_type": kind, "scale": np.float32(value), "zero_point": np.int8(0)} for value in scale
-    ]
-    channels[0]["axis"] = weight.axis
-    return channels
-
-
-def _unknown(graph: Any, kinds: Sequence[str], given: Mapping[str, object]) -> list[str]:
-    """Name the operators that touch an activation without a range: they stay in float."""
-    constants = {tensor.name for tensor in graph.graph.initializer}
-    floats = {
-        value.name
-        for value in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output)
-        if value.type.tensor_type.elem_type == 1
-    } - constants
-    return [
-        node.name
-        for node in graph.graph.node
-        if node.op_type in kinds and any(name in floats and name not in given for name in (*node.input, *node.output))
-    ]
-
-
-def _quantize_dynamic(model: Path, out: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(
-        str(model),
-        str(out),
-        op_types_to_quantize=list(DYNAMIC_OPERATORS),
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-    )
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".dynamic-") as scratch, quiet_quantizer():
+        source = Path(scratch) / MODEL
+        onnx.save(plan.model, source)
+        quantize_dynamic(
+            str(source),
+            str(out),
+            op_types_to_quantize=list(DYNAMIC_OPERATORS),
+            nodes_to_exclude=sorted(plan.float_nodes),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
 
 
 def _operators(model: Path) -> dict[str, int]:

@@ -9,13 +9,13 @@ from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import InputError, PluginError, UnavailableError
 from fqbench.optional import installed_version, require
-from fqbench.plugins import Abilities, Availability, BackendBase, Level, Support, require_support
+from fqbench.plugins import Abilities, Availability, BackendBase, Level, Support, packed_support, require_support
 
 if TYPE_CHECKING:
     from fqbench.config import QatOptions
     from fqbench.contracts.artifacts import ExportedModel
     from fqbench.contracts.numerics import Numerics
-    from fqbench.quant.calibration import CalibrationSet
+    from fqbench.contracts.plan import QuantizationPlan
 
     from .session import TorchSession
     from .tuning import FakeQuantizedTraining
@@ -41,17 +41,15 @@ class TorchFxBackend(BackendBase):
         """Say which schemes run in integer kernels, and which in float with rounded values."""
         if scheme.method is Method.NONE:
             return Support(Level.NATIVE)
-        if scheme.method is Method.MIXED_PRECISION:
-            return Support(Level.NO, "method mixed_precision is not built for it yet", "--method ptq_static --bits 8")
         if scheme.method is Method.PTQ_DYNAMIC and (scheme.bits, scheme.act_bits) != (8, 8):
             return Support(Level.NO, "its dynamic kernels are 8-bit", "--method ptq_dynamic --bits 8")
-        if scheme.bits == 32 or scheme.act_bits == 32:
-            return Support(Level.NO, "its kernels take integers on both sides", "--bits 8 --act-bits 8")
-        if scheme.method is not Method.PTQ_DYNAMIC and (scheme.bits, scheme.act_bits) != (8, 8):
-            return Support(Level.SIMULATED, "it has no integer kernels below 8 bits: values are rounded in float")
-        return Support(Level.NATIVE)
+        if scheme.bits == 32 or scheme.act_bits > 8:
+            return Support(Level.NO, "its kernels take 8-bit integers on both sides", "--bits 8 --act-bits 8")
+        if scheme.act_bits < 8:
+            return Support(Level.SIMULATED, "it has no activations below 8 bits: values are rounded in float")
+        return packed_support(scheme)
 
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
         """Write ``model.json`` and ``weights.safetensors`` into ``out``.
 
         Raises
@@ -68,16 +66,13 @@ class TorchFxBackend(BackendBase):
         details: dict[str, Any] = {"input_shape": list(model.input_shape)}
         if scheme.method is Method.NONE:
             quantizing.copy_float(model, out)
+        elif plan is None:
+            raise PluginError(f"{self.name} needs a quantization plan for {scheme.label}; give one.")
         elif scheme.method is Method.PTQ_DYNAMIC:
-            details |= quantizing.quantize_dynamic(model, scheme, out)
-        elif scheme.method is Method.QAT:
-            details |= quantizing.quantize_learned(model, scheme, out)
-        elif calibration is None:
-            raise PluginError(f"{self.name} needs a calibration set for {scheme.label}; give one.")
+            details |= quantizing.quantize_dynamic(model, scheme, plan, out)
         else:
-            details |= quantizing.quantize_static(model, scheme, calibration, out)
-        details |= quantizing.needed_code(model)
-        return Artifact(self.name, scheme, out, (storage.RECIPE, storage.TENSORS), details)
+            details |= quantizing.quantize_static(model, scheme, plan, out)
+        return Artifact(self.name, scheme, out, (storage.DESCRIPTION, storage.TENSORS), details)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> TorchSession:
         """Build the network again, with integer kernels where the scheme is 8-bit.
@@ -94,7 +89,7 @@ class TorchFxBackend(BackendBase):
         from .session import TorchSession
 
         shape = tuple(artifact.details["input_shape"])
-        native = self.supports(artifact.scheme).level is Level.NATIVE
+        native = self.supports(artifact.scheme.uniform).level.has_speed
         return TorchSession(quantizing.load(artifact.root, artifact.scheme, native=native), shape, threads)
 
     def training(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +37,7 @@ SMALLEST_NORM = 1e-6
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedGraph:
     """A network with fake quantization in it.
 
     Attributes
@@ -111,8 +111,14 @@ def engine() -> str:
 
 
 def prepare(
-    network: nn.Module, example: Tensor, *, act_bits: int, symmetric: bool = False, momentum: float | None = None
-) -> Prepared:
+    network: nn.Module,
+    example: Tensor,
+    *,
+    act_bits: int,
+    symmetric: bool = False,
+    momentum: float | None = None,
+    floats: Sequence[str] = (),
+) -> PreparedGraph:
     """Trace a network in evaluation mode, fold its BatchNorm, and put fake quantization where FX quantizes activations.
 
     Parameters
@@ -127,18 +133,22 @@ def prepare(
         Whether their zero points are in the middle.
     momentum : float or None
         Of the moving average of ranges that follow what passes; None for the widest.
+    floats : sequence of str
+        Paths of modules that stay in float.
     """
     traced = trace(network.eval())
     activation = partial(ActivationFakeQuantize, bits=act_bits, symmetric=symmetric, momentum=momentum)
     mapping = _mapping(activation, default_per_channel_weight_observer)
+    for path in floats:
+        mapping = mapping.set_module_name(path, None)
     with _quiet():
         module = quantize_fx.prepare_fx(traced.graph, mapping, (example,), _custom(traced))
-    return _bounded(Prepared(module, traced))
+    return _bounded(PreparedGraph(module, traced))
 
 
 def prepare_training(
     network: nn.Module, example: Tensor, *, bits: int, act_bits: int, symmetric: bool, momentum: float
-) -> Prepared:
+) -> PreparedGraph:
     """Trace a network in training mode, and put fake quantization of weights and activations into it.
 
     A BatchNorm behind a convolution is folded into its weight before that is rounded, as it will be when shipped.
@@ -153,25 +163,25 @@ def prepare_training(
         norm = getattr(part, "bn", None)
         if isinstance(norm, nn.BatchNorm2d) and bool((norm.weight.abs() < SMALLEST_NORM).any()):
             part._enable_slow_path_for_better_numerical_stability = True  # the quick one divides by this weight
-    return _bounded(Prepared(module, traced))
+    return _bounded(PreparedGraph(module, traced))
 
 
-def prepare_dynamic(network: nn.Module, example: Tensor) -> Prepared:
+def prepare_dynamic(network: nn.Module, example: Tensor) -> PreparedGraph:
     """Trace a network and mark its linear layers: their inputs are quantized as they come."""
     traced = trace(network.eval())
     qconfig = _qconfig(default_dynamic_quant_observer, default_per_channel_weight_observer)
     mapping = QConfigMapping().set_global(None).set_object_type(nn.Linear, qconfig)
     with _quiet():
         module = quantize_fx.prepare_fx(traced.graph, mapping, (example,), _custom(traced))
-    return Prepared(module, traced)
+    return PreparedGraph(module, traced)
 
 
-def convert(prepared: Prepared, scales: Mapping[str, Tensor]) -> fx.GraphModule:
+def convert(prepared: PreparedGraph, scales: Mapping[str, Tensor]) -> fx.GraphModule:
     """Replace fake quantization by integer kernels.
 
     Parameters
     ----------
-    prepared : Prepared
+    prepared : PreparedGraph
         As `prepare` and `prepare_dynamic` give it, with the grid of every activation set.
     scales : mapping
         Scales of the weights, a channel each, by path.
@@ -206,7 +216,7 @@ def _custom(traced: Traced) -> PrepareCustomConfig:
     return PrepareCustomConfig().set_non_traceable_module_names(list(traced.skipped))
 
 
-def _bounded(prepared: Prepared) -> Prepared:
+def _bounded(prepared: PreparedGraph) -> PreparedGraph:
     """Give ranges behind what was a ReLU6 their upper bound back."""
     for node in prepared.module.graph.nodes:
         bound = prepared.traced.bounded.get(str(node.target)) if node.op == "call_module" else None

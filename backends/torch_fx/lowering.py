@@ -23,7 +23,7 @@ from fqbench.plugins import Arithmetic
 
 from .deprecated import quantized_decomposed
 from .fake_quantize import ActivationFakeQuantize
-from .fx import Prepared
+from .fx import PreparedGraph
 
 # Importing it teaches Inductor the patterns of integer kernels, which torch itself no longer brings.
 PATTERNS = "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer"
@@ -141,7 +141,7 @@ def need_patterns() -> None:
         told.setLevel(level)
 
 
-def written_out(prepared: Prepared, scales: Mapping[str, Tensor], *, learned: bool) -> fx.GraphModule:
+def written_out(prepared: PreparedGraph, scales: Mapping[str, Tensor], *, learned: bool) -> fx.GraphModule:
     """Replace fake quantization by quantize and dequantize operators, where a layer with integer weights reads it.
 
     What nothing but float arithmetic reads is not rounded: it would cost time and precision. A network that learnt with
@@ -149,7 +149,7 @@ def written_out(prepared: Prepared, scales: Mapping[str, Tensor], *, learned: bo
 
     Parameters
     ----------
-    prepared : Prepared
+    prepared : PreparedGraph
         With the grid of every activation set, and the weights on their levels. It is changed in place.
     scales : mapping
         Scales of the weights, a channel each, by path.

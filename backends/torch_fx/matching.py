@@ -14,7 +14,7 @@ from fqbench.quant.graph import cleaned
 from fqbench.reference_executor import reference_session
 
 from .fake_quantize import ActivationFakeQuantize
-from .fx import Prepared
+from .fx import PreparedGraph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CLOSE = 1e-3  # of the largest magnitude: two orders of float sums differ by less, two tensors by more
 
 
-def match(prepared: Prepared, model: Path, images: NDArray[np.float32]) -> dict[str, tuple[str, ...]]:
+def match(prepared: PreparedGraph, model: Path, images: NDArray[np.float32]) -> dict[str, tuple[str, ...]]:
     """Return, for each quantized activation of an FX graph, the tensors of the exported graph that hold the same.
 
     Names tell nothing: FX counts its observers, and the exporter its operators. So both graphs are run in float on the
@@ -32,7 +32,7 @@ def match(prepared: Prepared, model: Path, images: NDArray[np.float32]) -> dict[
 
     Parameters
     ----------
-    prepared : Prepared
+    prepared : PreparedGraph
         The FX graph, in evaluation mode.
     model : Path
         The same network as ONNX.
@@ -62,7 +62,7 @@ def match(prepared: Prepared, model: Path, images: NDArray[np.float32]) -> dict[
     return found
 
 
-def _site_values(prepared: Prepared, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+def _site_values(prepared: PreparedGraph, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """Run the FX graph without any rounding, and return what comes to each site, sorted."""
     prepared.observe(False)
     prepared.round(False)

@@ -1,4 +1,4 @@
-"""The files of an artifact: a recipe in JSON and tensors as safetensors; nothing in them is executed."""
+"""The files of an artifact: a stored in JSON and tensors as safetensors; nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from fqbench.contracts.plan import QuantizedWeight
 from fqbench.contracts.qparams import QParams
 from fqbench.errors import DataError, InputError, UnavailableError
 from fqbench.models import zoo
+from fqbench.quant.packing import pack_bits, unpack_bits
 
 from .fake_quantize import ActivationFakeQuantize
-from .fx import Prepared, prepare, prepare_dynamic
-from .weights import QuantizedWeight, pack, put_weights, unpack
+from .fx import PreparedGraph, prepare, prepare_dynamic
+from .weights import put_weights
 
-FORMAT = 1
-RECIPE, TENSORS = "model.json", "weights.safetensors"
+FORMAT = 2  # 2: bits by layer, layers in float
+DESCRIPTION, TENSORS = "model.json", "weights.safetensors"
 LEVELS, SCALE, BIAS, REST = "levels/", "scale/", "bias/", "rest/"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class StoredNetwork:
     """How the network of an artifact is built again.
 
     Attributes
@@ -46,6 +48,10 @@ class Recipe:
         Modules that FX could not look into, and why.
     code : str
         Of the user's own architecture, the fingerprint of its source.
+    weight_bits : dict
+        Bits of the weights of modules that differ from ``bits``.
+    floats : tuple of str
+        Modules that stay in float.
     """
 
     architecture: str
@@ -56,6 +62,8 @@ class Recipe:
     activations: Mapping[str, tuple[float, int, int]] | None = None
     skipped: Mapping[str, str] | None = None
     code: str = ""
+    weight_bits: Mapping[str, int] | None = None
+    floats: tuple[str, ...] = ()
 
     def network(self) -> nn.Module:
         """Build the network, with weights drawn at random.
@@ -87,18 +95,18 @@ class Recipe:
         """Return a batch of images for the tracing."""
         return torch.zeros(2, 3, *self.size)
 
-    def prepared_from(self, network: nn.Module) -> Prepared:
+    def prepared_from(self, network: nn.Module) -> PreparedGraph:
         """Put fake quantization of its activations into a network; with float ones, mark its linear layers."""
         if self.act_bits == 32:
             return prepare_dynamic(network, self.example())
-        return prepare(network, self.example(), act_bits=self.act_bits)
+        return prepare(network, self.example(), act_bits=self.act_bits, floats=self.floats)
 
 
-def write(recipe: Recipe, prepared: Prepared, weights: Mapping[str, QuantizedWeight], out: Path) -> None:
+def write(stored: StoredNetwork, prepared: PreparedGraph, weights: Mapping[str, QuantizedWeight], out: Path) -> None:
     """Write a quantized network."""
     tensors: dict[str, Tensor] = {}
     for path, weight in weights.items():
-        tensors[LEVELS + path] = torch.from_numpy(pack(weight.levels, recipe.bits))
+        tensors[LEVELS + path] = torch.from_numpy(pack_bits(weight.levels, weight.bits))
         tensors[SCALE + path] = torch.from_numpy(weight.scale)
         bias = getattr(prepared.weighted[path], "bias", None)
         if isinstance(bias, Tensor):
@@ -106,16 +114,16 @@ def write(recipe: Recipe, prepared: Prepared, weights: Mapping[str, QuantizedWei
     for name, value in _rest(prepared).items():
         tensors[REST + name] = value.detach().contiguous().clone()
     save_file(tensors, out / TENSORS)
-    write_recipe(recipe, out)
+    write_stored(stored, out)
 
 
-def write_recipe(recipe: Recipe, out: Path) -> None:
-    """Write the recipe alone."""
-    (out / RECIPE).write_text(json.dumps({"format": FORMAT, **asdict(recipe)}, indent=1) + "\n", encoding="utf-8")
+def write_stored(stored: StoredNetwork, out: Path) -> None:
+    """Write the stored alone."""
+    (out / DESCRIPTION).write_text(json.dumps({"format": FORMAT, **asdict(stored)}, indent=1) + "\n", encoding="utf-8")
 
 
-def read_recipe(folder: Path) -> Recipe:
-    """Read the recipe of an artifact.
+def read_stored(folder: Path) -> StoredNetwork:
+    """Read the stored of an artifact.
 
     Raises
     ------
@@ -123,34 +131,38 @@ def read_recipe(folder: Path) -> Recipe:
         It is damaged, or of another version.
     """
     try:
-        values = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        values = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         version = values.pop("format")
         if version != FORMAT:
             raise DataError(f"the artifact {folder} has format {version}, not {FORMAT}; quantize again.")
-        return Recipe(**values | {"size": tuple(values["size"])})
+        return StoredNetwork(**values | {"size": tuple(values["size"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"the artifact {folder} is damaged ({error}); delete it and quantize again.") from error
 
 
-def read(recipe: Recipe, folder: Path) -> tuple[Prepared, dict[str, Tensor]]:
+def read(stored: StoredNetwork, folder: Path) -> tuple[PreparedGraph, dict[str, Tensor]]:
     """Build the network of an artifact, with its weights and ranges; return it with the scales of its weights.
 
     Raises
     ------
     DataError
-        The tensors do not fit the network that the recipe describes.
+        The tensors do not fit the network that the stored describes.
     """
-    prepared = recipe.prepared_from(recipe.network())
+    prepared = stored.prepared_from(stored.network())
     tensors = read_tensors(folder)
     try:
-        weights = {path: _weight(path, module, tensors, recipe.bits) for path, module in prepared.weighted.items()}
+        widths = stored.weight_bits or {}
+        weights = {
+            path: _weight(path, module, tensors, widths.get(path, stored.bits))
+            for path, module in prepared.weighted.items()
+        }
         for site, quantizer in prepared.sites.items():
-            quantizer.set_grid(QParams(*(recipe.activations or {})[site]))
+            quantizer.set_grid(QParams(*(stored.activations or {})[site]))
         for name, value in _rest(prepared).items():
             value.data.copy_(tensors[REST + name])
     except (KeyError, RuntimeError, ValueError) as error:
         raise DataError(
-            f"the artifact {folder} does not fit {recipe.architecture} as this torch and timm build it ({error}); "
+            f"the artifact {folder} does not fit {stored.architecture} as this torch and timm build it ({error}); "
             "quantize again with these versions."
         ) from error
     return prepared, put_weights(prepared, weights)
@@ -174,12 +186,12 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 def _weight(path: str, module: nn.Module, tensors: Mapping[str, Tensor], bits: int) -> QuantizedWeight:
     shape: tuple[int, ...] = tuple(module.weight.shape)  # type: ignore[arg-type]
     bias = tensors.get(BIAS + path)
-    levels: Any = unpack(tensors[LEVELS + path].numpy(), bits, shape)
+    levels: Any = unpack_bits(tensors[LEVELS + path].numpy(), bits, shape)
     scale: Any = tensors[SCALE + path].numpy().astype(np.float32)
-    return QuantizedWeight(levels, scale, None if bias is None else bias.numpy())
+    return QuantizedWeight(path, path, 0, bits, levels, scale, None if bias is None else bias.numpy())
 
 
-def _rest(prepared: Prepared) -> dict[str, Tensor]:
+def _rest(prepared: PreparedGraph) -> dict[str, Tensor]:
     """Everything in float that a prepared network holds beside quantized weights, their biases and ranges."""
     own = {
         f"{name}.{part}"

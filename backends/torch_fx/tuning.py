@@ -18,9 +18,9 @@ from fqbench.quant.qat_parameters import QatParameters
 
 from .deprecated import freeze_bn_stats, update_bn_stats
 from .fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
-from .fx import Prepared, prepare_training
+from .fx import PreparedGraph, prepare_training
 from .matching import match
-from .quantizing import network_of, recipe_of
+from .quantizing import network_of, stored_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ class FakeQuantizedTraining:
 
     Attributes
     ----------
-    prepared : Prepared
+    prepared : PreparedGraph
         The network.
     names : frozenset of str
         Parameters and buffers of the architecture itself.
@@ -52,7 +52,7 @@ class FakeQuantizedTraining:
         The schedule.
     """
 
-    prepared: Prepared
+    prepared: PreparedGraph
     names: frozenset[str]
     scheme: Scheme
     symmetric: bool
@@ -67,7 +67,7 @@ class FakeQuantizedTraining:
         names = frozenset(network.state_dict())
         prepared = prepare_training(
             network,
-            recipe_of(model).example(),
+            stored_of(model).example(),
             bits=scheme.bits,
             act_bits=scheme.act_bits,
             symmetric=symmetric,

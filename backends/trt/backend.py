@@ -22,10 +22,6 @@ from fqbench.plugins import (
     Support,
     require_support,
 )
-from fqbench.quant.activations import activations
-from fqbench.quant.graph import cleaned
-from fqbench.quant.ranges import tensor_ranges
-from fqbench.quant.weights import correct_biases, scales, weights_of
 
 from .builder import Implicit, build_engine
 from .cache import CACHE, write_cache
@@ -34,14 +30,14 @@ from .cuda import DEVICE, gpu, ordinal
 from .emulation import EmulatedSession, emulator
 from .int4 import write_int4
 from .options import TensorRtOptions
-from .placement import INT8_MAX, Placement, scale_of, write_qdq
+from .placement import Placement, write_placed
 from .rules import RULES
 from .session import TensorRtSession
 from .versions import Version
 
 if TYPE_CHECKING:
     from fqbench.contracts.artifacts import ExportedModel
-    from fqbench.quant.calibration import CalibrationSet
+    from fqbench.contracts.plan import QuantizationPlan
 
 MODEL = "model.onnx"
 PORTABLE = "portable"  # what is written without TensorRT; raised with the stage versions where its result changes
@@ -97,7 +93,7 @@ class TensorRtBackend(BackendBase):
             return Support(Level.NO, reason, nearest)
         return Support(Level.NATIVE)
 
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
         """Write ``model.onnx``, for INT8 ``calibration.cache``, and the lines that build an engine.
 
         Raises
@@ -112,16 +108,16 @@ class TensorRtBackend(BackendBase):
         files = [MODEL]
         if scheme.method is Method.NONE:
             shutil.copyfile(model.path, out / MODEL)
+        elif plan is None:
+            raise PluginError(f"{self.name} needs a quantization plan for {scheme.label}; give one.")
         elif scheme.bits == 4:
-            left = write_int4(cleaned(model.path), out / MODEL, weight_rule=scheme.weight_rule)
+            left = write_int4(plan.copied_model(), out / MODEL, plan.float_nodes, weight_rule=scheme.weight_rule)
             details |= {"left_in_float": left, "rules_checked": len(RULES)}
-        elif scheme.method is Method.QAT:
-            details |= _quantize_learned(model, out)
-            files.append(CACHE)
         else:
-            if calibration is None:
-                raise PluginError(f"{self.name} needs a calibration set for {scheme.label}; give one.")
-            details |= _quantize_int8(model, scheme, calibration, out)
+            placement = write_placed(plan, out / MODEL)
+            scales = {name: float(one.scale) for name, one in plan.activations.items()}
+            (out / CACHE).write_text(write_cache(scales), encoding="utf-8")
+            details |= {**plan.facts, **_placed(placement)}
             files.append(CACHE)
         text = lines(_input_name(out / MODEL), model.input_shape, largest=LARGEST, quantized=CACHE in files)
         (out / LINES).write_text(text, encoding="utf-8")
@@ -238,43 +234,6 @@ class TensorRtBackend(BackendBase):
         found = hashlib.sha256(artifact.main_file.read_bytes()).hexdigest()
         if engine.get("sha256") != found:
             raise DataError(f"the engine of {name} is damaged: its hash is another one; build it again.")
-
-
-def _quantize_learned(model: ExportedModel, out: Path) -> dict[str, Any]:
-    """Write the Q/DQ model with exactly the scales that were learnt; their zero points are in the middle."""
-    learned = model.learned
-    if learned is None or not learned.symmetric:
-        raise PluginError(f"{model.name} was not trained with signed activations; use `fqbench quantize --method qat`.")
-    graph = cleaned(model.path)
-    fixed = {name: grid.scale for name, grid in learned.activations.items()}
-    for alias, name in activations(graph).aliases.items():
-        if name in fixed:
-            fixed.setdefault(alias, fixed[name])
-    ranges = {name: (-INT8_MAX * scale, INT8_MAX * scale) for name, scale in fixed.items()}
-    weights = {
-        weight.name: (weight.axis, learned.weights[weight.path])
-        for weight in weights_of(graph)
-        if weight.path in learned.weights
-    }
-    placement = write_qdq(graph, ranges, out / MODEL, weights=weights, fixed=fixed)
-    (out / CACHE).write_text(write_cache(fixed), encoding="utf-8")
-    return _placed(placement)
-
-
-def _quantize_int8(model: ExportedModel, scheme: Scheme, calibration: CalibrationSet, out: Path) -> dict[str, Any]:
-    ranges = tensor_ranges(model, scheme, calibration, symmetric=True)
-    graph = cleaned(model.path)
-    own = {weight.name: scales(weight.rows, 8, scheme.weight_rule) for weight in weights_of(graph)}
-    corrected = correct_biases(graph, ranges, own, 8) if scheme.bias_correction == "on" else 0
-    weights = {weight.name: (weight.axis, own[weight.name]) for weight in weights_of(graph)}
-    placement = write_qdq(graph, ranges.by_name, out / MODEL, weights=weights)
-    activation_scales = {name: float(scale_of(low, high)) for name, (low, high) in ranges.by_name.items()}
-    (out / CACHE).write_text(write_cache(activation_scales), encoding="utf-8")
-    return {
-        "calibration": ranges.details(),
-        "corrected_biases": corrected,
-        **_placed(placement),
-    }
 
 
 def _placed(placement: Placement) -> dict[str, Any]:

@@ -6,6 +6,7 @@ last axis, which they divide without remainder), below https://docs.nvidia.com/d
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 BLOCKS = (128, 64, 32)
 
 
-def write_int4(model: ModelProto, out: Path, *, weight_rule: str = "minmax") -> dict[str, str]:
+def write_int4(
+    model: ModelProto, out: Path, floats: Collection[str] = (), *, weight_rule: str = "minmax"
+) -> dict[str, str]:
     """Write a model whose matrix products have INT4 weights.
 
     onnxruntime rewrites the graph; its scales, though, carry the sign of each block's extreme value, and TensorRT takes
@@ -37,6 +40,8 @@ def write_int4(model: ModelProto, out: Path, *, weight_rule: str = "minmax") -> 
         Cleaned FP32 graph; it is used up.
     out : Path
         Where to write.
+    floats : collection of str
+        Operators that stay in float.
     weight_rule : str
         How the scale of a block is found, ``minmax`` or ``mse``.
 
@@ -62,6 +67,7 @@ def write_int4(model: ModelProto, out: Path, *, weight_rule: str = "minmax") -> 
             f"{BLOCKS[-1]} divide; try --bits 8."
         )
     excluded = {name: f"blocks of {block} do not divide {len(one)}" for name, one in values.items() if len(one) % block}
+    excluded |= {name: "the recipe leaves it in float" for name in values if name in floats}
     chosen = values.keys() - excluded.keys()
     results = {node.output[0]: node.name for node in graph.nodes("MatMul") if node.name in chosen}
     quantized = _rewritten(model, block, list(excluded))

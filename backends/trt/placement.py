@@ -9,26 +9,21 @@ activations, and every bias.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fqbench.errors import DataError
-from fqbench.quant.graph import quiet_quantizer
+from fqbench.quant.qdq import Dialect, write_qdq
 
 from .qdq_graph import QdqGraph
 from .rules import require_rules
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import GraphProto, NodeProto
 
-    WeightScales = tuple[int, NDArray[np.float32]]  # the axis of the output channels, and the scale of each
+    from fqbench.contracts.plan import QuantizationPlan
 
-INT8_MAX = 127
 SIGMOIDS = frozenset({"Sigmoid", "HardSigmoid"})
 SIDES = {"Conv": (0,), "ConvTranspose": (0,), "Gemm": (0,), "MatMul": (0, 1)}
 
@@ -53,20 +48,13 @@ class Placement:
     left_out: dict[str, str]
 
 
-def scale_of(low: float, high: float) -> np.float32:
-    """Return the scale of a symmetric INT8 range as onnxruntime writes it: the larger end over 127; 1 where it is 0."""
-    largest = np.float64(max(abs(np.float32(low)), abs(np.float32(high))))
-    scale = largest / INT8_MAX
-    return np.float32(scale if scale >= np.finfo(np.float32).tiny else 1.0)
-
-
-def place(graph: GraphProto) -> Placement:
-    """Choose what to quantize in a cleaned FP32 graph whose nodes are named."""
+def place(graph: GraphProto, floats: Collection[str] = ()) -> Placement:
+    """Choose what to quantize in a cleaned FP32 graph whose nodes are named; ``floats`` are left as they are."""
     looked_at = QdqGraph(graph)
     shapes = {value.name: value.type.tensor_type.shape for value in [*graph.value_info, *graph.input, *graph.output]}
     operators, left_out = [], {}
     for node in looked_at.nodes(*SIDES):
-        reason = _why_not(looked_at, node, shapes)
+        reason = "the recipe leaves it in float" if node.name in floats else _why_not(looked_at, node, shapes)
         if reason:
             left_out[node.name] = reason
         else:
@@ -111,28 +99,8 @@ def residual_branch(graph: QdqGraph, node: NodeProto) -> str | None:
     return str(node.input[1] if convolutions[0] else node.input[0])
 
 
-def write_qdq(
-    model: ModelProto,
-    ranges: Mapping[str, tuple[float, float]],
-    out: Path,
-    *,
-    weights: Mapping[str, WeightScales] | None = None,
-    fixed: Mapping[str, float] | None = None,
-) -> Placement:
-    """Write the Q/DQ model.
-
-    Parameters
-    ----------
-    model : ModelProto
-        FP32, with constants and BatchNormalization folded, shapes inferred and all nodes named; it is used up.
-    ranges : mapping
-        Range of every activation by name.
-    out : Path
-        Where to write; the same inputs give the same bytes.
-    weights : mapping, optional
-        Scales of weights by name of their initializer; others get that of their largest magnitude.
-    fixed : mapping, optional
-        Scales of activations by name, in place of those that their ranges give.
+def write_placed(plan: QuantizationPlan, out: Path) -> Placement:
+    """Write the Q/DQ model of a plan, with the nodes where TensorRT wants them.
 
     Raises
     ------
@@ -141,72 +109,24 @@ def write_qdq(
     """
     import onnx
 
-    placement = place(model.graph)
-    with quiet_quantizer():  # it warns of steps that were taken before
-        quantizer = _quantizer(model, placement.operators, ranges, weights or {}, fixed or {})
-        for name in (*placement.residuals, *placement.gates):
-            quantizer.quantize_activation_tensor(name)
-        try:
-            quantized = quantizer.quantize_model()
-        except ValueError as error:
-            raise DataError(f"onnxruntime cannot quantize this model ({error}); observe it again.") from error
-    onnx.save(quantized, out)
-    require_rules(out)
-    return placement
-
-
-def _quantizer(
-    model: ModelProto,
-    operators: Sequence[str],
-    ranges: Mapping[str, tuple[float, float]],
-    weights: Mapping[str, WeightScales],
-    fixed: Mapping[str, float],
-) -> Any:
-    """Return onnxruntime's quantizer with the options that TensorRT asks for."""
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-
-    known = {name: TensorData(lowest=_single(low), highest=_single(high)) for name, (low, high) in ranges.items()}
-    return QDQQuantizer(
-        model,
-        per_channel=True,
-        reduce_range=False,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QInt8,
-        tensors_range=TensorsData(CalibrationMethod.MinMax, known),
-        nodes_to_quantize=list(operators),
-        nodes_to_exclude=[],
-        op_types_to_quantize=list(SIDES),
-        extra_options={
+    placement = place(plan.model.graph, plan.float_nodes)
+    dialect = Dialect(
+        op_types=tuple(SIDES),
+        signed=True,
+        nodes=placement.operators,
+        tensors=(*placement.residuals, *placement.gates),
+        options={
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
             "QuantizeBias": False,
             "QDQDisableWeightAdjustForInt32Bias": True,
-            "OpTypesToExcludeOutputQuantization": sorted({node.op_type for node in model.graph.node}),
+            "OpTypesToExcludeOutputQuantization": sorted({node.op_type for node in plan.model.graph.node}),
             "ForceQuantizeNoInputCheck": True,
-            "TensorQuantOverrides": {name: _fixed(given) for name, given in weights.items()}
-            | {name: [_int8(scale)] for name, scale in fixed.items()},
         },
     )
-
-
-def _fixed(given: WeightScales) -> list[dict[str, Any]]:
-    """Tell the quantizer the scale of each channel of a weight."""
-    axis, scales = given
-    channels = [_int8(float(value)) for value in scales]
-    channels[0]["axis"] = axis
-    return channels
-
-
-def _int8(scale: float) -> dict[str, Any]:
-    from onnxruntime.quantization import QuantType
-
-    return {"quant_type": QuantType.QInt8, "scale": np.array(scale, np.float32), "zero_point": np.array(0, np.int8)}
-
-
-def _single(value: float) -> NDArray[np.float32]:
-    return np.array(value, dtype=np.float32)
+    onnx.save(write_qdq(plan, dialect), out)
+    require_rules(out)
+    return placement
 
 
 def _why_not(graph: QdqGraph, node: NodeProto, shapes: Mapping[str, Any]) -> str:

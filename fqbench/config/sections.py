@@ -225,14 +225,22 @@ class QuantizeOptions(Section):
     """For which runtime, to how many bits, calibrated on what."""
 
     backend: str = Field("ort", description="Target runtime; `fqbench doctor` lists those installed.")
-    method: Literal["none", "ptq_static", "ptq_dynamic", "qat", "mixed_precision"] = Field(
+    method: Literal["none", "ptq_static", "ptq_dynamic", "qat"] = Field(
         "ptq_static", description="Quantization method; none keeps FP32."
     )
     bits: Literal[32, 8, 4, 2] = Field(8, description="Bits of the weights.")
-    act_bits: Literal[32, 8, 4, 2] = Field(8, description="Bits of the activations.")
+    act_bits: Literal[32, 16, 8, 4, 2] = Field(8, description="Bits of the activations.")
     range_rule: str = Field(
-        "minmax",
-        description="Calibration range rule: minmax, mean_minmax, percentile=99.99, entropy or mse.",
+        "auto",
+        description="Calibration range rule: auto (the best on validation images), minmax, mean_minmax, "
+        "percentile=99.99, entropy or mse.",
+    )
+    keep_float: tuple[str, ...] | None = Field(
+        None,
+        description="Layers to leave in float, by role (first, head, depthwise, squeeze-excite) or name pattern.",
+    )
+    recipe: Path | None = Field(
+        None, description="YAML recipe with settings per layer, in place of the other quantization options."
     )
     weight_rule: Literal["minmax", "mse"] = Field("mse", description="Range rule of the weights, per channel.")
     bias_correction: Literal["auto", "on", "off"] = Field(

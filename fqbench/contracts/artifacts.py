@@ -150,5 +150,6 @@ class Artifact:
 
     @property
     def size_on_disk(self) -> int:
-        """Bytes of all files together."""
-        return sum((self.root / name).stat().st_size for name in self.files)
+        """Bytes of all files together, but for a form that is there for other programs alone."""
+        own = [name for name in self.files if name != self.details.get("portable")]
+        return sum((self.root / name).stat().st_size for name in own)

@@ -1,13 +1,16 @@
-"""What to quantize, and how: the scheme that a backend is asked for."""
+"""What to quantize, and how: one setting for a whole network, and overrides for some of its layers."""
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 Bits = Literal[32, 8, 4, 2]
+ActivationBits = Literal[32, 16, 8, 4, 2]
+Role = Literal["first", "head", "depthwise", "squeeze-excite"]
 
 
 class Method(StrEnum):
@@ -17,7 +20,49 @@ class Method(StrEnum):
     PTQ_STATIC = "ptq_static"
     PTQ_DYNAMIC = "ptq_dynamic"
     QAT = "qat"
-    MIXED_PRECISION = "mixed_precision"
+
+
+class Override(BaseModel):
+    """Other settings for the layers that match all of ``name``, ``op`` and ``role`` that are given.
+
+    Attributes
+    ----------
+    name : str or None
+        Pattern of the module's path, as in ``layer4.*``; without a path, of the operator's name.
+    op : str or None
+        Operator type of the ONNX graph: ``Conv``, ``Sigmoid``.
+    role : str or None
+        ``first`` or ``head`` (the first and the last layer with weights), ``depthwise``, ``squeeze-excite``.
+    bits, act_bits, range_rule, calib_policy, weight_rule
+        As in `Scheme`; what is None is left as it is. 32 bits leave the layer in float.
+    quantize : bool or None
+        False: the operator stays in float, without quantization nodes around it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = None
+    op: str | None = None
+    role: Role | None = None
+    bits: Bits | None = None
+    act_bits: ActivationBits | None = None
+    range_rule: str | None = None
+    calib_policy: str | None = None
+    weight_rule: Literal["minmax", "mse"] | None = None
+    quantize: bool | None = None
+
+    @model_validator(mode="after")
+    def _says_which_and_what(self) -> Override:
+        if self.name is None and self.op is None and self.role is None:
+            raise ValueError("an override says which layers it is for: name, op or role")
+        if not self.changes:
+            raise ValueError("an override changes something: bits, act_bits, range_rule, ... or quantize")
+        return self
+
+    @property
+    def changes(self) -> dict[str, object]:
+        """What it changes."""
+        return self.model_dump(exclude={"name", "op", "role"}, exclude_none=True)
 
 
 class Scheme(BaseModel):
@@ -30,26 +75,29 @@ class Scheme(BaseModel):
     bits, act_bits : int
         Bits of weights and of activations; 32 is float.
     range_rule : str
-        How a range comes from what was observed, for static methods (`fqbench.quant.rules`).
+        How a range comes from what was observed, for static methods (`fqbench.quant.rules`); ``auto`` lets the quantize
+        stage choose on validation images.
     calib_policy : str
         How much each group counts in that, for static methods (`fqbench.quant.policies`).
     weight_rule : str
         How the scale of a channel's weights is found: ``minmax`` or ``mse``.
     bias_correction : str
         Whether biases take back the mean shift that rounding the weights gives each channel: ``on``, ``off``, or
-        ``auto``, where the quantize stage tries both on validation images and asks the backend for the better one; a
-        backend that is asked for ``auto`` itself has no images to try on, and corrects nothing.
+        ``auto``, where the quantize stage tries both on validation images; a plan for ``auto`` itself corrects nothing.
+    overrides : tuple of Override
+        Other settings for some layers; of several that match, the last one that says something counts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Method = Method.PTQ_STATIC
     bits: Bits = 8
-    act_bits: Bits = 8
+    act_bits: ActivationBits = 8
     range_rule: str = "minmax"
     calib_policy: str = "as-sampled"
     weight_rule: Literal["minmax", "mse"] = "mse"
     bias_correction: Literal["auto", "on", "off"] = "auto"
+    overrides: tuple[Override, ...] = ()
 
     @classmethod
     def float32(cls) -> Scheme:
@@ -59,7 +107,12 @@ class Scheme(BaseModel):
     @property
     def needs_calibration(self) -> bool:
         """Whether activation ranges have to be found on images beforehand."""
-        return self.method in {Method.PTQ_STATIC, Method.MIXED_PRECISION}
+        return self.method is Method.PTQ_STATIC
+
+    @property
+    def uniform(self) -> Scheme:
+        """The same without overrides."""
+        return self.model_copy(update={"overrides": ()})
 
     @property
     def label(self) -> str:
@@ -70,9 +123,15 @@ class Scheme(BaseModel):
         suffix = "" if self.method is Method.PTQ_STATIC else "-" + self.method.value.removeprefix("ptq_")
         if not self.needs_calibration:
             trained = "-wminmax" if self.method is Method.QAT and self.weight_rule == "minmax" else ""
-            return bits + suffix + trained
-        rule = "" if self.range_rule == "minmax" else f"-{self.range_rule}"
+            return bits + suffix + trained + self._mixed
+        rule = "" if self.range_rule in {"minmax", "auto"} else f"-{self.range_rule}"
         policy = "" if self.calib_policy == "as-sampled" else f"+{self.calib_policy}"
         weights = "" if self.weight_rule == "mse" else f"-w{self.weight_rule}"
         corrected = {"auto": "", "on": "-corrected", "off": "-uncorrected"}[self.bias_correction]
-        return bits + suffix + rule + policy + weights + corrected
+        return bits + suffix + rule + policy + weights + corrected + self._mixed
+
+    @property
+    def _mixed(self) -> str:
+        """Ending for overrides; the digits tell one set of overrides from another."""
+        text = "".join(override.model_dump_json(exclude_none=True) for override in self.overrides)
+        return f"-mixed-{hashlib.sha256(text.encode()).hexdigest()[:4]}" if text else ""

@@ -28,7 +28,9 @@ from fqbench.plugins.protocols import (
     Session,
     SessionBase,
     Trainer,
+    packed_support,
     require_support,
+    support_of,
 )
 
 __all__ = [
@@ -56,7 +58,9 @@ __all__ = [
     "declared",
     "distribution",
     "installed",
+    "packed_support",
     "require_support",
     "sampler",
+    "support_of",
     "trainer",
 ]

@@ -7,7 +7,7 @@ both are also protocols, so that a package may as well write all of it out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
     from fqbench.config import QatOptions
     from fqbench.contracts.artifacts import Artifact, ExportedModel
+    from fqbench.contracts.plan import QuantizationPlan
     from fqbench.contracts.scheme import Scheme
     from fqbench.contracts.training import Hooks
     from fqbench.quant.calibration import CalibrationSet
     from fqbench.quant.qat_parameters import QatParameters
+
+
+WORSE = (Level.NATIVE, Level.PACKED, Level.SIMULATED, Level.NO)
 
 
 class BackendOptions(BaseModel):
@@ -185,13 +189,28 @@ class Backend(Protocol):
         """Return the integer formats that its kernels take for a scheme."""
         ...
 
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
-        """Write the artifact's files into ``out``; same inputs, same bytes; no ``calibration`` where none is needed."""
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
+        """Write the artifact's files into ``out``; same inputs, same bytes; FP32 needs no ``plan``."""
         ...
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> Session:
         """Load an artifact that this backend wrote."""
         ...
+
+
+def support_of(backend: Backend, scheme: Scheme) -> Support:
+    """Return how a backend executes a scheme, overrides included: at the level of the part that it executes worst."""
+    worst = backend.supports(scheme.uniform)
+    for override in scheme.overrides:
+        bits, act_bits = override.bits or scheme.bits, override.act_bits or scheme.act_bits
+        if override.quantize is False or bits == 32:
+            continue  # left in float, which every runtime executes
+        found = backend.supports(scheme.uniform.model_copy(update={"bits": bits, "act_bits": act_bits}))
+        if found.level is Level.NO:
+            which = override.name or override.role or override.op
+            return replace(found, reason=f"layers {which!r}: {found.reason}")
+        worst = max(worst, found, key=lambda support: WORSE.index(support.level))
+    return worst
 
 
 def require_support(backend: Backend, scheme: Scheme) -> Support:
@@ -200,13 +219,20 @@ def require_support(backend: Backend, scheme: Scheme) -> Support:
     Raises
     ------
     SchemeNotSupported
-        Not at all; the message has the reason and the nearest scheme that it executes.
+        Not at all; the message has the layers, the reason and the nearest scheme that it executes.
     """
-    support = backend.supports(scheme)
+    support = support_of(backend, scheme)
     if support.level is Level.NO:
         hint = f"try {support.nearest}" if support.nearest else "`fqbench doctor` lists what each backend executes"
         raise SchemeNotSupported(f"{backend.name} cannot run {scheme.label}: {support.reason}; {hint}.")
     return support
+
+
+def packed_support(scheme: Scheme) -> Support:
+    """Return the support of a runtime with 8-bit kernels for 8 bits, and for fewer, widened when they are loaded."""
+    if scheme.bits == 8:
+        return Support(Level.NATIVE)
+    return Support(Level.PACKED, f"{scheme.bits}-bit weights are stored packed and widened when they are loaded")
 
 
 class BackendBase:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def weights_of(model: ModelProto) -> list[Weight]:
         values = numpy_helper.to_array(constants[node.input[1]])
         if values.dtype != np.float32 or (node.op_type == "MatMul" and values.ndim != 2):
             continue
-        out_first = node.op_type == "Conv" or (node.op_type == "Gemm" and _attribute(node, "transB", 0))
+        out_first = node.op_type == "Conv" or (node.op_type == "Gemm" and attribute(node, "transB", 0))
         found.setdefault(node.input[1], Weight(node, node.input[1], 0 if out_first else 1, values))
     return list(found.values())
 
@@ -99,6 +100,13 @@ def scales(rows: NDArray[np.float32], bits: int, rule: str) -> NDArray[np.float3
     return usable
 
 
+def levels_of(rows: NDArray[np.float32], scale: NDArray[np.float32], bits: int) -> NDArray[np.int8]:
+    """Return the nearest integers of weights (channels, n), from ``-2**(bits-1)`` to ``2**(bits-1) - 1``."""
+    half = 2 ** (bits - 1)
+    levels: NDArray[np.int8] = np.clip(np.rint(rows / scale[:, None]), -half, half - 1).astype(np.int8)
+    return levels
+
+
 def rounded(rows: NDArray[np.float32], scale: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     """Return the weights as a runtime has them: rounded to multiples of the scale, and clipped to the integers."""
     half = 2 ** (bits - 1)
@@ -108,11 +116,20 @@ def rounded(rows: NDArray[np.float32], scale: NDArray[np.float32], bits: int) ->
     return levels
 
 
-def correct_biases(model: ModelProto, ranges: TensorRanges, scale: dict[str, NDArray[np.float32]], bits: int) -> int:
+def correct_biases(model: ModelProto, ranges: TensorRanges, rounded_rows: Mapping[str, NDArray[np.float32]]) -> int:
     """Subtract from each bias, in place, the mean shift that rounding its weights makes on the calibration images.
 
     The mean of an output channel moves by the sum of the weights' errors times the mean of the input channel that
     each meets [1]_, which the record has; padding, which brings zeros in, is accounted for.
+
+    Parameters
+    ----------
+    model : ModelProto
+        The cleaned graph.
+    ranges : TensorRanges
+        With the record that they were made of, and how much each group counts.
+    rounded_rows : mapping
+        By initializer, the rounded weight as (output channels, everything else); what is not here is not corrected.
 
     Returns
     -------
@@ -130,17 +147,27 @@ def correct_biases(model: ModelProto, ranges: TensorRanges, scale: dict[str, NDA
     for weight in weights_of(model):
         node, source = weight.node, _source(weight.node.input[0], model)
         means = record.channel_means(source, group_weights)
-        if node.op_type == "MatMul" or means is None:
+        if node.op_type == "MatMul" or means is None or weight.name not in rounded_rows:
             continue
         error = np.moveaxis(weight.values, weight.axis, 0).astype(np.float64)
-        error = rounded(weight.rows, scale[weight.name], bits).reshape(error.shape) - error
+        error = rounded_rows[weight.name].reshape(error.shape) - error
         if node.op_type == "Conv":
             error = (error * _coverage(node, error.shape[2:], shapes[source][1:])).sum(axis=tuple(range(2, error.ndim)))
-        shift = _shift(error, means, _attribute(node, "group", 1))
+        shift = _shift(error, means, attribute(node, "group", 1))
         if shift is not None:
             _subtract(model, node, shift)
             corrected += 1
     return corrected
+
+
+def bias_of(node: NodeProto, model: ModelProto) -> NDArray[np.float32] | None:
+    """Return the constant bias of a Conv or Gemm, flat; None where it has none."""
+    from onnx import numpy_helper
+
+    if len(node.input) < 3 or not node.input[2]:
+        return None
+    constant = next((tensor for tensor in model.graph.initializer if tensor.name == node.input[2]), None)
+    return None if constant is None else numpy_helper.to_array(constant).astype(np.float32).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -190,9 +217,9 @@ def _shift(error: NDArray[np.float64], means: NDArray[np.float64], groups: int) 
 def _coverage(node: NodeProto, kernel: tuple[int, ...], size: tuple[int, ...]) -> NDArray[np.float64]:
     """Return, per tap of a kernel, the share of output positions at which it meets the map and not its padding."""
     dimensions = len(kernel)
-    strides = _attribute(node, "strides", [1] * dimensions)
-    dilations = _attribute(node, "dilations", [1] * dimensions)
-    pads = _attribute(node, "pads", [0] * 2 * dimensions)
+    strides = attribute(node, "strides", [1] * dimensions)
+    dilations = attribute(node, "dilations", [1] * dimensions)
+    pads = attribute(node, "pads", [0] * 2 * dimensions)
     coverage = np.ones(kernel)
     for axis in range(dimensions):
         span = dilations[axis] * (kernel[axis] - 1) + 1
@@ -214,10 +241,10 @@ def _subtract(model: ModelProto, node: NodeProto, shift: NDArray[np.float64]) ->
     if old and old not in constants:
         return
     bias = numpy_helper.to_array(constants[old]).astype(np.float64) if old else np.zeros_like(shift)
-    if bias.size != shift.size or (node.op_type == "Gemm" and _attribute(node, "beta", 1.0) != 1.0):
+    if bias.size != shift.size or (node.op_type == "Gemm" and attribute(node, "beta", 1.0) != 1.0):
         return
     name = f"{node.input[1]}.corrected_bias"
-    corrected = (bias.reshape(-1) - shift * _attribute(node, "alpha", 1.0)).astype(np.float32)
+    corrected = (bias.reshape(-1) - shift * attribute(node, "alpha", 1.0)).astype(np.float32)
     model.graph.initializer.append(numpy_helper.from_array(corrected, name))
     while len(node.input) < 3:
         node.input.append("")
@@ -226,7 +253,8 @@ def _subtract(model: ModelProto, node: NodeProto, shift: NDArray[np.float64]) ->
         model.graph.initializer.remove(constants[old])
 
 
-def _attribute(node: NodeProto, name: str, default: Any) -> Any:
+def attribute(node: NodeProto, name: str, default: Any) -> Any:
+    """Return the value of a node's attribute, or the default where it has none of that name."""
     from onnx import helper
 
     for attribute in node.attribute:

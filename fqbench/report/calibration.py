@@ -12,6 +12,7 @@ from fqbench.workspace.kinds import ArtifactFacts
 if TYPE_CHECKING:
     from fqbench.workspace import Entry
 
+TRIED = ("candidate", ">KL, all", ">KL, worst group", "worst group", ">same answers", ">same, worst group")
 SHOWN = 15
 RECORDS = ("tensor", "low", "high", "group", "clipped", "noise")
 COLUMNS = (
@@ -34,19 +35,19 @@ def calibration_document(entry: Entry) -> Document:
             f"{entry.manifest.kind}/{entry.id} has no calibration; name an artifact of `fqbench list artifacts` "
             "whose method is ptq_static."
         )
-    value = {**facts, "bias_correction": artifact.bias_correction}
+    value = {**facts, "choice": artifact.choice}
     records = Records(RECORDS, [*_records(facts["tensors"])])
-    return Document(tuple(_sections(entry, facts, artifact.bias_correction)), value, records)
+    return Document(tuple(_sections(entry, facts, artifact.choice)), value, records)
 
 
-def _sections(entry: Entry, facts: dict[str, Any], correction: dict[str, Any]) -> Iterator[Section]:
+def _sections(entry: Entry, facts: dict[str, Any], choice: dict[str, Any]) -> Iterator[Section]:
     yield Heading(f"{entry.manifest.kind}/{entry.id}")
     counts = ", ".join(f"{group} {count}" for group, count in facts["groups"].items())
     yield from notes(
         f"  policy {facts['policy']}, rule {facts['rule']}, {facts['bits']}-bit activations",
         f"  calibration images: {counts}",
-        _correction(correction),
     )
+    yield from _trials(choice)
     ranked = sorted(facts["tensors"].items(), key=lambda item: _difference(item[1]), reverse=True)
     rows = tuple(
         (name, f"[{tensor['low']:.4g}, {tensor['high']:.4g}]", *_ends(tensor["clipped"]), *_ends(tensor["noise"]))
@@ -78,13 +79,26 @@ def _ends(shares: dict[str, float]) -> tuple[str, str, str, str]:
     return f"{shares[most]:.3%}", most, f"{shares[least]:.3%}", least
 
 
-def _correction(facts: dict[str, Any]) -> str:
-    if not facts:
-        return ""
-    if "not_measured" in facts:
-        return f"  bias correction: {facts['used']} ({facts['not_measured']}, so it could not be tried)"
-    with_it, without = facts["on"], facts["off"]
-    return (
-        f"  bias correction: {facts['used']}; KL divergence from FP32 on {with_it['images']} validation "
-        f"images: {with_it['kl_divergence']:.3g} with it, {without['kl_divergence']:.3g} without"
+def _trials(choice: dict[str, Any]) -> Iterator[Section]:
+    """What was tried on validation images, the best first."""
+    chosen = f"range rule {choice['range_rule']}, bias correction {choice['bias_correction']}"
+    tried = sorted(choice["tried"], key=lambda one: one["kl_divergence"] + one["worst_kl_divergence"])
+    if not tried:
+        yield from notes(f"  {chosen}")
+        return
+    rows = tuple(
+        (
+            one["name"],
+            f"{one['kl_divergence']:.3g}",
+            f"{one['worst_kl_divergence']:.3g}",
+            one["worst_group"] or "-",
+            f"{one['agreement']:.1%}",
+            f"{one['worst_agreement']:.1%}",
+        )
+        for one in tried
     )
+    how = (
+        "KL divergence of the answers from FP32's on validation images, and share of identical answers; the candidate "
+        "with the smallest sum of both divergences was kept."
+    )
+    yield Sheet(f"tried: {chosen}", TRIED, rows, notes(how))

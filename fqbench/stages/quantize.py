@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from fqbench import plugins
 from fqbench.contracts.artifacts import Artifact, ExportedModel
-from fqbench.contracts.scheme import Method, Scheme
+from fqbench.contracts.scheme import Method, Override, Role, Scheme
+from fqbench.data.samples import group_labels
 from fqbench.errors import InputError, UnavailableError
 from fqbench.execution import logits_of
 from fqbench.machine import usable_cores
-from fqbench.plugins import Backend, require_support
-from fqbench.quant.bias_correction import Batches, Corrected, choose_correction
+from fqbench.plugins import Backend, require_support, support_of
 from fqbench.quant.calibration import CalibrationSet
+from fqbench.quant.choice import Choice, Validation, choose
+from fqbench.quant.plan import make_plan
 from fqbench.quant.policies import MINIMAX, Policy
+from fqbench.quant.recipe import read_recipe
 from fqbench.quant.rules import Rule
+from fqbench.reference_executor import reference_logits
 from fqbench.run import Run
 from fqbench.stages.export import export, open_model
 from fqbench.stages.observe import observe
@@ -26,9 +31,13 @@ from fqbench.stages.read import read
 from fqbench.workspace import Derivation, Entry, Workspace
 from fqbench.workspace.kinds import ARTIFACTS, DECISIONS, EXECUTABLE, MODELS, ArtifactFacts, DecisionFacts, RecordFacts
 
-STAGE_VERSION = 3  # 3: bias correction is tried by emulation, too
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 VALIDATION = "val"
 COMPARED, BATCH = 512, 32  # validation images that a choice is made on
+HOLDS = 0.97  # share of answers that quantization should leave as they are
 
 
 def quantize(run: Run) -> Artifact:
@@ -105,35 +114,61 @@ def model_of(workspace: Workspace, artifact: Artifact) -> ExportedModel:
     return open_model(workspace, workspace.get(artifact.model_id, MODELS))
 
 
-def validation_batches(run: Run, model: ExportedModel) -> Batches | None:
-    """Return a function that yields some validation images in batches; None where there is no such split."""
+def _validation(run: Run, model: ExportedModel) -> Validation | None:
+    """Return some validation images with their groups and FP32's answers; None where there is no such split."""
+    samples = read(run)
     try:
-        frame = read(run).split(VALIDATION)
+        frame = samples.split(VALIDATION)
     except InputError:
         return None
     store = prepare(run, model.preprocessing)
-    _frame, rows = store.readable(frame)
+    frame, rows = store.readable(frame)
+    if not len(rows):
+        return None
     # Evenly over the split, which may be sorted by group or class.
-    chosen = rows[:: max(1, len(rows) // COMPARED)][:COMPARED]
-    return (lambda: store.images.batches(chosen, model.batch_size(BATCH))) if len(chosen) else None
+    chosen = slice(0, COMPARED * (step := max(1, len(rows) // COMPARED)), step)
+
+    def batches() -> Iterator[NDArray[np.float32]]:
+        return store.images.batches(rows[chosen], BATCH if model.batch is None else model.batch)
+
+    groups = group_labels(frame.iloc[chosen], samples.features(run.config.quantize.calib_by))
+    return Validation(batches, groups, reference_logits(model.path, batches(), usable_cores()))
 
 
 def _scheme(run: Run) -> Scheme:
     asked = run.config.quantize
+    if asked.recipe is not None:
+        return _checked(read_recipe(asked.recipe))
     if asked.method == "none" or asked.bits == 32:
         return Scheme.float32()
-    fields = {"method": asked.method, "bits": asked.bits, "act_bits": asked.act_bits}
-    if asked.method not in {"ptq_static", "mixed_precision"}:
+    kept = tuple(_kept_float(name) for name in asked.keep_float or ())
+    fields = {"method": asked.method, "bits": asked.bits, "act_bits": asked.act_bits, "overrides": kept}
+    if asked.method != "ptq_static":
         weights = {"weight_rule": asked.weight_rule} if asked.method == "qat" else {}
         return Scheme.model_validate(fields | {"range_rule": "none"} | weights)
-    policy = Policy.parse(asked.calib_policy)
+    rules = {"range_rule": asked.range_rule, "calib_policy": asked.calib_policy, "weight_rule": asked.weight_rule}
+    return _checked(Scheme.model_validate(fields | rules | {"bias_correction": asked.bias_correction}))
+
+
+def _checked(scheme: Scheme) -> Scheme:
+    """Spell rules and policies in their one form; unknown ones are an InputError."""
+    if not scheme.needs_calibration:
+        return scheme
+    policy = Policy.parse(scheme.calib_policy)
     # minimax is a rule of its own: it weighs no groups, and its ranges are those of least squared error.
-    rule = Rule("mse") if policy.name == MINIMAX else Rule.parse(asked.range_rule)
-    return Scheme.model_validate(
-        fields
-        | {"range_rule": rule.label, "calib_policy": policy.label}
-        | {"weight_rule": asked.weight_rule, "bias_correction": asked.bias_correction}
-    )
+    rule = "mse" if policy.name == MINIMAX else scheme.range_rule
+    for override in scheme.overrides:
+        if override.range_rule is not None:
+            Rule.parse(override.range_rule)
+        if override.calib_policy is not None:
+            Policy.parse(override.calib_policy)
+    rule = rule if rule == "auto" else Rule.parse(rule).label
+    return scheme.model_copy(update={"range_rule": rule, "calib_policy": policy.label})
+
+
+def _kept_float(name: str) -> Override:
+    roles = get_args(Role)
+    return Override(role=name, quantize=False) if name in roles else Override(name=name, quantize=False)
 
 
 def _check(backend: Backend, scheme: Scheme) -> None:
@@ -166,6 +201,32 @@ class _Source:
         return found if self.tuned is None else found | {"tuned": self.tuned.id}
 
 
+def _written(backend: Backend, source: _Source, scheme: Scheme, out: Path) -> Artifact:
+    plan = None
+    if scheme.method is not Method.NONE:
+        plan = make_plan(source.quantized, scheme, backend.numerics(scheme), source.calibration)
+    return replace(backend.quantize(source.quantized, scheme, plan, out), batch=source.model.batch)
+
+
+def _is_open(scheme: Scheme) -> bool:
+    """Whether a scheme leaves something to be chosen on validation images."""
+    return scheme.needs_calibration and "auto" in {scheme.range_rule, scheme.bias_correction}
+
+
+def _tell(run: Run, scheme: Scheme, made: Choice) -> None:
+    """Say what was chosen, and what no choice could hold."""
+    if not made.trials:
+        return
+    best = min(made.trials, key=lambda one: one.score)
+    run.reporter.say(f"of {len(made.trials)} ways tried on validation images, the nearest to FP32: {best.name}")
+    if best.agreement < HOLDS or best.worst_agreement < HOLDS:
+        worst = f", {1 - best.worst_agreement:.0%} in the group where it changes most" if best.worst_group else ""
+        run.reporter.say(
+            f"WARNING: {scheme.label} changes {1 - best.agreement:.0%} of the answers on validation images{worst}; "
+            "leave sensitive layers in float (`--keep-float head,first`), use more bits, or --method qat."
+        )
+
+
 def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Artifact:
     model, calibration, entry = source.model, source.calibration, source.record
     sampler = calibration.sampler if calibration is not None else ""
@@ -185,37 +246,26 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
     )
 
     def build(out: Path) -> ArtifactFacts:
-        def make(choice: Corrected, folder: Path) -> Artifact:
-            tried = scheme.model_copy(update={"bias_correction": choice})
-            made = backend.quantize(source.quantized, tried, calibration, folder)
-            return replace(made, scheme=scheme, batch=model.batch)
-
-        images = (
-            validation_batches(run, model) if calibration is not None and scheme.bias_correction == "auto" else None
+        made = choose(
+            scheme,
+            _validation(run, model) if _is_open(scheme) else None,
+            lambda settled, folder: _written(backend, source, settled, folder),
+            lambda artifact, batches: logits_of(artifact, batches, device=run.config.bench.device),
+            out,
         )
-        if images is not None:
-            made, correction = choose_correction(
-                model.path,
-                images,
-                make,
-                lambda artifact, batches: logits_of(artifact, batches, device=run.config.bench.device),
-                out,
-                threads=usable_cores(),
-            )
-        else:
-            made, correction = backend.quantize(source.quantized, scheme, calibration, out), {}
+        _tell(run, scheme, made)
         return ArtifactFacts(
             backend=backend.name,
             scheme=scheme,
-            files=made.files,
+            files=made.artifact.files,
             sampler=sampler,
-            support=backend.supports(scheme).level,
+            support=support_of(backend, scheme).level,
             model_digest=model.digest,
             batch=model.batch,
             groups=calibration.group_counts if calibration is not None else {},
-            bias_correction=correction,
-            details=dict(made.details),
-            agreement=None if source.tuned is None else agreement(run, source.tuned, made),
+            choice=made.to_dict(),
+            details=dict(made.artifact.details),
+            agreement=None if source.tuned is None else agreement(run, source.tuned, made.artifact),
         )
 
     label = f"{scheme.label}/{sampler}" if sampler else scheme.label

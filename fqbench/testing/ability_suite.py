@@ -17,7 +17,7 @@ from fqbench.contracts.numerics import Numerics
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import FqbenchError
 from fqbench.plugins import Abilities, Backend, BackendOptions, Level, Session
-from fqbench.testing.tiny_model import CLASSES, calibration_set, onnxruntime_logits, pictures
+from fqbench.testing.tiny_model import CLASSES, onnxruntime_logits, pictures
 
 
 class AbilitySuite:
@@ -35,6 +35,10 @@ class AbilitySuite:
 
     def trained(self, model: ExportedModel, scheme: Scheme) -> ExportedModel:
         """Return the model with what training would have learned."""
+        raise NotImplementedError
+
+    def written(self, model: ExportedModel, scheme: Scheme, out: Path) -> Artifact:
+        """Plan and write an artifact of the model."""
         raise NotImplementedError
 
     def test_abilities_are_declared(self) -> None:
@@ -75,7 +79,7 @@ class AbilitySuite:
         assert emulator.emulation(), "emulation() must name what executes the artifact"
         out = tmp_path / "emulated"
         out.mkdir()
-        artifact = self.backend().quantize(model, Scheme(), calibration_set(), out)
+        artifact = self.written(model, Scheme(), out)
         session, images = emulator.emulate(artifact, threads=1), pictures(32, seed=11)
         answers = session.run(images)
         assert answers.shape == (32, len(CLASSES)), f"logits of 32 images have shape {answers.shape}"

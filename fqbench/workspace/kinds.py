@@ -179,7 +179,7 @@ class ArtifactFacts(Facts):
     model_digest: str
     batch: int | None = None
     groups: dict[str, int]
-    bias_correction: dict[str, Any]
+    choice: dict[str, Any]
     details: dict[str, Any]
     agreement: AgreementFacts | None = None
 

@@ -99,9 +99,10 @@ def test_bias_correction_takes_the_mean_shift_back(tensor: str, name: str, tmp_p
     expected = answer(clean, tensor, images)
     weights = {weight.name: weight for weight in weights_of(clean)}
     scale = {other: scales(weight.rows, 4, "minmax") for other, weight in weights.items()}
+    rows = {other: rounded(weight.rows, scale[other], 4) for other, weight in weights.items()}
     corrected = onnx.ModelProto()
     corrected.CopyFrom(clean)
-    assert correct_biases(corrected, ranges, scale, 4) == 3
+    assert correct_biases(corrected, ranges, rows) == 3
     with_weight = replaced(clean, weights[name], scale[name], None)
     with_both = replaced(clean, weights[name], scale[name], bias_of(corrected, name))
     before, after = (np.abs(answer(graph_, tensor, images) - expected).max() for graph_ in (with_weight, with_both))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from fqbench.errors import DataError, InputError
+from fqbench.quant.choice import RULES
 from fqbench.report.calibration import calibration_document
 from fqbench.report.document import Format
 from fqbench.report.renderers import render
@@ -50,23 +52,43 @@ def test_the_manifest_says_what_was_done_to_whom(make_run: MakeRun) -> None:
     assert {"images", "b", "d", "logits"} <= set(tensors)
     assert set(tensors["images"]["clipped"]) == set(facts["groups"])
     assert 0.004 < sum(tensors["images"]["clipped"].values()) / 4 < 0.02  # 1 % of all that is seen
-    assert artifact.bias_correction["used"] in {"on", "off"}
-    assert artifact.bias_correction["on"]["images"] == 30
+    assert artifact.choice["range_rule"] == "percentile=99"
+    assert [one["name"] for one in artifact.choice["tried"]] == ["percentile=99", "percentile=99, bias correction"]
 
 
 @pytest.mark.parametrize("asked", ["on", "off"])
 def test_bias_correction_can_be_told(make_run: MakeRun, asked: str) -> None:
-    run = make_run(bias_correction=asked)
+    run = make_run(bias_correction=asked, range_rule="minmax")
     artifact = run.workspace.get(quantize(run).id, ARTIFACTS).facts
     assert artifact.details["corrected_biases"] == (3 if asked == "on" else 0)
-    assert artifact.bias_correction == {}
+    assert artifact.choice == {"range_rule": "minmax", "bias_correction": asked, "tried": []}
 
 
 def test_bias_correction_is_used_where_it_is_closer(make_run: MakeRun) -> None:
-    run = make_run(bits=4)
-    facts = run.workspace.get(quantize(run).id, ARTIFACTS).facts.bias_correction
-    closer = "on" if facts["on"]["kl_divergence"] < facts["off"]["kl_divergence"] else "off"
-    assert facts["used"] == closer
+    run = make_run(bits=4, range_rule="minmax")
+    facts = run.workspace.get(quantize(run).id, ARTIFACTS).facts.choice
+    off, on = (one["kl_divergence"] + one["worst_kl_divergence"] for one in facts["tried"])
+    assert facts["bias_correction"] == ("on" if on < off else "off")
+
+
+def test_the_range_rule_is_chosen_on_validation_images(make_run: MakeRun) -> None:
+    run = make_run()
+    entry = run.workspace.get(quantize(run).id, ARTIFACTS)
+    facts = entry.facts.choice
+    tried = {one["name"]: one["kl_divergence"] + one["worst_kl_divergence"] for one in facts["tried"]}
+    assert set(RULES) < set(tried)
+    best = min(tried, key=tried.__getitem__)
+    assert (facts["range_rule"], facts["bias_correction"]) == (best.split(",")[0], "on" if "bias" in best else "off")
+    assert entry.facts.details["calibration"]["rule"] == facts["range_rule"]
+    assert "-" not in entry.facts.scheme.label
+    assert {path.name for path in entry.path.iterdir()} == {"manifest.json", *entry.facts.files}
+
+
+def test_without_validation_images_the_rule_is_one_that_holds(make_run: MakeRun, monkeypatch: Any) -> None:
+    monkeypatch.setattr("fqbench.stages.quantize._validation", lambda *_: None)
+    run = make_run()
+    facts = run.workspace.get(quantize(run).id, ARTIFACTS).facts.choice
+    assert facts == {"range_rule": "mean_minmax", "bias_correction": "off", "tried": []}
 
 
 def test_a_group_without_calibration_images_is_an_error(make_run: MakeRun) -> None:
@@ -101,7 +123,7 @@ def test_calibration_as_a_document(make_run: MakeRun) -> None:
     shown = " ".join(line for line, _style in lines(document, 80))
     assert "policy as-sampled, rule percentile=99" in shown
     assert "dark×old 4" in shown
-    assert "bias correction:" in shown
+    assert "tried: range rule percentile=99, bias correction" in shown
     assert json.loads(render(document, Format.JSON))["rule"] == "percentile=99"
     tensors = document.value["tensors"]
     rows = list(csv.DictReader(render(document, Format.CSV).splitlines()))

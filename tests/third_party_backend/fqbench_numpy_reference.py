@@ -18,11 +18,10 @@ from pydantic import Field
 
 from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.numerics import IntegerFormat, Numerics
+from fqbench.contracts.plan import QuantizationPlan
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import InputError, PluginError
 from fqbench.plugins import Arithmetic, Availability, BackendBase, BackendOptions, Level, Support, require_support
-from fqbench.quant.calibration import CalibrationSet
-from fqbench.quant.ranges import tensor_ranges
 
 MODEL = "model.onnx"
 FORMAT = Numerics(
@@ -60,16 +59,15 @@ class NumpyReference(BackendBase):
         """Unsigned asymmetric activations; weights per tensor, without their lowest level."""
         return FORMAT
 
-    def quantize(self, model: ExportedModel, scheme: Scheme, calibration: CalibrationSet | None, out: Path) -> Artifact:
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
         """Copy the model, with its weights rounded and its input quantized by a pair of nodes."""
         require_support(self, scheme)
         if scheme.method is Method.NONE:
             shutil.copyfile(model.path, out / MODEL)
             return Artifact(backend=self.name, scheme=scheme, root=out, files=(MODEL,))
-        if calibration is None:
-            raise PluginError(f"{self.name} needs a calibration set for {scheme.label}; give one.")
-        ranges = tensor_ranges(model, scheme, calibration)
-        details = _fake_quantize(model.path, ranges.by_name, out / MODEL)
+        if plan is None:
+            raise PluginError(f"{self.name} needs a quantization plan for {scheme.label}; give one.")
+        details = _fake_quantize(plan, out / MODEL)
         return Artifact(backend=self.name, scheme=scheme, root=out, files=(MODEL,), details=details)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> NumpyReferenceSession:
@@ -109,24 +107,25 @@ class NumpyReferenceSession:
         return {"split": float(times[0]), "evaluate": float(times[1])}
 
 
-def _fake_quantize(source: Path, ranges: Mapping[str, tuple[float, float]], target: Path) -> dict[str, Any]:
+def _fake_quantize(plan: QuantizationPlan, target: Path) -> dict[str, Any]:
     import onnx
     from onnx import helper, numpy_helper
 
-    model = onnx.load(source)
+    model = plan.copied_model()
     graph = model.graph
     for tensor in graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.ndim > 1 and values.dtype == np.float32:
-            scale = np.abs(values).max() / (2 ** (FORMAT.weights.bits - 1) - 1) or np.float32(1)
-            tensor.CopyFrom(numpy_helper.from_array((np.rint(values / scale) * scale).astype(np.float32), tensor.name))
+        if tensor.name in plan.weights:
+            weight = plan.weights[tensor.name]
+            shape = [1] * weight.levels.ndim
+            shape[weight.axis] = -1
+            values = weight.levels.astype(np.float32) * weight.scale.reshape(shape)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     given = graph.input[0].name
-    low, high = (np.array([end]) for end in ranges[given])
-    scale, lowest, _highest = FORMAT.activations.grid(low, high)
+    one = plan.activations[given]
     graph.initializer.extend(
         [
-            numpy_helper.from_array(np.float32(scale[0]), "input_scale"),
-            numpy_helper.from_array(np.uint8(-lowest[0]), "input_zero_point"),
+            numpy_helper.from_array(np.float32(one.scale), "input_scale"),
+            numpy_helper.from_array(np.uint8(one.zero_point), "input_zero_point"),
         ]
     )
     for node in graph.node:
@@ -135,4 +134,4 @@ def _fake_quantize(source: Path, ranges: Mapping[str, tuple[float, float]], targ
     graph.node.insert(0, helper.make_node("QuantizeLinear", [given, *parameters], ["input_levels"]))
     graph.node.insert(1, helper.make_node("DequantizeLinear", ["input_levels", *parameters], ["input_rounded"]))
     onnx.save(model, target)
-    return {"input_scale": float(scale[0]), "input_zero_point": int(-lowest[0])}
+    return {"input_scale": one.scale, "input_zero_point": one.zero_point}

@@ -13,6 +13,7 @@ from fqbench import plugins
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.run import Run
 from fqbench.stages.export import export
+from fqbench.testing.planned import write_artifact
 
 
 def test_external_data_come_along_and_dynamic_int8_reads_them(make_run: Callable[..., Run], tmp_path: Path) -> None:
@@ -40,5 +41,5 @@ def test_external_data_come_along_and_dynamic_int8_reads_them(make_run: Callable
     np.testing.assert_array_equal(answers["inline"], answers["beside"])
     out = tmp_path / "dynamic"
     out.mkdir()
-    artifact = backend.quantize(external, Scheme(method=Method.PTQ_DYNAMIC, range_rule="none"), None, out)
+    artifact = write_artifact(backend, external, Scheme(method=Method.PTQ_DYNAMIC, range_rule="none"), out)
     assert backend.load(artifact, threads=1, device="cpu").run(images).shape == (3, 2)

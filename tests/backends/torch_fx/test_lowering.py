@@ -27,6 +27,7 @@ from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.qparams import QParams
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import SchemeNotSupported, UnavailableError
+from fqbench.testing.planned import write_artifact
 from fqbench.testing.tiny_model import calibration_set, pictures
 from tests.backends.torch_fx.trained import trained
 
@@ -36,13 +37,13 @@ def artifact(tmp_path: Path) -> Artifact:
     (tmp_path / "model").mkdir()
     (tmp_path / "out").mkdir()
     model = trained("test_resnet", tmp_path / "model")
-    return plugins.backend("torch_compile").quantize(model, Scheme(), calibration_set(), tmp_path / "out")
+    return write_artifact(plugins.backend("torch_compile"), model, Scheme(), tmp_path / "out", calibration_set())
 
 
 def test_artifacts_are_those_of_torch_fx(artifact: Artifact, tmp_path: Path) -> None:
     (tmp_path / "fx").mkdir()
     model = trained("test_resnet", tmp_path / "model")
-    theirs = plugins.backend("torch_fx").quantize(model, Scheme(), calibration_set(), tmp_path / "fx")
+    theirs = write_artifact(plugins.backend("torch_fx"), model, Scheme(), tmp_path / "fx", calibration_set())
     assert artifact.label == "torch_compile int8"
     assert theirs.files == artifact.files
     for file in artifact.files:
@@ -50,12 +51,12 @@ def test_artifacts_are_those_of_torch_fx(artifact: Artifact, tmp_path: Path) -> 
 
 
 def test_written_out_it_answers_nearly_as_with_fake_quantization(artifact: Artifact) -> None:
-    recipe = storage.read_recipe(artifact.root)
+    stored = storage.read_stored(artifact.root)
     images = torch.from_numpy(pictures(64, seed=3))
-    fake, _scales = storage.read(recipe, artifact.root)
+    fake, _scales = storage.read(stored, artifact.root)
     fake.observe(False)
     fake.round(True)
-    network = written_out(*storage.read(recipe, artifact.root), learned=True)
+    network = written_out(*storage.read(stored, artifact.root), learned=True)
     with torch.inference_mode():
         expected, found = fake.module(images).numpy(), network(images).numpy()
     assert (expected.argmax(axis=1) == found.argmax(axis=1)).mean() >= 0.95
@@ -64,7 +65,7 @@ def test_written_out_it_answers_nearly_as_with_fake_quantization(artifact: Artif
 
 @pytest.mark.parametrize("learned", [True, False])
 def test_only_what_a_layer_reads_is_rounded(artifact: Artifact, learned: bool) -> None:
-    prepared, scales = storage.read(storage.read_recipe(artifact.root), artifact.root)
+    prepared, scales = storage.read(storage.read_stored(artifact.root), artifact.root)
     before, layers = len(prepared.sites), len(prepared.weighted)
     network = written_out(prepared, scales, learned=learned)
     parts = list(network.modules())
@@ -114,19 +115,19 @@ def test_another_cpu_is_told_what_runs_there(monkeypatch: pytest.MonkeyPatch) ->
         need_patterns()
 
 
-@pytest.mark.parametrize("scheme", [Scheme(bits=4), Scheme(method=Method.PTQ_DYNAMIC)])
+@pytest.mark.parametrize("scheme", [Scheme(bits=4, act_bits=4), Scheme(method=Method.PTQ_DYNAMIC)])
 def test_what_it_cannot_run_is_refused_with_a_way_on(scheme: Scheme, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     model: ExportedModel = trained("test_resnet", tmp_path / "model")
     with pytest.raises(SchemeNotSupported, match="torch_compile cannot run"):
-        plugins.backend("torch_compile").quantize(model, scheme, calibration_set(), tmp_path)
+        write_artifact(plugins.backend("torch_compile"), model, scheme, tmp_path, calibration_set())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler is here")
 def test_every_call_runs_in_integer_kernels(artifact: Artifact) -> None:
     session = plugins.backend("torch_compile").load(artifact, threads=1, device="cpu")
-    layers = len(storage.read(storage.read_recipe(artifact.root), artifact.root)[1])
+    layers = len(storage.read(storage.read_stored(artifact.root), artifact.root)[1])
     for images in (pictures(1, seed=0), pictures(3, seed=1), pictures(1, seed=2)):
         session.run(images)
         with torch.autograd.profiler.profile() as profile:

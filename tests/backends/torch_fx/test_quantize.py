@@ -13,8 +13,7 @@ import torch
 from fqbench.backends.torch_fx.fx import prepare
 from fqbench.backends.torch_fx.matching import match
 from fqbench.backends.torch_fx.quantizing import network_of
-from fqbench.backends.torch_fx.storage import RECIPE, TENSORS
-from fqbench.backends.torch_fx.weights import pack, unpack
+from fqbench.backends.torch_fx.storage import DESCRIPTION, TENSORS
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
@@ -27,7 +26,9 @@ from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import DataError, InputError
 from fqbench.models import export as exporting
 from fqbench.models import zoo
+from fqbench.quant.packing import pack_bits, unpack_bits
 from fqbench.quant.ranges import tensor_ranges
+from fqbench.testing.planned import write_artifact
 from fqbench.testing.tiny_model import calibration_set, pictures, tiny_model
 from tests.backends.torch_fx.trained import trained
 
@@ -43,8 +44,7 @@ def model(tmp_path: Path) -> ExportedModel:
 def quantized(model: ExportedModel, scheme: Scheme, folder: Path, backend: str = "torch_fx") -> Artifact:
     out = folder / f"{backend}-{scheme.label}"
     out.mkdir()
-    calibration = calibration_set() if scheme.needs_calibration else None
-    return plugins.backend(backend).quantize(model, scheme, calibration, out)
+    return write_artifact(plugins.backend(backend), model, scheme, out, calibration_set())
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "vit_tiny_patch16_224"])
@@ -61,7 +61,7 @@ def test_ranges_are_those_of_the_calibration_record(model: ExportedModel, tmp_pa
     artifact = quantized(model, scheme, tmp_path)
     assert artifact.details["own_ranges"] == []
     known = {QParams.of(*ends, 8) for ends in tensor_ranges(model, scheme, calibration_set()).by_name.values()}
-    activations = json.loads((artifact.root / RECIPE).read_text())["activations"]
+    activations = json.loads((artifact.root / DESCRIPTION).read_text())["activations"]
     shared = [QParams(*values) for values in activations.values()]
     assert sum(grid in known for grid in shared) >= len(shared) - 1  # what one quantizer shares is a union
     assert QParams.of(*tensor_ranges(model, scheme, calibration_set()).by_name["images"], 8) in shared
@@ -82,7 +82,7 @@ def test_integers_are_those_of_onnxruntime(model: ExportedModel, scheme: Scheme,
             continue
         compared += 1
         shape = levels.shape
-        np.testing.assert_array_equal(unpack(value.numpy(), 8, shape), levels, err_msg=path)
+        np.testing.assert_array_equal(unpack_bits(value.numpy(), 8, shape), levels, err_msg=path)
         np.testing.assert_array_equal(ours[f"scale/{path}"].numpy(), theirs[f"{path}.weight_scale"], err_msg=path)
     assert compared > 5
 
@@ -126,17 +126,17 @@ def test_a_checkpoint_of_another_architecture_is_refused(model: ExportedModel, t
         quantized(replace(model, checkpoint=other.checkpoint), Scheme(), tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["recipe", "format", "tensors", "missing", "node"])
+@pytest.mark.parametrize("damage", ["stored", "format", "tensors", "missing", "node"])
 def test_a_damaged_artifact_is_an_error(model: ExportedModel, damage: str, tmp_path: Path) -> None:
     artifact = quantized(model, Scheme(), tmp_path)
-    recipe, tensors = artifact.root / RECIPE, artifact.root / TENSORS
-    values = json.loads(recipe.read_text())
-    if damage == "recipe":
-        recipe.write_text("{")
+    stored, tensors = artifact.root / DESCRIPTION, artifact.root / TENSORS
+    values = json.loads(stored.read_text())
+    if damage == "stored":
+        stored.write_text("{")
     elif damage == "format":
-        recipe.write_text(json.dumps(values | {"format": 99}))
+        stored.write_text(json.dumps(values | {"format": 99}))
     elif damage == "node":
-        recipe.write_text(json.dumps(values | {"activations": {}}))
+        stored.write_text(json.dumps(values | {"activations": {}}))
     elif damage == "tensors":
         tensors.write_bytes(tensors.read_bytes()[:100])
     else:
@@ -151,9 +151,9 @@ def test_a_damaged_artifact_is_an_error(model: ExportedModel, damage: str, tmp_p
 def test_packed_levels_come_back(bits: int, count: int, seed: int) -> None:
     half = 2 ** (bits - 1)
     levels = np.random.default_rng(seed).integers(-half, half, size=count).astype(np.int8)
-    packed = pack(levels, bits)
+    packed = pack_bits(levels, bits)
     assert packed.nbytes == -(-count * bits // 8)
-    np.testing.assert_array_equal(unpack(packed, bits, (count,)), levels)
+    np.testing.assert_array_equal(unpack_bits(packed, bits, (count,)), levels)
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_every_model_of_the_study_becomes_integers(name: str, tmp_path: Path) ->
     calibration = calibration_set(images=_Resized(images.numpy()), n=16)
     out = tmp_path / "out"
     out.mkdir()
-    artifact = plugins.backend("torch_fx").quantize(model, Scheme(), calibration, out)
+    artifact = write_artifact(plugins.backend("torch_fx"), model, Scheme(), out, calibration)
     assert artifact.details["not_traced"] == {}
     session = plugins.backend("torch_fx").load(artifact, threads=1, device="cpu")
     assert session.arithmetic.integer_share > (0.85 if name == "vit_small" else 0.99)

@@ -11,6 +11,7 @@ import pytest
 
 from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.scheme import Scheme
+from fqbench.testing.planned import write_artifact
 from fqbench.testing.tiny_model import calibration_set, tiny_model
 from tests.backends.trt.cuda_double import make_pycuda
 from tests.backends.trt.tensorrt_double import make_tensorrt
@@ -42,7 +43,7 @@ def make(tmp_path: Path, model: ExportedModel, backend: object) -> Make:
         out = tmp_path / f"artifact{len(list(tmp_path.iterdir()))}"
         out.mkdir()
         chosen = calibration_set() if wanted.needs_calibration else None
-        return backend.quantize(model, wanted, chosen, out)
+        return write_artifact(backend, model, wanted, out, chosen)
 
     return quantize
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import onnx
 import pytest
 from fqbench.backends.trt.cache import read_cache
 from fqbench.backends.trt.commands import trtexec
-from fqbench.backends.trt.placement import place, residual_branch, scale_of, write_qdq
+from fqbench.backends.trt.placement import place, residual_branch, write_placed
 from fqbench.backends.trt.qdq_graph import QdqGraph
 from fqbench.backends.trt.rules import violations
 from fqbench.backends.trt.versions import V10, V11
@@ -18,14 +19,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.numerics import Numerics
+from fqbench.contracts.qparams import QParams
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import DataError, SchemeNotSupported
+from fqbench.errors import SchemeNotSupported
 from fqbench.models.zoo import STUDY
 from fqbench.plugins import Abilities, Availability, Backend, Level, Support
 from fqbench.quant.graph import cleaned
 from fqbench.quant.observe import observe
+from fqbench.quant.plan import make_plan
 from fqbench.quant.ranges import tensor_ranges
 from fqbench.testing.backend_suite import BackendSuite
+from fqbench.testing.planned import write_artifact
 from fqbench.testing.study_models import study_model
 from fqbench.testing.tiny_model import calibration_set, onnxruntime_logits, pictures, tiny_model
 from tests.backends.trt.conftest import Make
@@ -90,23 +95,26 @@ def test_scales_in_graph_cache_and_record_are_the_same(
     out.mkdir()
     from fqbench.backends.trt import TensorRtBackend
 
-    TensorRtBackend().quantize(model, scheme, calibration, out)
+    write_artifact(TensorRtBackend(), model, scheme, out, calibration)
     ranges = tensor_ranges(model, scheme, calibration, symmetric=True).by_name
     in_cache, in_graph = read_cache((out / "calibration.cache").read_text()), graph_scales(out / "model.onnx")
     assert in_graph
     assert set(in_graph) <= set(in_cache) == set(ranges)
     for name, scale in in_graph.items():
-        assert scale == in_cache[name] == scale_of(*ranges[name])
+        assert scale == in_cache[name] == np.float32(QParams.of(*ranges[name], 8, symmetric=True).scale)
         assert scale == pytest.approx(max(map(abs, ranges[name])) / 127, rel=1e-6)
 
 
 def test_a_range_of_zero_has_the_scale_one() -> None:
-    assert scale_of(0.0, 0.0) == 1.0
+    assert QParams.of(0.0, 0.0, 8, symmetric=True).scale == 1.0
 
 
-def test_a_missing_range_is_an_error(model: ExportedModel, tmp_path: Path) -> None:
-    with pytest.raises((DataError, KeyError)):
-        write_qdq(cleaned(model.path), {"images": (-1.0, 1.0)}, tmp_path / "qdq.onnx")
+def test_what_has_no_range_stays_in_float(model: ExportedModel, tmp_path: Path) -> None:
+    plan = make_plan(model, Scheme(), Numerics.of(Scheme(), symmetric=True), calibration_set())
+    bare = dataclasses.replace(plan, activations={"images": plan.activations["images"]})
+    write_placed(bare, tmp_path / "qdq.onnx")
+    kinds = [node.op_type for node in onnx.load(tmp_path / "qdq.onnx").graph.node]
+    assert kinds.count("QuantizeLinear") <= 1
 
 
 def test_the_artifact_says_that_it_has_no_engine(make: Make, backend: object) -> None:
@@ -133,7 +141,6 @@ def test_fp32_is_the_model_itself(make: Make, model: ExportedModel) -> None:
         (Scheme(bits=4), "INT4 is weight-only", "--bits 4 --act-bits 32"),
         (Scheme(act_bits=4), "not with 4-bit ones", "--bits 8"),
         (Scheme(method=Method.PTQ_DYNAMIC), "from constants of the graph", "--bits 8"),
-        (Scheme(method=Method.MIXED_PRECISION), "is not built for it", "--bits 8"),
         (Scheme(method=Method.QAT, bits=4), "INT4 is weight-only", "--bits 4 --act-bits 32"),
     ],
 )
@@ -228,7 +235,7 @@ class Noise:
 def test_the_studys_models_obey_the_rules(name: str, study: object, backend: object, tmp_path: Path) -> None:
     model = study(name)
     calibration = calibration_set(n=8, images=Noise())
-    artifact = backend.quantize(model, Scheme(bias_correction="off"), calibration, tmp_path)
+    artifact = write_artifact(backend, model, Scheme(bias_correction="off"), tmp_path, calibration)
     graph = onnx.load(artifact.main_file).graph
     assert violations(graph) == []
     convolutions = sum(one.op_type == "Conv" for one in graph.node)
@@ -262,7 +269,7 @@ def test_squeeze_and_excitation_is_quantized_and_silu_is_not(study: object) -> N
 
 @pytest.mark.slow
 def test_int4_is_for_the_transformers_matrices(study: object, backend: object, tmp_path: Path) -> None:
-    artifact = backend.quantize(study("vit_small"), Scheme(bits=4, act_bits=32), None, tmp_path)
+    artifact = write_artifact(backend, study("vit_small"), Scheme(bits=4, act_bits=32), tmp_path, calibration_set())
     graph = onnx.load(artifact.main_file).graph
     assert sum(one.op_type == "DequantizeLinear" for one in graph.node) == 48
     assert violations(graph) == []
@@ -289,5 +296,5 @@ def test_the_record_is_used_and_observed_once(
     calibration = calibration_set(n=8, images=Counting())
     calibration = dataclasses.replace(calibration, record=observe(model, calibration))
     seen = Counting.calls
-    backend.quantize(model, Scheme(bias_correction="off"), calibration, tmp_path)
+    write_artifact(backend, model, Scheme(bias_correction="off"), tmp_path, calibration)
     assert Counting.calls == seen

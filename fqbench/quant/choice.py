@@ -1,0 +1,200 @@
+"""Choosing among ways to quantize: each is tried on validation images, and the answers nearest to FP32's are kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fqbench.contracts.artifacts import Artifact
+    from fqbench.contracts.scheme import Scheme
+
+SMALLEST_GROUP = 20  # validation images; the divergence of fewer is noise
+RULES = ("minmax", "mean_minmax", "percentile=99.99", "mse")
+WITHOUT_TRIAL = "mean_minmax"  # the rule where nothing can be tried: it holds where minmax loses 20 points
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What candidates are compared on.
+
+    Attributes
+    ----------
+    batches : callable
+        Yields the images in batches, each time from the first one.
+    groups : ndarray of str, shape (images,)
+        The group of each.
+    reference : ndarray of float32, shape (images, classes)
+        FP32's logits.
+    """
+
+    batches: Callable[[], Iterator[NDArray[np.float32]]]
+    groups: NDArray[np.str_]
+    reference: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate on the validation images.
+
+    Attributes
+    ----------
+    name : str
+        What was tried: ``mse``, ``mse, bias correction``.
+    kl_divergence : float
+        Mean Kullback-Leibler divergence from FP32's probabilities, nats; 0 is ideal.
+    worst_kl_divergence : float
+        The same of the group with the largest one.
+    worst_group : str
+        That group; empty where no group has enough images.
+    agreement : float
+        Share of images with FP32's answer.
+    worst_agreement : float
+        The same of the group with the smallest one.
+    """
+
+    name: str
+    kl_divergence: float
+    worst_kl_divergence: float
+    worst_group: str
+    agreement: float
+    worst_agreement: float
+
+    @property
+    def score(self) -> float:
+        """What is least for the best candidate: all images and the worst-off group count alike."""
+        return self.kl_divergence + self.worst_kl_divergence
+
+
+def trial(name: str, validation: Validation, answers: NDArray[np.float32]) -> Trial:
+    """Compare a candidate's logits with FP32's, over all images and per group."""
+    from scipy.special import log_softmax
+
+    expected = log_softmax(validation.reference.astype(np.float64), axis=1)
+    divergence = (np.exp(expected) * (expected - log_softmax(answers.astype(np.float64), axis=1))).sum(axis=1)
+    same = validation.reference.argmax(axis=1) == answers.argmax(axis=1)
+    names, codes, counts = np.unique(validation.groups, return_inverse=True, return_counts=True)
+    enough = [number for number in range(len(names)) if counts[number] >= SMALLEST_GROUP]
+    means = {str(names[number]): float(divergence[codes == number].mean()) for number in enough}
+    shares = [float(same[codes == number].mean()) for number in enough]
+    worst = max(means, key=lambda group: means[group], default="")
+    return Trial(
+        name=name,
+        kl_divergence=float(divergence.mean()),
+        worst_kl_divergence=means.get(worst, float(divergence.mean())),
+        worst_group=worst,
+        agreement=float(same.mean()),
+        worst_agreement=min(shares, default=float(same.mean())),
+    )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The artifact that was kept, the settings that it was made with, and what else was tried."""
+
+    artifact: Artifact
+    scheme: Scheme
+    trials: tuple[Trial, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values for the manifest."""
+        return {
+            "range_rule": self.scheme.range_rule,
+            "bias_correction": self.scheme.bias_correction,
+            "tried": [vars(one) for one in self.trials],
+        }
+
+
+def choose(
+    scheme: Scheme,
+    validation: Validation | None,
+    make: Callable[[Scheme, Path], Artifact],
+    answer: Callable[[Artifact, Iterator[NDArray[np.float32]]], NDArray[np.float32] | None],
+    out: Path,
+) -> Choice:
+    """Settle what a scheme leaves to be chosen, first the range rule, then bias correction, and make the artifact.
+
+    Parameters
+    ----------
+    scheme : Scheme
+        With ``auto`` as its range rule, its bias correction, both or neither.
+    validation : Validation or None
+        None where there are no validation images.
+    make : callable
+        Makes the artifact of a settled scheme in the folder that it is given.
+    answer : callable
+        Answers with an artifact; None where it cannot be executed here.
+    out : Path
+        Where the artifact that is kept has to lie.
+    """
+    rules = RULES if scheme.range_rule == "auto" else (scheme.range_rule,)
+    corrections = ("off", "on") if scheme.bias_correction == "auto" else (scheme.bias_correction,)
+    settled = scheme.model_copy(update=_without_trial(scheme))
+    if validation is None or len(rules) * len(corrections) == 1:
+        return Choice(make(settled, out), settled, ())
+    trials = _Trials(validation, make, answer, out)
+    for rule in rules:
+        candidate = scheme.model_copy(update={"range_rule": rule, "bias_correction": corrections[0]})
+        if not trials.add(rule, candidate):
+            return Choice(make(settled, out), settled, ())
+    if len(corrections) > 1:
+        name, best = trials.best.name, trials.tried[trials.best.name][1]
+        corrected = best.model_copy(update={"bias_correction": corrections[1]})
+        trials.add(f"{name}, bias correction", corrected)
+    return trials.keep()
+
+
+@dataclass
+class _Trials:
+    """Candidates that were made and tried, each in a folder of its own below ``out``."""
+
+    validation: Validation
+    make: Callable[[Scheme, Path], Artifact]
+    answer: Callable[[Artifact, Iterator[NDArray[np.float32]]], NDArray[np.float32] | None]
+    out: Path
+    tried: dict[str, tuple[Trial, Scheme, Artifact]] = field(default_factory=dict)
+
+    @property
+    def best(self) -> Trial:
+        return min((one for one, _scheme, _artifact in self.tried.values()), key=lambda one: one.score)
+
+    def add(self, name: str, candidate: Scheme) -> bool:
+        """Make and try a candidate; False, and nothing left behind, where it cannot be executed."""
+        folder = self.out / f".tried-{len(self.tried)}"
+        folder.mkdir()
+        made = self.make(candidate, folder)
+        found = self.answer(made, self.validation.batches())
+        if found is None:
+            shutil.rmtree(folder)
+            return False
+        self.tried[name] = trial(name, self.validation, found), candidate, made
+        return True
+
+    def keep(self) -> Choice:
+        """Move the best candidate's files into ``out``, and remove the others."""
+        _best, scheme, artifact = self.tried[self.best.name]
+        kept = _moved(artifact, self.out)
+        for _trial, _scheme, other in self.tried.values():
+            shutil.rmtree(other.root)
+        return Choice(replace(kept, root=self.out), scheme, tuple(one[0] for one in self.tried.values()))
+
+
+def _moved(artifact: Artifact, out: Path) -> Artifact:
+    for name in artifact.files:
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (artifact.root / name).rename(target)
+    return artifact
+
+
+def _without_trial(scheme: Scheme) -> Mapping[str, str]:
+    rule = WITHOUT_TRIAL if scheme.range_rule == "auto" else scheme.range_rule
+    correction = "off" if scheme.bias_correction == "auto" else scheme.bias_correction
+    return {"range_rule": rule, "bias_correction": correction}
