@@ -33,6 +33,7 @@ from fqbench.models import export, zoo
 from fqbench.models.train import CHECKPOINT, save_checkpoint
 from fqbench.plugins import Arithmetic
 from fqbench.quant.calibration import CalibrationSet
+from fqbench.testing.planned import write_artifact
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -175,7 +176,7 @@ def _artifact(
     out = folder / f"{backend}-{scheme.label}"
     out.mkdir()
     given: Any = calibration if scheme.needs_calibration else None
-    return plugins.backend(backend).quantize(model, scheme, given, out)
+    return write_artifact(plugins.backend(backend), model, scheme, out, given)
 
 
 def _load(artifact: Artifact, threads: int) -> Session:

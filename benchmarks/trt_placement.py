@@ -26,6 +26,7 @@ from fqbench.backends.trt.rules import violations
 
 from fqbench.contracts.scheme import Scheme
 from fqbench.models.zoo import STUDY
+from fqbench.testing.planned import write_artifact
 from fqbench.testing.study_models import study_model
 from fqbench.testing.tiny_model import Pictures, calibration_set
 
@@ -92,7 +93,7 @@ def _make(name: str, folder: Path, size: int, modelopt: str) -> tuple[Path, Path
         model = study_model(name, exported, size=size)
         noise = np.random.default_rng(0).normal(0, 1, (IMAGES, 3, size, size)).astype(np.float32)
         calibration = calibration_set(n=IMAGES, images=Pictures(noise))
-        TensorRtBackend().quantize(model, Scheme(bias_correction="off"), calibration, ours)
+        write_artifact(TensorRtBackend(), model, Scheme(bias_correction="off"), ours, calibration)
         flags = ["--quantize_mode=int8", "--calibration_method=max", "--calibration_eps", "cpu"]
         command = [modelopt, "-m", "modelopt.onnx.quantization", f"--onnx_path={model.path}", *flags]
         command += ["--high_precision_dtype=fp32", f"--output_path={theirs}"]

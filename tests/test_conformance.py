@@ -188,6 +188,7 @@ class CountsAWholeBatch(Sound):
 
 
 FP32, INT8, INT4 = Scheme.float32(), Scheme(), Scheme(bits=4)
+WEIGHTS_ONLY = Scheme(act_bits=32)
 
 
 @pytest.mark.parametrize(
