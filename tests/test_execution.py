@@ -53,7 +53,7 @@ def test_a_missing_runtime_without_emulation_is_refused(make_run: MakeRun, monke
 
 
 def test_a_simulated_scheme_is_a_simulated_session(make_run: MakeRun) -> None:
-    artifact = quantize(make_run(bits=4, bias_correction="off"))
+    artifact = quantize(make_run(act_bits=4, bias_correction="off", range_rule="minmax"))
     assert execution(artifact).level is Level.SIMULATED
 
 

@@ -81,7 +81,7 @@ def test_the_manifest_holds_what_the_artifact_came_from(make_run: MakeRun) -> No
         ({"backend": "ortt"}, PluginError, "unknown backend 'ortt': did you mean 'ort'"),
         ({"backend": "tensorflow"}, PluginError, "unknown backend 'tensorflow'"),
         ({"calib": "ballanced"}, PluginError, "unknown sampler 'ballanced': did you mean 'balanced'"),
-        ({"bits": 2}, SchemeNotSupported, "ort cannot run int2"),
+        ({"act_bits": 32}, SchemeNotSupported, "ort cannot run int8a32"),
         ({"calib": "random", "calib_n": 61}, DataError, "61 calibration images were asked for and there are 60"),
     ],
 )
