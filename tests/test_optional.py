@@ -21,6 +21,11 @@ def test_missing_module_gives_the_install_command(module: str) -> None:
         require(module, extra="trt")
 
 
+def test_what_the_base_install_has_needs_no_extra() -> None:
+    with pytest.raises(UnavailableError, match=r"no_such_runtime is not installed; run: pip install no_such_runtime\."):
+        require("no_such_runtime")
+
+
 def test_cause_is_kept() -> None:
     with pytest.raises(UnavailableError) as caught:
         require("no_such_runtime", extra="trt")

@@ -101,3 +101,13 @@ def test_balanced_repeats_images_only_in_groups_that_are_too_small(make_run: Mak
     assert set(chosen.group_counts.values()) == {20}
     assert sum(chosen.repeats.values()) == 80 - 60
     assert np.concatenate(list(chosen.batches(32))).shape == (80, 3, 32, 32)
+
+
+def test_another_version_of_the_plugin_makes_another_artifact(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backend whose author mended it does not serve what it wrote before."""
+    run = make_run(range_rule="minmax", bias_correction="off")
+    before = quantize(run)
+    monkeypatch.setattr("fqbench.plugins.distribution", lambda _group, name: f"{name} 2.0")
+    assert quantize(run).id != before.id
