@@ -110,8 +110,8 @@ class ModelOptions(Section):
 
     name: Annotated[str, Flag("model")] = Field(
         "resnet10t",
-        description="Classifier: any timm or torchvision model, hf:DIR_OR_NAME (Hugging Face), or your own torch code "
-        "as package.module:function, which is run.",
+        description="Classifier: any timm or torchvision model, hf:DIR_OR_NAME (Hugging Face), a .pt2 file of "
+        "torch.export, or your own torch code as package.module:function, which is run.",
     )
     args: Annotated[dict[str, Any] | None, BeforeValidator(keywords), Flag("model_args", "JSON|K=V,...")] = Field(
         None, description="Arguments of your own model's function: JSON, or width=16,depth=2."

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,8 +99,7 @@ def trace(model: nn.Module, images: NDArray[np.float32]) -> ModelProto:
         At least two, since the batch is dynamic.
     """
     torch = require("torch", extra="train")
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
-        warnings.simplefilter("ignore")  # the exporter's own deprecations; what matters is checked by `export`
+    with quietly():
         program = torch.onnx.export(
             model,
             (torch.from_numpy(images),),
@@ -202,13 +201,15 @@ def _reference_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.flo
 
 
 @contextlib.contextmanager
-def _quiet(*names: str) -> Any:
-    loggers = [logging.getLogger(name) for name in names]
+def quietly() -> Iterator[None]:
+    """Keep torch's exporter from printing its progress and its own deprecations; what matters is checked afterwards."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from fqbench.errors import InputError
 from fqbench.models import adopt as adopting
 from fqbench.models import export as exporting
 from fqbench.models import zoo
+from fqbench.models.program import is_program, write_onnx
 from fqbench.models.train import CHECKPOINT, load_checkpoint
 from fqbench.quant.qat_parameters import open_qat_parameters
 from fqbench.run import Run
@@ -17,6 +20,7 @@ from fqbench.stages.classifier import classifier
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read
 from fqbench.stages.train import TRAINED_BY, train
+from fqbench.storage import file_digest
 from fqbench.workspace import Derivation, Entry, Workspace
 from fqbench.workspace.kinds import CHECKPOINTS, MODELS, ModelFacts, QatModelFacts
 
@@ -56,7 +60,9 @@ def open_model(workspace: Workspace, entry: Entry[ModelFacts]) -> ExportedModel:
 
 
 def _opened(run: Run) -> ExportedModel:
-    return open_model(run.workspace, _adopt(run) if run.config.model.onnx else _export(run))
+    if run.config.model.onnx:
+        return open_model(run.workspace, _adopt(run))
+    return open_model(run.workspace, _convert(run) if is_program(run.config.model.name) else _export(run))
 
 
 def _export(run: Run) -> Entry[ModelFacts]:
@@ -91,13 +97,34 @@ def _adopt(run: Run) -> Entry[ModelFacts]:
     path = run.config.model.onnx
     if path is None or not path.is_file():
         raise InputError(f"no ONNX file {path}; check --onnx.")
+    return _adopted(run, path, {"onnx": adopting.digests(path, run.config.model.class_map)}, lambda _scratch: path)
+
+
+def _convert(run: Run) -> Entry[ModelFacts]:
+    path = Path(run.config.model.name)
+    if not path.is_file():
+        raise InputError(f"--model {path}: there is no such file; give a program that torch.export.save wrote.")
+
+    def converted(scratch: Path) -> Path:
+        graph = scratch / f"{path.stem}.onnx"
+        difference = write_onnx(path, graph)
+        run.reporter.say(f"ONNX agrees with {path} to {difference:.1e} on drawn images")
+        return graph
+
+    mapped = run.config.model.class_map
+    known = {"program": file_digest(path), "class_map": file_digest(mapped) if mapped and mapped.is_file() else None}
+    return _adopted(run, path, known, converted)
+
+
+def _adopted(run: Run, path: Path, identity: Mapping[str, object], graph: Callable[[Path], Path]) -> Entry[ModelFacts]:
+    """Bring a graph to the normal form; ``graph`` returns its file, given a folder for what it has to write."""
     asked, options, classes = run.config.preprocessing, run.config.model, read(run).classes
     derivation = Derivation(
         kind=MODELS,
         slug=path.stem,
         determined_by={
             "adoption": adopting.VERSION,
-            "onnx": adopting.digests(path, options.class_map),
+            **identity,
             "input": options.model_dump(mode="json", include={"layout", "channels", "scale_pixels", "output"}),
             "preprocessing": asked.model_dump(mode="json"),
             "classes": list(classes),
@@ -106,7 +133,11 @@ def _adopt(run: Run) -> Entry[ModelFacts]:
     )
 
     def build(out: Path) -> ModelFacts:
-        source = adopting.read_source(path, options, asked)
+        with tempfile.TemporaryDirectory() as scratch:
+            return write(graph(Path(scratch)), out)
+
+    def write(file: Path, out: Path) -> ModelFacts:
+        source = adopting.read_source(file, options, asked)
         store = prepare(run, source.geometry)
         _frame, rows = store.readable(read(run).split("val"))
         pixels = store.images.pixels[rows[:PARITY_IMAGES]]

@@ -345,3 +345,26 @@ def test_a_module_of_ones_own_is_trained_where_asked(here: Path, capsys: pytest.
     made, _told = call(capsys, "train", *options, "--batch-size", "16")
     assert len(made["facts"]["training"]["epochs"]) == 1
     assert made["facts"]["architecture"] == 'lampnet:Net {"depth": 2, "width": 12}'
+
+
+@pytest.mark.slow
+def test_a_program_of_torch_export_is_exported_and_evaluated(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sys.path.insert(0, str(here))
+    network = importlib.import_module("lampnet").build(2, width=12, depth=2)
+    sys.path.remove(str(here))
+    state = torch.load("lamp.pth")["state_dict"]
+    network.load_state_dict({name.removeprefix("module."): value for name, value in state.items()})
+    batch = ({0: torch.export.Dim("batch", min=1)},)
+    program = torch.export.export(network.eval(), (torch.zeros(2, 3, SIZE, SIZE),), dynamic_shapes=batch)
+    torch.export.save(program, "lamp.pt2")
+    options = changed(model="lamp.pt2", model_args=None, weights=None, epochs=None)
+    made = [call(capsys, "quantize", *options, "--method", method, "--calib-n", 16)[0]["id"] for method in METHODS]
+    call(capsys, "eval", *made, *options, "--replicates", 100)
+    (fp32,) = [path for path in entries("predictions") if "fp32" in path.name]
+    logits = np.stack(pd.read_parquet(fp32 / "predictions.parquet").sort_values("sample_id")["logits"])
+    np.testing.assert_allclose(logits, np.load("answers.npy"), atol=1e-4)
+    code, error = refused(capsys, "quantize", *options, "--backend", "torch_fx")
+    assert (code, "came as ONNX" in error) == (2, True), error
+
+
+METHODS = ("none", "ptq_static")
