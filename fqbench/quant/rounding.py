@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 DAMPING = 0.01  # share of the mean diagonal that is added to it, as the paper has it
 LAZY = 128  # columns whose errors reach the columns after them in one matrix product
 SWEEPS = 2
+FITS = 3
 
 
 def round_rows(
@@ -64,6 +65,48 @@ def round_rows(
     return levels
 
 
+def fit_rows(
+    rows: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    bits: int,
+    moments: Sequence[NDArray[np.float64]] | None = None,
+    rounds: int = FITS,
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    r"""Round weights as `round_rows` does, and fit the scale of each row to its integers, in turn.
+
+    With integers q and weights w, the scale that keeps the outputs best is :math:`w H q^T / q H q^T`. New scales
+    and integers are kept for the rows for which they lower the error on `moments`.
+
+    Parameters
+    ----------
+    rows, scale, bits, moments
+        As for `round_rows`; `scale` is where the search begins.
+    rounds : int
+        How often a scale is fitted and the row rounded again.
+
+    Returns
+    -------
+    levels : ndarray of int8, shape (channels, n)
+        The integers.
+    scale : ndarray of float32, shape (channels,)
+        Their scales; `scale` itself where there are no moments.
+    """
+    levels = round_rows(rows, scale, bits, moments)
+    if not moments:
+        return levels, scale
+    error = output_error(rows, scale, levels, moments)
+    for _ in range(rounds):
+        fitted = _fitted(rows, scale, levels, moments)
+        scale = np.where(output_error(rows, fitted, levels, moments) < error, fitted, scale)
+        again = round_rows(rows, scale, bits, moments)
+        error, found = (output_error(rows, scale, tried, moments) for tried in (levels, again))
+        levels = np.where((found < error)[:, None], again, levels)
+        if not (found < error).any():
+            break
+        error = np.minimum(found, error)
+    return levels, scale
+
+
 def output_error(
     rows: NDArray[np.float32],
     scale: NDArray[np.float32],
@@ -85,13 +128,37 @@ def output_error(
         0 is ideal.
     """
     change = levels.astype(np.float64) * scale[:, None] - rows.astype(np.float64)
-    total, start = np.zeros(len(rows)), 0
+    return _product(change, change, moments)
+
+
+def _product(
+    left: NDArray[np.float64], right: NDArray[np.float64], moments: Sequence[NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Return the mean over the inputs of the products of what each row of `left` and of `right` makes of them."""
+    total, start = np.zeros(len(left)), 0
     for block in moments:
         end = start + block.shape[-1]
-        part = _by_group(change[:, start:end], len(block))
-        total += np.einsum("gri,gri->gr", part @ block, part).reshape(-1)
+        mine, other = (_by_group(rows[:, start:end], len(block)) for rows in (left, right))
+        total += np.einsum("gri,gri->gr", mine @ block, other).reshape(-1)
         start = end
     return total
+
+
+def _fitted(
+    rows: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    levels: NDArray[np.int8],
+    moments: Sequence[NDArray[np.float64]],
+) -> NDArray[np.float32]:
+    """Return the best scales of given integers; the old one where it would be none, or not positive."""
+    integers = levels.astype(np.float64)
+    power = _product(integers, integers, moments)
+    along = _product(rows.astype(np.float64), integers, moments)
+    usable = np.isfinite(power) & np.isfinite(along) & (power > 0) & (along > power * np.finfo(np.float32).tiny)
+    fitted = scale.astype(np.float64)
+    np.divide(along, power, out=fitted, where=usable)
+    single: NDArray[np.float32] = fitted.astype(np.float32)
+    return single
 
 
 def _rounded_block(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fqbench.quant.rounding import LAZY, output_error, round_rows
+from fqbench.quant.rounding import LAZY, fit_rows, output_error, round_rows
 from fqbench.quant.weights import rounded, scales
 
 BITS = st.sampled_from([8, 4, 2])
@@ -117,3 +117,29 @@ def test_blocks_are_rounded_one_by_one() -> None:
     np.testing.assert_array_equal(levels[:, 7:], round_rows(weights[:, 7:], scale, 4, blocks[1:]))
     with pytest.raises(ValueError, match="describe 7 inputs, and the weights have 12"):
         round_rows(weights, scale, 4, blocks[:1])
+
+
+@given(
+    hnp.arrays(np.float32, (4, 6), elements=FINITE), hnp.arrays(np.float64, (2, 6, 5), elements=st.floats(-3, 3)), BITS
+)
+def test_fitted_scales_are_never_worse(weights: np.ndarray, inputs: np.ndarray, bits: int) -> None:
+    moments = [inputs @ np.swapaxes(inputs, 1, 2)]
+    scale = scales(weights, bits, "minmax")
+    levels, fitted = fit_rows(weights, scale, bits, moments)
+    assert fitted.dtype == np.float32
+    assert (fitted > 0).all()
+    before = output_error(weights, scale, round_rows(weights, scale, bits, moments), moments)
+    assert (output_error(weights, fitted, levels, moments) <= before).all()
+
+
+def test_a_fitted_scale_is_the_best_for_its_integers() -> None:
+    weights, moments = layer(2, 8, 12)
+    scale = scales(weights, 2, "minmax")
+    levels, fitted = fit_rows(weights, scale, 2, [moments], rounds=20)
+    errors = [output_error(weights, fitted * np.float32(by), levels, [moments]) for by in (0.99, 1, 1.01)]
+    assert (errors[1] <= np.minimum(errors[0], errors[2]) * (1 + 1e-6)).all()
+    plain = output_error(weights, scale, round_rows(weights, scale, 2, [moments]), [moments])
+    assert errors[1].sum() < 0.8 * plain.sum()
+    unchanged, same = fit_rows(weights, scale, 2)
+    np.testing.assert_array_equal(same, scale)
+    np.testing.assert_array_equal(unchanged, round_rows(weights, scale, 2))
