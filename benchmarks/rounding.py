@@ -5,8 +5,8 @@ Usage: python benchmarks/rounding.py [--workspace DIR] [--models resnet10t,mobil
 Each model is trained on synthfaces at 64 pixels where the workspace does not have it; any other flag of `fqbench
 quantize`, as --images 4800 or --epochs 5, changes the experiment. All arithmetic is simulated: weights are put back
 into the FP32 graph as integer times scale, 8-bit activations are Q/DQ nodes with `minmax` ranges per tensor, and the
-reference executor computes in float. Biases are not corrected. Synthfaces are drawn by a program: the table says how
-rounding behaves here and nothing about people.
+reference executor computes in float. With --biases corrected, biases take the mean shift of rounding back. Synthfaces
+are drawn by a program: the table says how rounding behaves here and nothing about people.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from fqbench.contracts.artifacts import ExportedModel
 from fqbench.contracts.numerics import IntegerFormat
 from fqbench.contracts.qparams import QParams
 from fqbench.data.samples import group_labels
+from fqbench.fairness.literature import kl_divergence
 from fqbench.quant.calibration import CalibrationSet
-from fqbench.quant.divergence import answer_divergence
 from fqbench.quant.equalization import equalize
 from fqbench.quant.graph import cleaned
 from fqbench.quant.moments import InputMoments, input_moments
@@ -35,7 +35,7 @@ from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import TensorRanges, ranges_of
 from fqbench.quant.rounding import fit_rows, round_rows
 from fqbench.quant.rules import Rule
-from fqbench.quant.weights import scales, weights_of
+from fqbench.quant.weights import correct_biases, scales, weights_of
 from fqbench.reference_executor import reference_logits
 from fqbench.run import Run
 from fqbench.stages.export import export
@@ -64,11 +64,12 @@ class Judged:
         """Return the figures of a row: KL and accuracy, of all images and of the worst group."""
         right = found.argmax(axis=1) == self.labels
         parts = {group: self.groups == group for group in np.unique(self.groups)}
-        far = {group: answer_divergence(expected[part], found[part]).kl_divergence for group, part in parts.items()}
+        divergence = kl_divergence(expected, found)
+        far = {group: float(divergence[part].mean()) for group, part in parts.items()}
         accuracy = {group: float(right[part].mean()) for group, part in parts.items()}
         harmed, worst = max(far, key=far.__getitem__), min(accuracy, key=accuracy.__getitem__)
-        overall = answer_divergence(expected, found).kl_divergence
-        return f"{overall:.4f} | {far[harmed]:.4f} ({harmed}) | {right.mean():.1%} | {accuracy[worst]:.1%} ({worst})"
+        cells = f"{divergence.mean():.4f} | {far[harmed]:.4f} ({harmed})"
+        return f"{cells} | {right.mean():.1%} | {accuracy[worst]:.1%} ({worst})"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Graph:
         ranges = ranges_of(record, Rule.parse("minmax"), Policy(), IntegerFormat())
         return cls(name, model, ranges, {one.weight: one for one in input_moments(model, chosen)})
 
-    def quantized(self, bits: int, rule: str, rounding: str) -> ModelProto:
+    def quantized(self, bits: int, rule: str, rounding: str, *, corrected: bool) -> ModelProto:
         """Return the graph with rounded weights and 8-bit activations."""
         import onnx
         from onnx import numpy_helper
@@ -100,6 +101,7 @@ class Graph:
         changed = onnx.ModelProto()
         changed.CopyFrom(self.model)
         tensors = {tensor.name: tensor for tensor in changed.graph.initializer}
+        rounded = {}
         for weight in weights_of(self.model):
             scale = scales(weight.rows, bits, rule.partition(",")[0])
             found = self.moments.get(weight.name) if rounding == "from data" else None
@@ -109,8 +111,14 @@ class Graph:
             else:
                 levels = round_rows(weight.rows, scale, bits, moments)
             shape = np.moveaxis(weight.values, weight.axis, 0).shape
-            values = np.moveaxis((levels * scale[:, None]).reshape(shape), 0, weight.axis)
+            rounded[weight.name] = levels * scale[:, None]
+            values = np.moveaxis(rounded[weight.name].reshape(shape), 0, weight.axis)
             tensors[weight.name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), weight.name))
+        if corrected:
+            biased = onnx.ModelProto()
+            biased.CopyFrom(self.model)
+            correct_biases(biased, self.ranges, rounded)
+            _take_biases(changed, biased)
         for name, (low, high) in self.ranges.by_name.items():
             _fake_quantize(changed, name, QParams.of(low, high, 8))
         return changed
@@ -122,32 +130,34 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=None)
     parser.add_argument("--models", default="resnet10t,mobilenet_v2")
     parser.add_argument("--bits", default="4,2")
+    parser.add_argument("--biases", choices=("kept", "corrected"), default="kept")
+    parser.add_argument("--graphs", default="as-trained,equalized")
     parser.add_argument("--count", type=int, default=None, help="images of the split to answer, evenly chosen")
     options, rest = parser.parse_known_args()
     flags: dict[str, Any] = {"calib_by": GROUPS, "by": GROUPS} | _flags(rest)
     for name in options.models.split(","):
         run = fqbench.experiment(options.workspace, reporter=TerminalReporter(), model=name, **flags)
-        _table(run, [int(bits) for bits in options.bits.split(",")], options.count)
+        _table(run, options)
 
 
-def _table(run: Run, widths: Sequence[int], count: int | None) -> None:
+def _table(run: Run, options: argparse.Namespace) -> None:
     exported, chosen = export(run), fqbench.calibrate(run)
-    judged = _judged(run, exported, count)
+    judged = _judged(run, exported, options.count)
     plain = cleaned(exported.path)
     equalized = equalize(plain)
-    graphs = [Graph.of("as trained", exported, plain, chosen)]
-    if equalized.pairs:
-        graphs.append(Graph.of("equalized", exported, equalized.model, chosen))
+    models = {"as-trained": plain} | ({"equalized": equalized.model} if equalized.pairs else {})
+    graphs = [Graph.of(name, exported, models[name], chosen) for name in options.graphs.split(",") if name in models]
     expected = reference_logits(plain.SerializeToString(), judged.batches)
     print(f"\n{read(run).notice}\n{exported.name}: {len(judged.labels)} images of the {run.config.eval.split} split,")
-    print(f"{len(chosen)} calibration images; {len(equalized.pairs)} pairs of convolutions can be equalized\n")
+    print(f"{len(chosen)} calibration images; biases {options.biases}; {len(equalized.pairs)} pairs to equalize\n")
     print("| bits | graph | scales | rounding | KL from FP32 | of the worst group | accuracy | worst group |")
     print("|---|---|---|---|---|---|---|---|")
-    print(f"| FP32 | as trained | | | {judged.row(expected, expected)} |", flush=True)
-    for bits in widths:
+    print(f"| FP32 | as-trained | | | {judged.row(expected, expected)} |", flush=True)
+    for bits in map(int, options.bits.split(",")):
         for graph in graphs:
             for rule, rounding in WAYS:
-                answers = reference_logits(graph.quantized(bits, rule, rounding).SerializeToString(), judged.batches)
+                rounded = graph.quantized(bits, rule, rounding, corrected=options.biases == "corrected")
+                answers = reference_logits(rounded.SerializeToString(), judged.batches)
                 cells = f"{bits}/8 | {graph.name} | {rule} | {rounding}"
                 print(f"| {cells} | {judged.row(expected, answers)} |", flush=True)
 
@@ -159,6 +169,15 @@ def _judged(run: Run, exported: ExportedModel, count: int | None) -> Judged:
     groups = group_labels(frame, samples.features(run.config.eval.by))
     batches = list(store.images.batches(np.asarray(rows)[taken], 64))
     return Judged(batches, frame["label"].to_numpy(dtype=np.int64)[taken], np.asarray(groups)[taken])
+
+
+def _take_biases(model: ModelProto, other: ModelProto) -> None:
+    """Give each operator the bias that it has in another copy of the graph."""
+    there = {tensor.name for tensor in model.graph.initializer}
+    model.graph.initializer.extend([tensor for tensor in other.graph.initializer if tensor.name not in there])
+    for mine, theirs in zip(model.graph.node, other.graph.node, strict=True):
+        del mine.input[:]
+        mine.input.extend(theirs.input)
 
 
 def _fake_quantize(model: ModelProto, name: str, qparams: QParams) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.quant.weights import attribute
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto
@@ -179,4 +181,4 @@ def _moved(first: NodeProto, second: NodeProto, constants: Constants) -> bool:
 
 
 def _groups(node: NodeProto) -> int:
-    return next((int(attribute.i) for attribute in node.attribute if attribute.name == "group"), 1)
+    return int(attribute(node, "group", 1))

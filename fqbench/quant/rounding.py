@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fqbench.quant.weights import levels_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -165,16 +167,15 @@ def _rounded_block(
     rows: NDArray[np.float32], scale: NDArray[np.float32], bits: int, moments: NDArray[np.float64]
 ) -> NDArray[np.int8]:
     """Round the columns of one block; `moments` has the shape (convolution groups, n, n)."""
-    half = 2 ** (bits - 1)
-    nearest: NDArray[np.float32] = np.clip(np.rint(rows / scale[:, None]), -half, half - 1)
+    nearest = levels_of(rows, scale, bits)
     usable = np.isfinite(moments).all(axis=(1, 2)) & (np.einsum("gii->gi", moments).max(axis=1) > 0)
     if not usable.any():
-        return nearest.astype(np.int8)
+        return nearest
     groups = len(moments)
     problem = _Problem(
         _by_group(rows.astype(np.float64), groups)[usable],
         _by_group(scale.astype(np.float64)[:, None], groups)[usable],
-        half,
+        2 ** (bits - 1),
         moments[usable],
     )
     plain = _by_group(nearest.astype(np.float64), groups)
