@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .tuning import FakeQuantizedTraining
 
 DEVICE = "cpu"
+
+logger = logging.getLogger(__name__)
 
 
 class TorchFxBackend(BackendBase):
@@ -72,6 +75,10 @@ class TorchFxBackend(BackendBase):
             details |= quantizing.quantize_dynamic(model, scheme, plan, out)
         else:
             details |= quantizing.quantize_static(model, scheme, plan, out)
+        if details.get("not_traced"):
+            paths = ", ".join(sorted(details["not_traced"]))
+            logger.warning("%s: FX cannot trace these modules, which stay in float: %s", model.name, paths)
+        details |= quantizing.needed_code(model)
         return Artifact(self.name, scheme, out, (storage.DESCRIPTION, storage.TENSORS), details)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> TorchSession:

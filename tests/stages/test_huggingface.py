@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,12 @@ def test_a_folder_is_quantized_as_it_is(here: Path, name: str, capsys: pytest.Ca
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet", "vit"])
 def test_torch_backends_load_without_the_folder_and_name_what_was_not_traced(
-    here: Path, name: str, capsys: pytest.CaptureFixture[str]
+    here: Path, name: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     save(here / name, name)
-    made, _told = call(capsys, "quantize", *options(name), "--backend", "torch_fx", "--calib-n", "8")
+    with caplog.at_level(logging.WARNING):
+        made, _told = call(capsys, "quantize", *options(name), "--backend", "torch_fx", "--calib-n", "8")
+    assert f"{name}: FX cannot trace these modules, which stay in float: model." in caplog.text
     facts = made["facts"]["details"]
     assert any(part.startswith("model.") for part in facts["not_traced"])
     assert facts["quantized_layers"] >= 1
