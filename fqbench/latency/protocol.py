@@ -1,4 +1,4 @@
-"""The measuring protocol (DESIGN §10): interleaved rounds in random order, warm-up until steady, answers checked."""
+"""The measuring protocol (docs/design.md): interleaved rounds in random order, steady warm-up, answers checked."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Size = int | tuple[int, int]
-# The study's five (DESIGN §9) by their plain names, where the library's own name differs.
+# The five models of the study by their plain names, where the library's own name differs.
 ALIASES: Mapping[str, str] = {
     "mobilenet_v2": "timm/mobilenetv2_100",
     "vit_small": "timm/vit_small_patch16_224",

@@ -14,7 +14,7 @@ from fqbench.contracts.numerics import IntegerFormat
 from fqbench.quant.mse_range import GroupCounts, mse_range
 from fqbench.quant.observe import observe
 from fqbench.quant.policies import AS_SAMPLED, BALANCED, MINIMAX, ONLY, STRATIFIED, Policy
-from fqbench.quant.rules import NAMES, Distribution, Rule
+from fqbench.quant.rules import RULES, Distribution, Rule
 from fqbench.storage import text_digest
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _minimax(record: CalibrationRecord, quantizer: IntegerFormat) -> NDArray[np.
     policies = [Policy(AS_SAMPLED), Policy(BALANCED), Policy(STRATIFIED)]
     policies += [Policy(ONLY, {group: 1.0}) for group in record.groups]
     mixed = [Distribution.of(record, policy.image_weights(record)) for policy in policies]
-    others = [Rule(name).ranges(values, quantizer) for name in NAMES for values in mixed]
+    others = [Rule(name).ranges(values, quantizer) for name in RULES for values in mixed]
     extremes = np.stack([record.low.min(axis=1), record.high.max(axis=1)], axis=1).astype(np.float64)
     return mse_range(_seen(record), extremes, quantizer, np.stack(others, axis=1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 
     from fqbench.quant.record import CalibrationRecord
 
-MINMAX, MEAN_MINMAX, PERCENTILE, ENTROPY, MSE = "minmax", "mean_minmax", "percentile", "entropy", "mse"
-NAMES = (MINMAX, MEAN_MINMAX, PERCENTILE, ENTROPY, MSE)
+MINMAX, PERCENTILE = "minmax", "percentile"
 DEFAULT_PERCENTILE = 99.99
 
 
@@ -48,8 +48,8 @@ class Rule:
             No such rule, or a percentile that is not above 50 and at most 100.
         """
         name, equals, value = text.partition("=")
-        if name not in NAMES or (equals and name != PERCENTILE):
-            raise InputError(f"unknown range rule {text!r}: {did_you_mean(text, (*NAMES, 'percentile=99.99'))}")
+        if name not in RULES or (equals and name != PERCENTILE):
+            raise InputError(f"unknown range rule {text!r}: {did_you_mean(text, (*RULES, 'percentile=99.99'))}")
         if not equals:
             return cls(name)
         try:
@@ -67,18 +67,7 @@ class Rule:
 
     def ranges(self, values: Distribution, quantizer: IntegerFormat) -> NDArray[np.float64]:
         """Return one range a tensor, shape (tensors, 2); no wider than the extremes."""
-        if self.name == MINMAX:
-            found = np.stack([values.low, values.high], axis=1)
-        elif self.name == MEAN_MINMAX:
-            found = np.stack([values.mean_low, values.mean_high], axis=1)
-        elif self.name == PERCENTILE:
-            found = percentile_ranges(values, self.percentile, symmetric=quantizer.symmetric)
-        elif self.name == ENTROPY:
-            found = entropy_ranges(values, quantizer)
-        else:
-            seen = GroupCounts(values.edges, values.counts[:, None, :], values.total[:, None])
-            found = mse_range(seen, np.stack([values.low, values.high], axis=1), quantizer)
-        return found
+        return RULES[self.name](values, quantizer, self.percentile)
 
 
 @dataclass(frozen=True)
@@ -147,6 +136,22 @@ class Distribution:
         filled = (self.counts > 0) & (index < bins)
         np.add.at(folded, (tensors[filled], index[filled]), self.counts[filled])
         return folded
+
+
+def minmax_ranges(values: Distribution) -> NDArray[np.float64]:
+    """Return the exact extremes."""
+    return np.stack([values.low, values.high], axis=1)
+
+
+def mean_minmax_ranges(values: Distribution) -> NDArray[np.float64]:
+    """Return the means over images of their extremes."""
+    return np.stack([values.mean_low, values.mean_high], axis=1)
+
+
+def mse_ranges(values: Distribution, quantizer: IntegerFormat) -> NDArray[np.float64]:
+    """Return the ranges with the least squared quantization error."""
+    seen = GroupCounts(values.edges, values.counts[:, None, :], values.total[:, None])
+    return mse_range(seen, minmax_ranges(values), quantizer)
 
 
 def percentile_ranges(values: Distribution, percentile: float, *, symmetric: bool) -> NDArray[np.float64]:
@@ -243,3 +248,13 @@ def least_divergence(counts: NDArray[np.float64], levels: int) -> NDArray[np.int
         better = possible & (divergence < least)
         least[better], best[better] = divergence[better], kept
     return best
+
+
+# A rule gets the weighted histograms, the integer format, and the percentile, which `percentile` alone looks at.
+RULES: Mapping[str, Callable[[Distribution, IntegerFormat, float], NDArray[np.float64]]] = {
+    MINMAX: lambda values, _format, _percentile: minmax_ranges(values),
+    "mean_minmax": lambda values, _format, _percentile: mean_minmax_ranges(values),
+    PERCENTILE: lambda values, format_, percentile: percentile_ranges(values, percentile, symmetric=format_.symmetric),
+    "entropy": lambda values, format_, _percentile: entropy_ranges(values, format_),
+    "mse": lambda values, format_, _percentile: mse_ranges(values, format_),
+}

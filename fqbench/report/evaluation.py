@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fqbench.fairness.results import ChangeRow, GroupRow
     from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
 
-# What DESIGN §8 asks to see, in this order; the others are in --json and --csv.
+# In this order; the others are in --json and --csv.
 SHOWN_GAPS = {
     "demographic_parity_difference": "demographic parity difference",
     "demographic_parity_ratio": "disparate impact (ratio)",

@@ -1,1 +1,1 @@
-"""The stages of DESIGN §3, one module each: values in, a finished entry of the workspace out."""
+"""The way of the data (docs/design.md, section 3), one module per stage: values in, an entry of the workspace out."""
