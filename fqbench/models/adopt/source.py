@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -237,3 +237,14 @@ def _per_image(answer: NDArray[Any], size: int, path: Path) -> NDArray[Any]:
     if answer.size % size or answer.size == 0:
         raise InputError(f"{path} answers with shape {list(answer.shape)} for {size} image(s); one row each is needed.")
     return answer.reshape(size, -1)
+
+
+def likely_axes(path: Path) -> tuple[Literal["nchw", "nhwc"], Literal["rgb", "gray"]]:
+    """Return layout and channels as far as the shape of a file's input tells them: NCHW and RGB where it does not."""
+    model = load(path)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    shape = next((dimensions(value) for value in model.graph.input if value.name not in constants), [])
+    if len(shape) != 4:
+        return "nchw", "rgb"
+    last = shape[3] in {1, 3} and shape[1] not in {1, 3}
+    return ("nhwc" if last else "nchw"), ("gray" if shape[3 if last else 1] == 1 else "rgb")
