@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fqbench.run import Run
 
 data_app = app.group("data", "Preview and check data sets.", panel=INSPECT)
-models_app = app.group("models", "List and profile classifiers.", panel=INSPECT)
+models_app = app.group("models", "List, profile and check classifiers.", panel=INSPECT)
 
 
 @app.verb("list", panel=INSPECT)
@@ -152,6 +152,24 @@ def inspect_data(
 
     samples = read(run.with_options("data", name=name) if name else run)
     show(inspection_document(inspect(samples, [part.strip() for part in by.split(",")] if by else None)))
+
+
+@models_app.verb("check", own=("model", "preprocessing"), more=("data",))
+def check_model(
+    run: Run,
+    show: Show,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="ONNX classifier.")],
+) -> None:
+    """Find the preprocessing an ONNX file was trained with.
+
+    Tries the usual conventions on labelled validation images, and says which one the accuracy speaks for.
+
+    Example: fqbench models check model.onnx --data folder --root photos
+    """
+    from fqbench.report.check import check_document
+    from fqbench.stages.check import check_model as check
+
+    show(check_document(check(run, file)))
 
 
 @models_app.verb("list")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from fqbench.models.adopt.source import Source
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Channels = Literal["rgb", "bgr", "gray"]
+COLOURS: tuple[Channels, ...] = ("rgb", "bgr")
 NONE, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 # Scale of the pixel values, mean and std (in RGB order), and who does it so.
 USUAL = (
@@ -93,11 +95,11 @@ def conventions(source: Source) -> Iterator[tuple[Convention, str, str]]:
     layout = source.convention.layout
     start = "" if layout == "nchw" else "--layout nhwc "
     if np.dtype(source.convention.dtype).kind in "iu":
-        for channels in ("rgb", "bgr"):
+        for channels in COLOURS:
             yield replace(source.convention, channels=channels), f"{channels.upper()}", f"{start}--channels {channels}"
         return
-    colours = ("gray",) if source.convention.channels == "gray" else ("rgb", "bgr")
-    for channels in colours:
+    grey: tuple[Channels, ...] = ("gray",)
+    for channels in grey if source.convention.channels == "gray" else COLOURS:
         for scale, mean, std, what in USUAL:
             turned = (mean[::-1], std[::-1]) if channels == "bgr" else (mean, std)
             options = f"{start}--channels {channels} --scale-pixels {scale} " + (
