@@ -178,14 +178,14 @@ def at_four_bits(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "pairs"), [("mobilenet_v2", 4), ("resnet10t", 2), ("squeezenet1_1", 0)])
+@pytest.mark.parametrize(("name", "pairs"), [("mobilenet_v2", 2), ("resnet10t", 6)])
 def test_exported_networks_answer_the_same_equalized(name: str, pairs: int, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from fqbench.testing.study_models import study_model
 
     model = cleaned(study_model(name, tmp_path).path)
     equalized = equalize(model)
-    assert len(equalized.pairs) >= pairs
+    assert len(equalized.pairs) == pairs
     images = np.random.default_rng(0).normal(0, 1, (4, 3, 64, 64)).astype(np.float32)
     same_answers(model, equalized.model, images)
 
