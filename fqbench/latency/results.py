@@ -11,13 +11,14 @@ import numpy as np
 
 from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.errors import InputError, did_you_mean
+from fqbench.latency.conditions import Conditions
+from fqbench.latency.steadiness import Mark
+from fqbench.machine import Machine
+from fqbench.storage import Stored
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fqbench.latency.conditions import Conditions
-    from fqbench.latency.steadiness import Mark
-    from fqbench.machine import Machine
 
 NANOSECONDS_A_MILLISECOND = 1e6
 NANOSECONDS_A_SECOND = 1e9
@@ -247,7 +248,7 @@ class SubjectLatency:
 
 
 @dataclass(frozen=True)
-class LatencyReport:
+class LatencyReport(Stored):
     """One interleaved measurement: its subjects share rounds, machine and conditions.
 
     Attributes

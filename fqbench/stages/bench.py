@@ -8,7 +8,6 @@ from pathlib import Path
 from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import InputError
 from fqbench.execution import require_runtime, subject
-from fqbench.latency.file import read_latency, write_latency
 from fqbench.latency.protocol import measure
 from fqbench.latency.results import LatencyReport
 from fqbench.latency.zero_weights import refuse_zero_weights
@@ -52,12 +51,12 @@ def bench(run: Run, artifacts: Sequence[Artifact], *, again: bool = False) -> La
         repeat += 1
 
     def build(out: Path) -> BenchFacts:
-        write_latency(_measure(run, answered), out / REPORT)
+        _measure(run, answered).save(out / REPORT)
         return BenchFacts(artifacts=tuple(artifact.id for artifact in artifacts), repeat=repeat)
 
     doing = f"measuring the latency of {len(artifacts)} artifact(s), interleaved"
     entry = run.produce(_derivation(run, answered, repeat), build, doing)
-    return read_latency(entry.file(REPORT))
+    return LatencyReport.open(entry.file(REPORT))
 
 
 def _derivation(run: Run, answered: Sequence[Answered], repeat: int) -> Derivation[BenchFacts]:

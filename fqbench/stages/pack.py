@@ -17,7 +17,6 @@ from fqbench.contracts.artifacts import Artifact
 from fqbench.data.images import PreparedImages
 from fqbench.errors import DataError, InputError
 from fqbench.execution import Execution, answers, batch_size_for, execution, require_runtime, subject
-from fqbench.latency.file import read_latency, write_latency
 from fqbench.latency.protocol import measure
 from fqbench.latency.results import LatencyReport
 from fqbench.latency.zero_weights import refuse_zero_weights
@@ -134,7 +133,7 @@ def run_pack(run: Run, file: Path, out: Path | None = None) -> Path:
             answered.append(found)
             measured.append(_measured(running, arithmetic, threads, batch_size_for(running.artifact, size)))
         files[REPORT] = Path(scratch) / REPORT
-        write_latency(_measure(run, executions, images, answered), files[REPORT])
+        _measure(run, executions, images, answered).save(files[REPORT])
         facts = {
             "pack": opened.digest,
             **{key: opened.facts[key] for key in ("artifacts", "data", "preprocessing", "batch_size")},
@@ -170,9 +169,9 @@ def import_results(run: Run, file: Path) -> Imported:
             answers = read_predictions(source, expected=ids)
             ids = answers.sample_ids.tolist()
             entries.append(_import_predictions(run, opened, number, answers))
-        latency = read_latency(opened.file(REPORT))
+        latency = LatencyReport.open(opened.file(REPORT))
         bench = _import_bench(run, opened, latency, entries)
-    return Imported(tuple(entries), bench, read_latency(bench.file(REPORT)))
+    return Imported(tuple(entries), bench, LatencyReport.open(bench.file(REPORT)))
 
 
 def _data(run: Run, store: Prepared) -> dict[str, Any]:
@@ -333,7 +332,7 @@ def _import_bench(
     )
 
     def write(out: Path) -> BenchFacts:
-        write_latency(latency, out / REPORT)
+        latency.save(out / REPORT)
         ids = tuple(one["id"] for one in facts["artifacts"])
         return BenchFacts(artifacts=ids, where=_where(facts, 0), repeat=0)
 
