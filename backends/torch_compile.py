@@ -39,7 +39,7 @@ class TorchCompileBackend(BackendBase):
         if scheme.method is Method.NONE:
             return Support(Level.NATIVE)
         if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
-            return Support(Level.NO, f"method {scheme.method} is not built for it", "--method ptq_static")
+            return Support(Level.NO, f"method {scheme.method} is not supported by this backend", "--method ptq_static")
         if scheme.act_bits != 8 or scheme.bits == 32:
             return Support(Level.NO, "its kernels take 8-bit activations", "--act-bits 8, or --backend torch_fx")
         return packed_support(scheme)

@@ -305,7 +305,9 @@ def _of_speed(check: Check, level: Level) -> Check:
     """A model that is not executed as it will be shipped has no speed: the limit stays undecided."""
     if level.has_speed:
         return check
-    return replace(check, outcome=Outcome.UNDECIDED, images_needed=math.nan, note=f"{level.value}, which has no speed")
+    return replace(
+        check, outcome=Outcome.UNDECIDED, images_needed=math.nan, note=f"{level.value}, so its speed is unknown"
+    )
 
 
 def _at_most(artifact: EvaluatedArtifact, limit: str, bound: float, figures: Sequence[float], n: int) -> Check:

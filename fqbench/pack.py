@@ -114,13 +114,13 @@ def read_pack(path: Path, kind: str, folder: Path) -> Pack:
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}; check its name.") from error
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise DataError(f"{path} is damaged or no archive of fqbench ({error}); copy it again.") from error
+        raise DataError(f"{path} is damaged or not an fqbench archive ({error}); copy it again.") from error
     return Pack(facts, text_digest(text), folder)
 
 
 def _facts_text(archive: zipfile.ZipFile, path: Path) -> bytes:
     if FACTS not in archive.namelist() or archive.getinfo(FACTS).file_size > LARGEST_FACTS:
-        raise DataError(f"{path} is no archive of fqbench: it has no {FACTS}; make it with `fqbench pack`.")
+        raise DataError(f"{path} is not an fqbench archive: it has no {FACTS}; make it with `fqbench pack`.")
     return archive.read(FACTS)
 
 
@@ -135,7 +135,7 @@ def _facts(text: bytes, path: Path, kind: str) -> dict[str, Any]:
         for name, record in facts["files"].items():
             _require_plain(name)
             if not (isinstance(record["size"], int) and record["size"] >= 0 and isinstance(record["sha256"], str)):
-                raise DataError(f"{path} is damaged: it does not say what {name} is; make it anew.")
+                raise DataError(f"{path} is damaged: it does not describe {name}; make it again.")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged: its {FACTS} cannot be read ({error!r}); copy it again.") from error
     return facts
@@ -143,14 +143,14 @@ def _facts(text: bytes, path: Path, kind: str) -> dict[str, Any]:
 
 def _require_plain(name: str) -> None:
     if NAME.fullmatch(name) is None or name == FACTS:
-        raise DataError(f"{name!r} is no name for a file in an archive; nothing was unpacked.")
+        raise DataError(f"{name!r} is not a valid file name in an archive; nothing was unpacked.")
 
 
 def _require_listed(archive: zipfile.ZipFile, files: Mapping[str, Any], path: Path) -> None:
     there = sorted(archive.namelist())
     if there != sorted([FACTS, *files]):
         odd = sorted(set(there) ^ {FACTS, *files}) or [name for name in there if there.count(name) > 1]
-        raise DataError(f"{path} is damaged: {', '.join(odd[:3])} is missing, twice there or not listed; make it anew.")
+        raise DataError(f"{path} is damaged: {', '.join(odd[:3])} is missing, duplicated or not listed; make it again.")
 
 
 def _require_room(files: Mapping[str, Any], folder: Path) -> None:

@@ -85,8 +85,8 @@ def predict(
     if broken.any():
         first = ids[int(np.argmax(broken))]
         raise DataError(
-            f"the model answers {int(broken.sum())} images with NaN or infinity, {first} first; "
-            "its weights or ranges are damaged: train or quantize it anew."
+            f"the model returns NaN or infinity for {int(broken.sum())} images, the first is {first}; "
+            "its weights or ranges are damaged: train or quantize it again."
         )
     return Predictions(ids, logits)
 

@@ -25,8 +25,8 @@ def require_same_classes(model: ExportedModel, samples: Samples) -> None:
     """
     if model.classes != samples.classes:
         raise InputError(
-            f"the model {model.name} answers {_listed(model.classes)}, and the data set {samples.name} has the classes "
-            f"{_listed(samples.classes)}; choose the data that it was made for with --data, --root and --label."
+            f"the model {model.name} predicts {_listed(model.classes)}, but the data set {samples.name} has the "
+            f"classes {_listed(samples.classes)}; choose the data it was made for with --data, --root and --label."
         )
 
 
@@ -92,7 +92,7 @@ def preprocessing_differences(model: ExportedModel, asked: PreprocessingOptions)
         if name in own and _plain(own[name]) != _plain(value)
     }
     return tuple(
-        f"{model.name} was made with {name} {own[name]}, which is used; {value} was asked for."
+        f"{model.name} was made with {name} {own[name]}, which is used instead of {value}."
         for name, value in differing.items()
     )
 

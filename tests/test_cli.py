@@ -257,7 +257,7 @@ def test_predictions_made_elsewhere(invoke: Invoke, own: tuple[str, ...], tmp_pa
         (table.iloc[1:], "lacks 1 image(s)"),
         (pd.concat([table, table.iloc[:1]]), "twice"),
         (table.assign(sample_id=table["sample_id"] + "x"), "lacks 30 image(s)"),
-        (table.assign(prediction="maybe").drop(columns="logits"), "predicts 'maybe', which is no class"),
+        (table.assign(prediction="maybe").drop(columns="logits"), "predicts 'maybe', which is not a class"),
     ):
         path = tmp_path / "spoilt.parquet"
         spoilt.to_parquet(path)

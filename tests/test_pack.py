@@ -107,7 +107,7 @@ def test_of_one_model_only(run: Run, make_run: MakeRun, classifier: Path, tmp_pa
     other = tmp_path / "other.onnx"
     other.write_bytes(classifier.read_bytes())
     second = make_run(onnx=other)
-    with pytest.raises(InputError, match="of several models; pack each model's apart"):
+    with pytest.raises(InputError, match="several models; pack those of each model separately"):
         pack(run, [quantize(run), quantize(second)], tmp_path / "x.zip")
     with pytest.raises(InputError, match="nothing to pack"):
         pack(run, [], tmp_path / "x.zip")
@@ -185,9 +185,9 @@ def _no_sizes(members: dict[str, bytes], facts: dict) -> None:
     [
         (_flip_a_byte, "artifact1/model.onnx is not what was packed"),
         (_longer, "images.npy is not what was packed"),
-        (_missing, "sample_ids.json is missing, twice there or not listed"),
-        (_unlisted, "extra.sh is missing, twice there or not listed"),
-        (_escape, "'../evil' is no name for a file in an archive; nothing was unpacked"),
+        (_missing, "sample_ids.json is missing, duplicated or not listed"),
+        (_unlisted, "extra.sh is missing, duplicated or not listed"),
+        (_escape, "'../evil' is not a valid file name in an archive; nothing was unpacked"),
         (_absolute, "'/etc/evil' is no name"),
         (_huge, "unpacking takes"),
         (_other_format, "has format 99, this fqbench reads 2"),
@@ -228,7 +228,7 @@ def test_a_result_of_other_contents_under_the_same_name(run: Run, packed: Path, 
     def other_artifact(members: dict[str, bytes], facts: dict) -> None:
         facts["artifacts"][1]["digest"] = "0" * 64
 
-    with pytest.raises(DataError, match="is not what was packed: its hash differs; pack it anew"):
+    with pytest.raises(DataError, match="is not what was packed: its hash differs; pack it again"):
         import_results(run, tamper(result, other_artifact))
     assert not run.workspace.entries("predictions")
 

@@ -55,4 +55,4 @@ def test_preprocessing_that_is_asked_for_and_not_used_is_said(make_run: MakeRun)
     assert preprocessing_differences(model, run.config.preprocessing) == ()
     asked = run.with_options("preprocessing", crop=0.5).config.preprocessing
     (note,) = preprocessing_differences(model, asked)
-    assert "crop 1.0, which is used; 0.5 was asked for" in note
+    assert "crop 1.0, which is used instead of 0.5" in note

@@ -110,7 +110,7 @@ class OnnxRuntimeBackend(BackendBase):
         ort = require("onnxruntime")
         provider = PROVIDERS.get(device)
         if provider is None:
-            raise InputError(f"{self.name} knows no device {device!r}; choose one of: {', '.join(PROVIDERS)}.")
+            raise InputError(f"{self.name} has no device {device!r}; choose one of: {', '.join(PROVIDERS)}.")
         if provider not in ort.get_available_providers():
             raise UnavailableError(
                 f"this ONNX Runtime has no {provider}; install the build for {device}, or use --device cpu."

@@ -39,7 +39,7 @@ def network_of(model: ExportedModel) -> nn.Module:
     """
     if not model.architecture or model.checkpoint is None:
         raise InputError(
-            f"{model.name} came as ONNX, and PyTorch quantizes a network of its own; train it here with "
+            f"{model.name} is an ONNX file, but this backend quantizes torch networks; train one with "
             "`fqbench train --model NAME`, or use --backend ort."
         )
     return load_checkpoint(stored_of(model).network(), model.checkpoint)
@@ -159,8 +159,8 @@ def _floats(scheme: Scheme, plan: QuantizationPlan) -> tuple[str, ...]:
             )
         if layer.weight and not layer.is_float and layer.act_bits != scheme.act_bits:
             raise SchemeNotSupported(
-                f"PyTorch FX has one number of activation bits, and the recipe gives {layer.name} {layer.act_bits}; "
-                f"leave out act_bits there, or quantize: false."
+                f"PyTorch FX uses the same activation bits in all layers, but the recipe gives {layer.name} "
+                f"{layer.act_bits}; leave out act_bits there, or set quantize: false."
             )
     return tuple(layer.path for layer in plan.layers if layer.is_float and layer.weight)
 

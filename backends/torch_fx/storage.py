@@ -81,13 +81,12 @@ class StoredNetwork:
             if not self.code:
                 raise
             raise UnavailableError(
-                f"the artifact needs the code {self.architecture}, which is not here; run fqbench in the folder that "
-                "holds it, or install its package."
+                f"the artifact needs the code {self.architecture}, which cannot be imported; run fqbench in "
+                "the folder that holds it, or install its package."
             ) from error
         if self.code and architecture.identity.get("code") != self.code:
             raise DataError(
-                f"the code {self.architecture} is not the one that the artifact was made with; bring that one back, or "
-                "quantize again."
+                f"the code {self.architecture} has changed since the artifact was made; restore it, or quantize again."
             )
         return zoo.build(architecture, classes=self.classes, size=self.size).eval()
 

@@ -112,7 +112,7 @@ class FakeQuantizedTraining:
         found = self._plain()
         if set(found) != self.names:
             differing = sorted(self.names ^ set(found))[:5]
-            raise PluginError(f"after training, {', '.join(differing)} do not fit; report it with the model's name.")
+            raise PluginError(f"training changed the tensors {', '.join(differing)}; report it with the model's name.")
         save_file({name: value.detach().cpu().contiguous().clone() for name, value in sorted(found.items())}, path)
 
     def answers(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -80,7 +80,7 @@ class TensorRtBackend(BackendBase):
         if scheme.method is Method.NONE:
             return Support(Level.NATIVE)
         if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
-            reason = f"method {scheme.method.value} is not built for it"
+            reason = f"method {scheme.method.value} is not supported by this backend"
             if scheme.method is Method.PTQ_DYNAMIC:
                 reason = "it takes activation scales from constants of the graph, so none can be dynamic"
             return Support(Level.NO, reason, nearest)
@@ -233,7 +233,7 @@ class TensorRtBackend(BackendBase):
             )
         found = hashlib.sha256(artifact.main_file.read_bytes()).hexdigest()
         if engine.get("sha256") != found:
-            raise DataError(f"the engine of {name} is damaged: its hash is another one; build it again.")
+            raise DataError(f"the engine of {name} is damaged: its hash differs; build it again.")
 
 
 def _placed(placement: Placement) -> dict[str, Any]:

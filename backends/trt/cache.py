@@ -43,7 +43,7 @@ def write_cache(scales: Mapping[str, float], *, version: Version = V10, algorith
     for name, scale in scales.items():
         single = np.float32(scale)
         if not (np.isfinite(single) and single > 0):
-            raise DataError(f"the scale of {name!r} is {scale}, which no cache can hold; calibrate again.")
+            raise DataError(f"the scale of {name!r} is {scale}, which a cache cannot store; calibrate again.")
         if "\n" in name or not name:
             raise DataError(f"the tensor name {name!r} does not fit into a calibration cache; rename it.")
         lines.append(f"{name}: {struct.pack('>f', single).hex()}")
@@ -60,7 +60,7 @@ def read_cache(text: str) -> dict[str, np.float32]:
     """
     first, *lines = text.splitlines() or [""]
     if not first.startswith("TRT-"):
-        raise DataError(f"this is no calibration cache: it begins with {first[:40]!r}, not with TRT-.")
+        raise DataError(f"this is not a calibration cache: it begins with {first[:40]!r}, not with TRT-.")
     scales = {}
     for line in lines:
         name, separator, value = line.rpartition(": ")

@@ -71,7 +71,7 @@ def ordinal(device: str) -> int:
     """
     name, _, number = device.partition(":")
     if name != DEVICE or not (number == "" or number.isdecimal()):
-        raise InputError(f"trt knows no device {device!r}; choose {DEVICE}, or {DEVICE}:1 for the second GPU.")
+        raise InputError(f"trt has no device {device!r}; choose {DEVICE}, or {DEVICE}:1 for the second GPU.")
     return int(number or 0)
 
 
@@ -142,6 +142,6 @@ class Memory:
         except self.cuda.MemoryError as error:
             free, total = (amount / 2**20 for amount in self.cuda.mem_get_info())
             raise UnavailableError(
-                f"{size / 2**20:.0f} MiB of {what} are not to be had ({free:.0f} of {total:.0f} MiB are free); "
+                f"{size / 2**20:.0f} MiB of {what} cannot be allocated ({free:.0f} of {total:.0f} MiB are free); "
                 "end other programs on it, or lower the batch."
             ) from error

@@ -63,8 +63,8 @@ def write_int4(
     block = next((size for size in BLOCKS if any(len(one) % size == 0 for one in values.values())), None)
     if block is None:
         raise SchemeNotSupported(
-            "TensorRT's INT4 is for constant weights of matrix products, and this model has none that blocks of "
-            f"{BLOCKS[-1]} divide; try --bits 8."
+            "TensorRT's INT4 is for constant weights of matrix products, and this model has none with a multiple of "
+            f"{BLOCKS[-1]} rows; try --bits 8."
         )
     excluded = {name: f"blocks of {block} do not divide {len(one)}" for name, one in values.items() if len(one) % block}
     excluded |= {name: "the recipe leaves it in float" for name in values if name in floats}

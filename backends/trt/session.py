@@ -93,7 +93,9 @@ class TensorRtSession(SessionBase):
         held.stream, held.events = cuda.Stream(), [cuda.Event() for _ in range(4)]
         for name, buffer in ((self._input, self._device_in), (self._output, self._device_out)):
             if not self._held.context.set_tensor_address(name, int(buffer)):
-                raise DataError(f"TensorRT refuses the buffer of {name!r}; build the engine anew with `fqbench build`.")
+                raise DataError(
+                    f"TensorRT refuses the buffer of {name!r}; build the engine again with `fqbench build`."
+                )
         self._times: deque[tuple[float, float, float]] = deque(maxlen=KEPT)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -126,7 +128,7 @@ class TensorRtSession(SessionBase):
         cuda.memcpy_htod_async(self._device_in, given, self._held.stream)
         copied.record(self._held.stream)
         if not self._held.context.execute_async_v3(self._held.stream.handle):
-            raise DataError("TensorRT could not run the engine; build it anew with `fqbench build`.")
+            raise DataError("TensorRT could not run the engine; build it again with `fqbench build`.")
         computed.record(self._held.stream)
         cuda.memcpy_dtoh_async(answer, self._device_out, self._held.stream)
         done.record(self._held.stream)

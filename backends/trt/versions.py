@@ -43,11 +43,11 @@ class Version:
         """
         found = _VERSION.match(text)
         if found is None:
-            raise UnavailableError(f"TensorRT calls itself {text!r}, which is no version; reinstall it.")
+            raise UnavailableError(f"TensorRT calls itself {text!r}, which is not a version number; reinstall it.")
         version = cls(int(found[1]), int(found[2]), int(found[3] or 0))
         if not OLDEST <= version.major <= NEWEST:
             raise UnavailableError(
-                f"TensorRT {version} is not known to fqbench, which runs {OLDEST}.x to {NEWEST}.x; install such a one."
+                f"TensorRT {version} is not supported; install a version from {OLDEST}.x to {NEWEST}.x."
             )
         return version
 

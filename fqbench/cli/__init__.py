@@ -16,7 +16,7 @@ from fqbench.terminal import fail
 
 # Click's base of "no such option", "not an integer" ...; typer carries its own copy of click in some versions.
 ClickException: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
-INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of fqbench, none of the codes that a CI job decides on
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a bug in fqbench, none of the codes that a CI job decides on
 
 __all__ = ["app", "look", "main", "make", "measure", "recipes", "remote"]
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FqbenchError as error:
         fail(str(error), error, given, error.exit_code)
     except KeyboardInterrupt:
-        fail("interrupted; finished stages are kept, run again to go on.", None, given, 130)
+        fail("interrupted; finished stages are kept. Run the same command again to continue.", None, given, 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -38,4 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        fail(f"a defect of fqbench: {reason}; please report it with --traceback.", error, given, INTERNAL_ERROR)
+        fail(
+            f"a bug in fqbench: {reason}; please report it with the output of --traceback.",
+            error,
+            given,
+            INTERNAL_ERROR,
+        )

@@ -54,9 +54,9 @@ class Override(BaseModel):
     @model_validator(mode="after")
     def _says_which_and_what(self) -> Override:
         if self.name is None and self.op is None and self.role is None:
-            raise ValueError("an override says which layers it is for: name, op or role")
+            raise ValueError("an override must select its layers by name, op or role")
         if not self.changes:
-            raise ValueError("an override changes something: bits, act_bits, range_rule, ... or quantize")
+            raise ValueError("an override must set at least one of bits, act_bits, range_rule, ... or quantize")
         return self
 
     @property

@@ -146,11 +146,11 @@ def read_attributes(path: Path) -> pd.DataFrame:
             raise DataError(f"{path} does not begin with the number of its rows ({first[:40]!r}); download it again.")
         columns, count = header.split(), int(first)
     if not columns or len(set(columns)) < len(columns):
-        raise DataError(f"{path} names no attributes in its header, or one twice; download it again.")
+        raise DataError(f"{path} has no attribute names in its header, or one of them twice; download it again.")
     lines = _Lines(path, body, 2 if count is None else 3)
     table = lines.parsed(columns, "int8")
     if count is not None and count != len(table):
-        raise DataError(f"{path} says {count} rows in its first line and has {len(table)}; download it again.")
+        raise DataError(f"{path} declares {count} rows in its first line but has {len(table)}; download it again.")
     values = table[columns].to_numpy()
     allowed = {-1, 1} if (values == -1).any() else {0, 1}
     if not np.isin(values, list(allowed)).all():
@@ -162,7 +162,7 @@ def _text(path: Path) -> str:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8 ({error}); download it again.") from error
+        raise DataError(f"{path} is not UTF-8 text ({error}); download it again.") from error
     return text.replace("\r\n", "\n")
 
 
@@ -237,7 +237,7 @@ def _splits(path: Path, names: list[str], attributes: str) -> list[str]:
     if missing or len(of_name) != len(names):
         odd = missing or sorted(set(listed) - set(names))
         raise DataError(
-            f"{path} and {attributes} do not list the same images: {len(odd)} are in one alone ({some(odd)}); "
+            f"{path} and {attributes} do not list the same images: {len(odd)} are in only one of them ({some(odd)}); "
             "download both again."
         )
     return [of_name[name] for name in names]

@@ -82,7 +82,7 @@ def sensitive_columns(
     left_out = [column for column in columns if column not in chosen]
     if left_out:
         logger.warning(
-            "%s: not taken as sensitive features, having more than %d values: %s; name them to use them.",
+            "%s: columns with more than %d values are not used as sensitive features unless you name them: %s.",
             where,
             MAX_VALUES,
             ", ".join(left_out),
@@ -107,8 +107,8 @@ def groups_of(table: pd.DataFrame, features: Sequence[str], where: str) -> pd.Da
         joined = [value for value in values if GROUP_SEPARATOR in value]
         if joined:
             raise InputError(
-                f"{where}: {joined[0]!r} in column {feature!r} holds {GROUP_SEPARATOR!r}, which joins the values of "
-                "several features; write it with an x."
+                f"{where}: {joined[0]!r} in column {feature!r} contains {GROUP_SEPARATOR!r}, which separates the "
+                "features of a group; write it with an x."
             )
     return pd.DataFrame(columns, index=table.index)
 
@@ -126,7 +126,7 @@ def named_splits(column: Sequence[str], names: Sequence[str], where: str) -> lis
         name, value = wrong[0]
         raise InputError(
             f"{where}: {len(wrong)} row(s) have an unknown split, first {value!r} for {name}; "
-            f"use {', '.join(SPLITS)}, or leave the column out to have the images divided."
+            f"use {', '.join(SPLITS)}, or leave the column out to have the images split here."
         )
     return [SPLIT_NAMES[value.lower()] for value in column]
 

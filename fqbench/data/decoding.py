@@ -53,7 +53,7 @@ def decode(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         content = picture.read_bytes()
     except OSError as error:
         raise DataError(
-            f"{picture} cannot be read ({error.strerror or error}); check the disk and its rights."
+            f"{picture} cannot be read ({error.strerror or error}); check the disk and the file's permissions."
         ) from error
     try:
         pixels, full_size = _pixels(content, preprocessing)
@@ -62,7 +62,7 @@ def decode(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         raise
     except Exception as error:  # a damaged file brings out any exception of a decoder
         reason = str(error) or type(error).__name__
-        raise DataError(f"{picture} cannot be decoded ({reason}); replace it or take it out of the table.") from error
+        raise DataError(f"{picture} cannot be decoded ({reason}); replace it or remove it from the table.") from error
 
 
 def fit(
@@ -174,7 +174,7 @@ def _to_rgb(picture: Image) -> Image:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise ValueError(f"{width}x{height} pixels are over the limit of {MAX_PIXELS:,}")
+        raise ValueError(f"{width}x{height} pixels exceed the limit of {MAX_PIXELS:,}")
 
 
 def _orientation(content: bytes) -> int:

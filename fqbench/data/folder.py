@@ -88,11 +88,11 @@ def _read_table(root: Path, name: str) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(
             f"{name}: {root} has no {METADATA}; write one with the columns file_name, label "
-            "and one column a sensitive feature."
+            "and one column per sensitive feature."
         )
     table = read_text_table(path)
     if table.empty:
-        raise InputError(f"{path} lists no images; add a header line and one line an image.")
+        raise InputError(f"{path} lists no images; add a header line and one line per image.")
     if "file_name" not in table.columns:
         hint = did_you_mean("file_name", table.columns)
         raise InputError(f"{path} has no column 'file_name' with the paths of the images: {hint}")

@@ -198,7 +198,7 @@ def _usable(shards: Sequence[Shard]) -> tuple[list[Shard], tuple[Problem, ...]]:
         return [Shard(shard.path, "") for shard in shards], ()
     if not others:
         return known, ()
-    what = "split(s) are none of train, validation and test and are left out"
+    what = "split(s) other than train, validation and test are left out"
     return known, (Problem(what, len(others), tuple(others[:LISTED])),)
 
 

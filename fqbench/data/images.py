@@ -167,7 +167,7 @@ def write_store(
     pixels, done = _open_work(work, len(frame), preprocessing)
     waiting = np.flatnonzero(~done)
     if len(waiting) < len(frame):
-        reporter.say(f"{len(frame) - len(waiting)} of {len(frame)} images were prepared before; going on")
+        reporter.say(f"{len(frame) - len(waiting)} of {len(frame)} images are already prepared; continuing")
     paths, sample_ids = frame["path"].tolist(), frame["sample_id"].tolist()
     problems: list[tuple[str, str]] = []
 

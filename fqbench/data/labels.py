@@ -55,7 +55,7 @@ def classes_of(
     if empty:
         raise DataError(
             f"{len(empty)} of {len(names)} images have no {label!r} ({some(empty)}); "
-            f"fill in the label in {where} or take the rows out."
+            f"fill in the label in {where} or remove these rows."
         )
     if threshold is not None:
         return _divided(column, names, where, threshold)
@@ -95,7 +95,7 @@ def refuse_lookalikes(values: Collection[str], column: str, where: str) -> None:
             one, other = sorted(twins)[:2]
             raise InputError(
                 f"{where}: column {column!r} has both {one!r} and {other!r}, which look like the same value; "
-                "write them alike."
+                "use one spelling."
             )
 
 

@@ -34,13 +34,13 @@ def check_name(text: str, where: str) -> None:
         It is empty, absolute, leaves the folder, or names no picture.
     """
     if not text:
-        raise InputError(f"{where}: file_name is empty; give the path of the image, or take the row out.")
+        raise InputError(f"{where}: file_name is empty; give the path of the image, or remove the row.")
     if PurePosixPath(text).is_absolute() or PureWindowsPath(text).drive or PureWindowsPath(text).root:
         raise InputError(f"{where}: file_name {text!r} is an absolute path; give it relative to the folder.")
     if ".." in PureWindowsPath(text).parts:
         raise InputError(f"{where}: file_name {text!r} leaves the folder with '..'; move the image into it.")
     if not text.lower().endswith(SUFFIXES):
-        raise InputError(f"{where}: {text!r} is no {', '.join(SUFFIXES)} file; convert it, or take the row out.")
+        raise InputError(f"{where}: {text!r} is no {', '.join(SUFFIXES)} file; convert it or remove the row.")
 
 
 def check_names(given: Sequence[str], table: str) -> list[str]:
@@ -56,7 +56,7 @@ def check_names(given: Sequence[str], table: str) -> list[str]:
     names = [PurePosixPath(text).as_posix() for text in given]
     if len(set(names)) < len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
-        raise InputError(f"{table} lists {len(twice)} file(s) more than once ({some(twice)}); keep one row an image.")
+        raise InputError(f"{table} lists {len(twice)} file(s) more than once ({some(twice)}); keep one row per image.")
     return names
 
 
@@ -73,7 +73,7 @@ def check_present(names: Sequence[str], root: Path, table: str) -> set[str]:
     if missing:
         raise DataError(
             f"{len(missing)} of {len(names)} images in {table} are not under {root} ({some(missing)}); "
-            "copy them there, or take their rows out."
+            "copy them there, or remove their rows."
         )
     return present
 

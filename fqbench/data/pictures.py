@@ -73,7 +73,7 @@ class EmbeddedPicture:
             The row has none.
         """
         if self.content is None:
-            raise DataError(f"{self.name} holds no image bytes; save the data set with its images inside.")
+            raise DataError(f"{self.name} contains no image data; save the data set with its images inside.")
         return self.content
 
     def __str__(self) -> str:

@@ -70,8 +70,8 @@ def contact_sheet(
     """
     if not 1 <= per_group <= 1000 or not 16 <= tile <= 1024:
         raise InputError(
-            f"contact sheet: per_group is {per_group} and tile {tile}, but they must be 1 to 1000 and 16 to 1024; "
-            "choose them in these ranges."
+            f"contact sheet: per_group must be from 1 to 1000 and tile from 16 to 1024, not {per_group} and {tile}; "
+            "choose values in these ranges."
         )
     if not out.parent.is_dir():
         raise InputError(f"contact sheet: there is no folder {out.parent} to write {out.name} into; create it first.")
@@ -152,5 +152,5 @@ def _tile(picture: Picture, tile: int) -> Image.Image:
         with Image.open(io.BytesIO(picture.read_bytes())) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except OSError as error:
-        raise DataError(f"{picture} cannot be read as an image ({error}); replace it, or take its row out.") from error
+        raise DataError(f"{picture} cannot be read as an image ({error}); replace it, or remove its row.") from error
     return ImageOps.fit(upright, (tile, tile), method=Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""The table of samples: one row an image, with its split, label and sensitive features."""
+"""The table of samples: one row per image, with its split, label and sensitive features."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def complete_splits(
     if present == {"train"}:
         return stratified_split(
             groups, labels, seed=seed
-        ), f"the data have one split, divided 70/10/20 with seed {seed}"
+        ), f"the data come without splits, split 70/10/20 with seed {seed}"
     made = np.where(split == "val", "test", split)
     train = made == "train"
     made[train] = stratified_split(groups[train], labels[train], seed=seed, shares=VAL_ONLY)

@@ -101,7 +101,7 @@ def open_table(path: Path) -> pd.DataFrame:
         raise InputError(f"there is no table {path}; check --table.")
     suffix = path.suffix.lower()
     if suffix not in {*SEPARATORS, ".parquet"}:
-        raise InputError(f"{path} is not a table that is read here; give --table a .csv, .tsv or .parquet file.")
+        raise InputError(f"{path} is not a supported table; give --table a .csv, .tsv or .parquet file.")
     if not path.stat().st_size:
         raise InputError(f"{path} has no rows; it needs a header and one row per image.")
     table = _parquet(path) if suffix == ".parquet" else read_text_table(path, SEPARATORS[suffix])

@@ -143,8 +143,8 @@ def _bounds(age_groups: Sequence[int] | None) -> tuple[int, ...]:
     bounds = tuple(AGE_GROUPS if age_groups is None else age_groups)
     if len(bounds) < 2 or bounds[0] != 0 or any(low >= high for low, high in itertools.pairwise(bounds)):
         raise InputError(
-            f"{NAME}: the age groups {', '.join(map(str, bounds))} are none; give the lowest age of each, "
-            "rising from 0, as in --age-groups 0,20,40,60."
+            f"{NAME}: {', '.join(map(str, bounds))} are not valid age groups; give the lowest age of each in "
+            "ascending order, starting with 0, as in --age-groups 0,20,40,60."
         )
     return bounds
 
@@ -166,8 +166,8 @@ def _parse(names: Sequence[str]) -> tuple[list[Face], tuple[Problem, ...]]:
             twice.append(kept[key].path)
         kept[key] = face
     found = (
-        ("file name(s) lack a field or hold an impossible one, and are skipped", malformed),
-        ("file(s) of a face that is there more than once are left out, the aligned one kept", twice),
+        ("file name(s) with a missing or invalid field are skipped", malformed),
+        ("duplicate file(s) of one face are left out; the aligned one is kept", twice),
     )
     problems = tuple(Problem(what, len(files), tuple(sorted(files)[:LISTED])) for what, files in found if files)
     return sorted(kept.values(), key=lambda face: face.path), problems

@@ -163,7 +163,7 @@ def _margins(margins: Mapping[str, float] | None) -> dict[str, float]:
         if name not in out:
             raise InputError(f"there is no margin for {name!r}: {did_you_mean(name, out)}")
         if not 0 < value < 1:
-            raise InputError(f"the margin for {name} lies between 0 and 1, not at {value}.")
+            raise InputError(f"the margin for {name} must be between 0 and 1, not {value}.")
         out[name] = float(value)
     return out
 
@@ -234,5 +234,5 @@ def _warnings(rows: Sequence[ChangeRow]) -> tuple[str, ...]:
     for rate, what in (("tpr", "positives"), ("fpr", "negatives")):
         without = [row.group for row in rows if row.n and getattr(row, rate).n == 0]
         if without and len(without) < len(rows):
-            out.append(f"{rate} is undefined, for lack of {what}: {', '.join(without)}.")
+            out.append(f"{rate} is undefined for groups without {what}: {', '.join(without)}.")
     return tuple(out)

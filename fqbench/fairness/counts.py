@@ -34,7 +34,7 @@ class _Table:
         shape = (len(self.groups), *[len(self.classes)] * self._class_axes)
         if table.shape != shape:
             raise InputError(
-                f"a table of counts for {shape[0]} groups and {len(self.classes)} classes has shape {shape}."
+                f"a table of counts for {shape[0]} groups and {len(self.classes)} classes must have shape {shape}."
             )
         if table.size and table.min() < 0:
             raise InputError("a table of counts has a negative cell; counts are numbers of images.")

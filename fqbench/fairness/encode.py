@@ -22,7 +22,7 @@ def _vector(values: Any, name: str) -> Any:
     if array.ndim == 2 and array.shape[1] == 1:
         array = np.asarray(array)[:, 0]
     if array.ndim != 1:
-        raise InputError(f"{name} must be one-dimensional, one entry an image; it has shape {tuple(array.shape)}.")
+        raise InputError(f"{name} must be one-dimensional, one entry per image; it has shape {tuple(array.shape)}.")
     return array
 
 
@@ -43,7 +43,7 @@ def _factorize(array: Any, name: str) -> tuple[NDArray[np.intp], list[Any]]:
         uniques = list(found.tolist())
     if (missing := int(np.count_nonzero(codes < 0))) > 0:
         first = int(np.argmax(codes < 0))
-        raise DataError(f"{name} has {missing:,} missing values, the first in row {first:,}; drop or mend these rows.")
+        raise DataError(f"{name} has {missing:,} missing values, the first in row {first:,}; drop or fix these rows.")
     try:
         order = sorted(range(len(uniques)), key=uniques.__getitem__)
     except TypeError:
@@ -169,7 +169,7 @@ def code_groups(
 
 
 def _feature_columns(groups: Any) -> dict[str, Any]:
-    """Return one column a sensitive feature; the name is "" where none is given."""
+    """Return one column per sensitive feature; the name is "" where none is given."""
     if isinstance(groups, Mapping):
         columns = {str(name): values for name, values in groups.items()}
     elif hasattr(groups, "columns"):

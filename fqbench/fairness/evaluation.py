@@ -109,7 +109,7 @@ def check_options(replicates: int, confidence: float) -> None:
     if replicates < 1:
         raise InputError(f"replicates must be 1 or more, not {replicates}.")
     if not 0 < confidence < 1:
-        raise InputError(f"confidence lies between 0 and 1, not at {confidence}; 0.95 is usual.")
+        raise InputError(f"confidence must be between 0 and 1, not {confidence}; 0.95 is usual.")
 
 
 def chosen_class(classes: tuple[str, ...], positive: str | int | None) -> int | None:

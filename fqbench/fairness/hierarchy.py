@@ -61,7 +61,7 @@ class Patterns:
             codes = np.array([list(known_groups).index(name) for name in names], dtype=np.intp)[codes]
             names = np.asarray(known_groups)
         if not len(labels) == len(answers) == len(groups):
-            raise InputError("labels, answers and groups differ in length; give one row an image.")
+            raise InputError("labels, answers and groups differ in length; give one row per image.")
         rows, counts = np.unique(np.column_stack([codes, labels, answers]), axis=0, return_counts=True)
         return cls(tuple(map(str, names)), classes, rows, counts)
 

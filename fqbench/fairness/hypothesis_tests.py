@@ -108,7 +108,7 @@ def equivalence(gains: Any, losses: Any, n: Any, margin: float) -> NDArray[np.fl
     from scipy.special import ndtr
 
     if not 0 < margin < 1:
-        raise InputError(f"a margin of equivalence lies between 0 and 1, not at {margin}.")
+        raise InputError(f"a margin of equivalence must be between 0 and 1, not {margin}.")
     not_below = ndtr(-paired_score(gains, losses, n, -margin))
     not_above = ndtr(paired_score(gains, losses, n, margin))
     return np.asarray(np.maximum(not_below, not_above), dtype=np.float64)

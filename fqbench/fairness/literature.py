@@ -63,9 +63,7 @@ def excess_loss(loss_reference: Any, loss: Any, groups: Any) -> dict[str, float]
         raise InputError(f"losses and groups differ in length: {before.shape}, {after.shape}, {names.shape}.")
     excess = after - before
     if not np.isfinite(excess).all():
-        raise DataError(
-            f"{np.count_nonzero(~np.isfinite(excess)):,} losses are not finite; mend the predictions first."
-        )
+        raise DataError(f"{np.count_nonzero(~np.isfinite(excess)):,} losses are not finite; fix the predictions first.")
     unique, codes = np.unique(names, return_inverse=True)
     means = np.bincount(codes, weights=excess) / np.bincount(codes)
     return {str(name): float(mean) for name, mean in zip(unique, means, strict=True)}

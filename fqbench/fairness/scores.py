@@ -81,7 +81,7 @@ def score_rows(
         Lengths differ.
     """
     if not len(labels) == len(logits) == len(groups) or (reference is not None and reference.shape != logits.shape):
-        raise InputError("labels, logits, groups and the reference's logits differ in length; give one row an image.")
+        raise InputError("labels, logits, groups and the reference's logits differ in length; give one row per image.")
     chances = probabilities(logits)
     return tuple(
         ScoreRow(

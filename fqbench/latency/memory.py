@@ -89,7 +89,9 @@ def _answer(question: dict[str, Any]) -> PeakMemory:
     for _ in range(CALLS):
         session.run(images)
     peak = _resident("VmHWM")
-    return PeakMemory(peak, before, "" if peak is not None else f"{sys.platform} does not tell a process's peak memory")
+    return PeakMemory(
+        peak, before, "" if peak is not None else f"{sys.platform} does not report a process's peak memory"
+    )
 
 
 def _resident(field: str) -> int | None:

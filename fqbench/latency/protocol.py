@@ -158,11 +158,11 @@ def _check(
         raise InputError("there is nothing to measure: name at least one artifact.")
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
-        raise InputError(f"{', '.join(twice)} is to be measured twice in one comparison; name each artifact once.")
+        raise InputError(f"{', '.join(twice)} would be measured twice in one comparison; name each artifact once.")
     if reference is not None and reference not in ids:
         raise InputError(f"the reference {reference!r} is not among the subjects: {did_you_mean(reference, ids)}")
     if not 1 <= batch <= len(images):
-        raise InputError(f"a batch of {batch} cannot be made of {len(images)} image(s); lower --batch.")
+        raise InputError(f"a batch of {batch} cannot be filled from {len(images)} image(s); lower --batch.")
     if rounds < 1:
         raise InputError(f"{rounds} rounds measure nothing; raise --rounds.")
     for subject in subjects:
@@ -291,9 +291,9 @@ def _describe(
     marks = doubts(times, steady=steady, p99_high=p99.high, timer_step=state.timer_step)
     if answers is not None and not answers.same:
         text = (
-            f"answers under the clock differ from predict's by up to {answers.largest_difference:.3g}, and in "
-            f"{answers.disagreement:.1%} of the labels: what was timed is not what was evaluated (where scales "
-            "depend on the batch, as in dynamic schemes, evaluate and time at one batch size)."
+            f"logits differ from those of predict by up to {answers.largest_difference:.3g}, and so do "
+            f"{answers.disagreement:.1%} of the labels: the timed model is not the evaluated one. In dynamic schemes "
+            "scales depend on the batch; evaluate and time them at the same batch size."
         )
         marks = (Mark(Doubt.DIFFERENT_ANSWERS, text), *marks)
     return SubjectLatency(

@@ -50,11 +50,11 @@ def refuse_zero_weights(path: Path) -> None:
     except OSError as error:
         raise InputError(f"the model {path} cannot be read ({error.strerror or error}); check its path.") from error
     except (DecodeError, onnx.checker.ValidationError) as error:
-        raise InputError(f"{path} is no ONNX model ({error}); export it again.") from error
+        raise InputError(f"{path} is not an ONNX model ({error}); export it again.") from error
     for node, name in zero_weights(model.graph):
         raise DataError(
             f"{path.name} cannot be timed: {name!r}, a weight of {node.op_type} {node.name or node.output[0]!r}, is "
-            "all zeros, and a compiler may drop what it multiplies; train the model, or draw its weights at random."
+            "all zeros, and a compiler may remove the operator; train the model, or draw its weights at random."
         )
 
 

@@ -76,13 +76,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path} cannot be read ({error}); save the model again.") from error
     if "model_type" not in config:
         timm = f"; it is timm's, use --model timm/{config['architecture']}" if "architecture" in config else ""
-        raise InputError(f"{path} names no model_type, so that it is not a model of transformers{timm}.")
+        raise InputError(f"{path} has no model_type, so it is not a transformers model{timm}.")
     if "auto_map" in config:
         raise InputError(
             f"{path} needs code of its own (auto_map), which is not run; use --model package.module:function."
         )
     if "quantization_config" in config:
-        raise InputError(f"{path} is of a model that is quantized already; give the one that it was made of.")
+        raise InputError(f"{path} belongs to a model that is already quantized; give the FP32 model it was made from.")
     classes = config.get("architectures") or []
     if classes and not any(str(name).endswith(HEAD) for name in classes):
         raise InputError(f"{path} is of {', '.join(classes)}, not of an image classifier (…{HEAD}).")
@@ -234,7 +234,7 @@ def order_of(labels: Sequence[str], classes: Sequence[str], name: str) -> tuple[
         order = tuple(place[one.casefold()] for one in classes)
         return () if order == tuple(range(len(order))) else order
     raise InputError(
-        f"{name} tells {len(labels)} classes apart ({_some(labels)}), and the data have {len(classes)} "
+        f"{name} has {len(labels)} classes ({_some(labels)}), but the data have {len(classes)} "
         f"({_some(classes)}); train it for at least one epoch, or write the data's names into id2label of its {CONFIG}."
     )
 

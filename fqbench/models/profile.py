@@ -97,7 +97,7 @@ def list_models(pattern: str | None = None) -> list[ListedModel]:
         if pattern.lower() in entry.lower()
     ]
     if not matching:
-        raise InputError(f"no model's name holds {pattern!r}: {did_you_mean(pattern, [entry for _, entry in names])}")
+        raise InputError(f"no model name contains {pattern!r}: {did_you_mean(pattern, [entry for _, entry in names])}")
     return matching
 
 

@@ -162,7 +162,7 @@ class _Loop:
         accelerator = require("accelerate", extra="train").Accelerator()
         if options.batch_size % accelerator.num_processes:
             raise InputError(
-                f"--batch-size {options.batch_size} cannot be shared by {accelerator.num_processes} processes; "
+                f"--batch-size {options.batch_size} cannot be divided among {accelerator.num_processes} processes; "
                 "give a multiple of them."
             )
         torch.manual_seed(options.seed)
@@ -209,7 +209,7 @@ class _Loop:
         self.log = [Epoch(**values) for values in state.facts["log"]]
         self.best, self.best_epoch = state.best, state.facts["best_epoch"]
         self.precision = Precision(**state.facts["precision"])
-        reporter.say(f"{len(self.log)} epoch(s) were trained before; going on")
+        reporter.say(f"{len(self.log)} epoch(s) are already trained; continuing")
 
     def facts(self) -> dict[str, Any]:
         return {

@@ -70,7 +70,7 @@ class Fit:
         """Say what was taken and what was left."""
         inside = f" under {self.wrapper!r}" if self.wrapper else ""
         without = f" without the prefix {self.prefix!r}" if self.prefix else ""
-        left = f"; left out, having no place in the model: {_listed(self.left)}" if self.left else ""
+        left = f"; ignored, because the model has no such tensors: {_listed(self.left)}" if self.left else ""
         return f"{len(self.tensors)} tensors{inside}{without}{left}"
 
 
@@ -107,7 +107,7 @@ def read_weights(file: Path) -> State:
     if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         found = f" (its keys: {_listed([str(key) for key in tensors])})" if isinstance(tensors, dict) else ""
         raise DataError(
-            f"the weights {file} hold other things than tensors by name{found}; save the model's state_dict."
+            f"the weights {file} do not contain a mapping of names to tensors{found}; save the model's state_dict."
         )
     return State(tensors, wrapper)
 
@@ -169,9 +169,9 @@ def complete(own: Mapping[str, Tensor], state: State, source: str, hint: str = "
     """
     found = fit(state, own)
     if found.missing or found.wrong:
-        parts = [f"no tensor for {_listed(found.missing)}"] if found.missing else []
-        parts += [f"other shapes: {_listed(found.wrong)}"] if found.wrong else []
-        parts += [f"no place for {_listed(found.left)}"] if found.left else []
+        parts = [f"missing: {_listed(found.missing)}"] if found.missing else []
+        parts += [f"different shapes: {_listed(found.wrong)}"] if found.wrong else []
+        parts += [f"not in the model: {_listed(found.left)}"] if found.left else []
         raise DataError(
             f"the weights {source} do not fit the model ({'; '.join(parts)}); give the file of this architecture{hint}."
         )
@@ -256,8 +256,8 @@ def _unreadable(file: Path, error: Exception) -> Exception:
     held = re.search(r"GLOBAL ([\w.]+)", text)
     if held:
         return DataError(
-            f"the weights {file} hold objects of {held[1]}, which only running the file could restore; "
-            "save the model's state_dict alone, best as .safetensors."
+            f"the weights {file} contain objects of {held[1]}, which cannot be loaded without running code from the "
+            "file; save the model's state_dict alone, best as .safetensors."
         )
     reason = re.sub(r"\x1b\[[0-9;]*m", "", (text.splitlines() or [""])[0])
     reason = "not a file of torch.save" if "weights_only" in reason or "Weights only" in reason else reason[:160]

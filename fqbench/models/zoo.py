@@ -174,8 +174,8 @@ def preprocessing_of(
     missing = [f"--{name}" for name in needed if name not in facts]
     if missing:
         raise InputError(
-            f"--model {architecture.name} does not say how its images are prepared: add {' '.join(missing)} "
-            "(size in pixels; mean and std per channel, of values from 0 to 1)."
+            f"--model {architecture.name} does not state its preprocessing: add {' '.join(missing)} "
+            "(size in pixels; mean and std per channel, for values from 0 to 1)."
         )
     return Preprocessing.model_validate(facts)
 
@@ -258,7 +258,7 @@ def read_state(architecture: Architecture, weights: str) -> State:
         inside = huggingface.INSIDE if architecture.library == huggingface.LIBRARY else ""
         return State({inside + key: value for key, value in state.tensors.items()}, state.wrapper)
     if architecture.folder is None:
-        raise InputError(f"{architecture.name} brings no weights of its own; give a file with --weights FILE.")
+        raise InputError(f"{architecture.name} has no pretrained weights; give a file with --weights FILE.")
     return huggingface.read_state(architecture.folder)
 
 
@@ -287,14 +287,14 @@ def check_logits(network: nn.Module, architecture: Architecture, *, classes: int
         network.train(was_training)
     if not isinstance(answer, torch.Tensor):
         raise InputError(
-            f"{architecture.name} answers with {type(answer).__name__}; its forward has to return the logits alone, "
+            f"{architecture.name} returns {type(answer).__name__}; its forward has to return the logits alone, "
             "a tensor (N, classes)."
         )
     if tuple(answer.shape) != (2, classes):
         found = f"(N, {', '.join(map(str, answer.shape[1:]))})"
         raise InputError(
-            f"{architecture.name} answers with {found}, and the data have {classes} classes: (N, {classes}) is needed; "
-            "give another --label, or the arguments of the model with --model-args."
+            f"{architecture.name} returns {found}, but the data have {classes} classes, which need (N, {classes}); "
+            "give another --label, or set the model's arguments with --model-args."
         )
 
 

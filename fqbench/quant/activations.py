@@ -174,7 +174,7 @@ def activations(model: ModelProto, *, sample: int = SAMPLE) -> Activations:
         for name in node.output:
             visit(name, node)
     if not observed:
-        raise InputError("no activation of this model has a known shape; export it with a dynamic batch alone.")
+        raise InputError("no activation of this model has a known shape; export it with only the batch dynamic.")
     return Activations(tuple(observed), _resolved(aliases, {activation.name for activation in observed}))
 
 

@@ -43,7 +43,7 @@ class CalibrationSet:
     sampler : str
         Name of the strategy that chose them.
     frame : DataFrame
-        Columns ``sample_id`` and ``group``, one row an image, in the order drawn; rows may repeat.
+        Columns ``sample_id`` and ``group``, one row per image, in the order drawn; rows may repeat.
     images : ImageSource
         Where the pictures are.
     rows : ndarray of int64, shape (n,)

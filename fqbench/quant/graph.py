@@ -73,7 +73,7 @@ class Outputs:
 
 
 def augment(model: ModelProto, observed: tuple[Activation, ...]) -> Outputs:
-    """Add outputs to a cleaned graph, in place: maxima, minima and a sample of each activation, one row an image.
+    """Add outputs to a cleaned graph, in place: maxima, minima and a sample of each activation, one row per image.
 
     The maxima of a map's sets of pixels are a dilated MaxPool, and its sample a MaxPool of one pixel with a stride:
     both stay in the runtime's blocked layout, where a ReduceMax or a Slice has the whole map copied first. Minima are

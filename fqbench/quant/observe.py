@@ -226,7 +226,7 @@ def _not_finite(cleaned: ModelProto, images: NDArray[np.float32], names: list[st
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 what = "NaN" if np.isnan(value).any() else "infinite"
                 return DataError(
-                    f"the activation {tensor!r} is {what} for the image {name!r}; mend the model or its "
-                    "preprocessing, or take this image out of the table."
+                    f"the activation {tensor!r} is {what} for the image {name!r}; check the model and its "
+                    "preprocessing, or remove this image from the table."
                 )
-    return DataError(f"an activation is NaN or infinite for one of the images {', '.join(names)}; mend the model.")
+    return DataError(f"an activation is NaN or infinite for one of the images {', '.join(names)}; check the model.")

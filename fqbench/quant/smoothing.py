@@ -48,7 +48,7 @@ def smooth(model: ModelProto, maxima: Mapping[str, NDArray[np.float32]], *, alph
     from onnx import ModelProto
 
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is from 0 to 1, not {alpha}")
+        raise ValueError(f"alpha must be from 0 to 1, not {alpha}")
     changed = ModelProto()
     changed.CopyFrom(model)
     constants = Constants(changed)

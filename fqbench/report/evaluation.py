@@ -121,7 +121,7 @@ def verdict_in_words(reference: str, label: str, change: ChangeReport) -> str:
     undecided = [row for row in rows if row.verdict.answer == "undecided"]
     if undecided:
         needed = [row.verdict.images_needed for row in undecided if math.isfinite(row.verdict.images_needed)]
-        most = f"; about {max(needed):,.0f} images a group would decide all of them" if needed else ""
+        most = f"; about {max(needed):,.0f} images per group would decide all of them" if needed else ""
         empty = sum(row.n == 0 for row in undecided)
         without = f", {empty} of them without images" if empty else ""
         words.append(f"undecided for {len(undecided)}{without}{most}")

@@ -88,7 +88,9 @@ def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
             )
     preprocessing = models[0].preprocessing
     if any(model.preprocessing != preprocessing for model in models):
-        raise InputError("these artifacts take differently prepared images; measure each model's artifacts apart.")
+        raise InputError(
+            "these artifacts need different preprocessing; measure the artifacts of each model separately."
+        )
     count = max(asked.batch, min(INPUTS, len(answered[0].frame)) // asked.batch * asked.batch)
     store = prepare(run, preprocessing).images
     rows = store.rows_of(answered[0].predictions.sample_ids[:count])

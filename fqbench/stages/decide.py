@@ -106,7 +106,7 @@ def _of_file(file: Path, samples: Samples, expected: pd.DataFrame, rule: Decisio
     table = _read(file)
     if table["sample_id"].duplicated().any():
         twice = table["sample_id"][table["sample_id"].duplicated()].iloc[0]
-        raise DataError(f"{file} answers {twice} twice; give one row an image.")
+        raise DataError(f"{file} has two predictions for {twice}; give one row per image.")
     known, given = set(expected["sample_id"]), set(table["sample_id"])
     for what, names in (("lacks", known - given), ("holds images that are not in this split:", given - known)):
         if names:
@@ -119,7 +119,7 @@ def _of_file(file: Path, samples: Samples, expected: pd.DataFrame, rule: Decisio
     if "logits" in table:
         logits = np.stack([np.asarray(row, dtype=np.float32) for row in table["logits"]])
         if logits.shape[1] != len(samples.classes) or not np.isfinite(logits).all():
-            raise DataError(f"{file} needs {len(samples.classes)} finite logits an image, one a class.")
+            raise DataError(f"{file} needs {len(samples.classes)} finite logits per image, one per class.")
     if logits is not None and ("prediction" not in table or rule is not None):
         labels = logits.argmax(axis=1) if rule is None else rule.decide(probabilities(logits), expected)
     elif rule is not None:
@@ -164,7 +164,7 @@ def _class_indices(file: Path, values: list[object], classes: tuple[str, ...]) -
         elif str(value) in places:
             found.append(places[str(value)])
         else:
-            raise DataError(f"{file} predicts {value!r}, which is no class: {did_you_mean(str(value), classes)}")
+            raise DataError(f"{file} predicts {value!r}, which is not a class: {did_you_mean(str(value), classes)}")
     return found
 
 

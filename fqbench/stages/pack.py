@@ -69,7 +69,7 @@ def pack(run: Run, artifacts: Sequence[Artifact], out: Path | None = None) -> Pa
         raise InputError("there is nothing to pack; make an artifact with `fqbench quantize` first.")
     models = {artifact.model_id: model_of(run.workspace, artifact) for artifact in artifacts}
     if len(models) > 1:
-        raise InputError("these artifacts are of several models; pack each model's apart.")
+        raise InputError("these artifacts belong to several models; pack those of each model separately.")
     model = next(iter(models.values()))
     refuse_zero_weights(model.path)
     store = prepare(run, model.preprocessing)
@@ -197,7 +197,7 @@ def _images(opened: Pack) -> PreparedImages:
     pixels = np.load(opened.file(PIXELS), mmap_mode="r", allow_pickle=False)
     ids = np.asarray(json.loads(opened.file(IDS).read_text(encoding="utf-8")), dtype=np.str_)
     if len(ids) != len(pixels) or len(ids) == 0:
-        raise DataError(f"the archive holds {len(pixels)} images and {len(ids)} ids; pack it anew.")
+        raise DataError(f"the archive holds {len(pixels)} images and {len(ids)} ids; pack it again.")
     return PreparedImages(pixels, ids, Preprocessing.model_validate(opened.facts["preprocessing"]))
 
 
@@ -263,7 +263,7 @@ def _require_same(run: Run, facts: Mapping[str, Any]) -> None:
         found.append((name, run.workspace.get(name, kind).digest, data[f"{kind.name}_digest"]))
     for name, here, packed in found:
         if here != packed:
-            raise DataError(f"{name} in this workspace is not what was packed: its hash differs; pack it anew.")
+            raise DataError(f"{name} in this workspace is not what was packed: its hash differs; pack it again.")
     if len(facts["measured"]) != len(facts["artifacts"]):
         raise DataError("the result does not say how each artifact was run; run the pack again.")
 

@@ -62,11 +62,11 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
     """
     if not model.architecture:
         raise InputError(
-            f"{model.name} came as ONNX, which cannot be trained; train a classifier here (`fqbench train`), or use "
+            f"{model.name} is an ONNX file, which cannot be trained; train a classifier here (`fqbench train`), or use "
             "--method ptq_static."
         )
     if processes() > 1:
-        raise InputError("--method qat trains in one process: ranges are not shared among several; start one.")
+        raise InputError("--method qat needs a world size of 1: ranks do not share ranges; start one process.")
     options = run.config.qat
     checkpoint = train_stage(run)
     start = options.start or model.checkpoint
@@ -139,8 +139,8 @@ def agreement(run: Run, tuned: ExportedModel, artifact: Artifact) -> AgreementFa
         largest_logit=float(np.abs(expected).max()),
     )
     run.reporter.say(
-        f"{agreed.identical_labels:.1%} of {agreed.images} predictions are those of the trained network; logits differ "
-        f"by up to {agreed.largest_difference:.2g} of {agreed.largest_logit:.2g}"
+        f"{agreed.identical_labels:.1%} of {agreed.images} predictions equal those of the trained network; logits "
+        f"differ by up to {agreed.largest_difference:.2g}, the largest is {agreed.largest_logit:.2g}"
     )
     return agreed
 

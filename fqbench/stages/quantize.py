@@ -218,9 +218,9 @@ def _tell(run: Run, scheme: Scheme, made: Choice) -> None:
     if not made.trials:
         return
     best = min(made.trials, key=lambda one: one.score)
-    run.reporter.say(f"of {len(made.trials)} ways tried on validation images, the nearest to FP32: {best.name}")
+    run.reporter.say(f"closest to FP32 of {len(made.trials)} candidates on validation images: {best.name}")
     if best.agreement < HOLDS or best.worst_agreement < HOLDS:
-        worst = f", {1 - best.worst_agreement:.0%} in the group where it changes most" if best.worst_group else ""
+        worst = f", {1 - best.worst_agreement:.0%} in the worst group" if best.worst_group else ""
         run.reporter.say(
             f"WARNING: {scheme.label} changes {1 - best.agreement:.0%} of the answers on validation images{worst}; "
             "leave sensitive layers in float (`--keep-float head,first`), use more bits, or --method qat."

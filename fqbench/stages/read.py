@@ -73,8 +73,10 @@ def _reader(asked: DataOptions) -> Callable[[Run], Entry[SamplesFacts]]:
         if getattr(asked, option) is not None and name not in data:
             flag = "--" + option.replace("_", "-")
             if name == synthfaces.NAME:
-                raise InputError(f"{flag} does not go with {name}, which are drawn; add --data folder for your own.")
-            raise InputError(f"{flag} does not go with {name}; it is for {', '.join(data)}.")
+                raise InputError(
+                    f"{flag} does not apply to {name}, which are drawn; use --data folder for your own images."
+                )
+            raise InputError(f"{flag} does not apply to {name}; it is for {', '.join(data)}.")
     if name != table.NAME:
         _count(asked)
     return READERS[name]

@@ -114,7 +114,9 @@ def replicate(run: Run, seeds: Sequence[int], draws: Sequence[int]) -> Replicati
     """
     seeds, draws = tuple(seeds or (run.config.train.seed,)), tuple(draws or (run.config.quantize.calib_seed,))
     if run.config.model.onnx is not None and len(seeds) > 1:
-        raise InputError("--seeds trains the model anew, and --onnx brings one that is trained; leave one of them out.")
+        raise InputError(
+            "--seeds trains the model again, and --onnx brings one that is trained; leave one of them out."
+        )
     answered: list[Answered] = []
     references, candidates = {}, {}
     for seed in seeds:

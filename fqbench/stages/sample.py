@@ -85,4 +85,4 @@ def _tell(run: Run, chosen: CalibrationSet) -> None:
     run.reporter.say(f"calibration images per group: {counts}")
     if chosen.repeats:
         groups = ", ".join(f"{group} ({count} repeats)" for group, count in chosen.repeats.items())
-        run.reporter.say(f"too few images for what {chosen.sampler} asks, so some are drawn again: {groups}")
+        run.reporter.say(f"too few images for the sampler {chosen.sampler}, so some are repeated: {groups}")

@@ -161,7 +161,7 @@ def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing
         if order:
             head = zoo.head_parameters(architecture, classes=len(classes), size=preprocessing.size)
             zoo.reorder(network, head, order)
-            run.reporter.say(f"the model's classes are put into the order of the data's: {', '.join(classes)}")
+            run.reporter.say(f"the model's outputs are reordered to the classes of the data: {', '.join(classes)}")
         zoo.check_logits(network, architecture, classes=len(classes), size=preprocessing.size)
         run.reporter.say(f"{source} is used as it is, without training: {found.described}")
         training.save_checkpoint(network, out / training.CHECKPOINT)
@@ -200,11 +200,11 @@ def _together(
         return found
     with tempfile.TemporaryDirectory() as nowhere:
         build(Path(nowhere))
-    return run.produce(derivation, _never_built, "waiting for the first process")
+    return run.produce(derivation, _never_built, "waiting for rank 0")
 
 
 def _never_built(_out: Path) -> CheckpointFacts:
-    raise DataError("the first process did not finish its training; its own message says why. Start all of them again.")
+    raise DataError("rank 0 did not finish its training; see its own message. Start all processes again.")
 
 
 def labelled(run: Run, store: Prepared, split: str, by: Sequence[str]) -> LabelledImages:

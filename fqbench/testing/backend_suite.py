@@ -191,9 +191,9 @@ class BackendSuite(AbilitySuite):
         monkeypatch.chdir(elsewhere)
         before = model.path.read_bytes()
         artifact = self.written(model, scheme, out)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "model", "out"], "written beside out"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "model", "out"], "written outside out"
         assert not list(elsewhere.iterdir()), "written into the working directory"
-        assert list(model.path.parent.iterdir()) == [model.path], "written beside the model"
+        assert list(model.path.parent.iterdir()) == [model.path], "written next to the model"
         assert model.path.read_bytes() == before, "the model itself was changed"
         written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
         assert written == set(artifact.files), "artifact.files must name every file that was written, and no other"
@@ -280,7 +280,7 @@ class BackendSuite(AbilitySuite):
         artifact = quantized(scheme)
         images = pictures(4, seed=8)
         one, two = (self.load(artifact, threads=threads).run(images) for threads in (1, 2))
-        self.assert_close(two, one, "two threads answer otherwise than one")
+        self.assert_close(two, one, "two threads give other answers than one")
 
     def test_arithmetic_is_plausible(self, scheme: Scheme, quantized: Callable[[Scheme], Artifact]) -> None:
         arithmetic = self.load(quantized(scheme)).arithmetic

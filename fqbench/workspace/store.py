@@ -38,7 +38,7 @@ WRITE_FAILURES = frozenset(
 
 
 class OutdatedError(DataError):
-    """An entry was written by another version of fqbench, which wrote it differently."""
+    """An entry was written by another version of fqbench in another format."""
 
 
 class Workspace:
@@ -179,7 +179,7 @@ class Workspace:
             return matches[0]
         if matches:
             names = ", ".join(path.name for _one, path in matches)
-            raise InputError(f"{id_or_prefix!r} could be {names}; write more of it.")
+            raise InputError(f"{id_or_prefix!r} is ambiguous ({names}); give a longer prefix.")
         first = kind if kind is None or isinstance(kind, str | Kind) else kind[0]
         name = first.name if isinstance(first, Kind) else first or "entry"
         hint = did_you_mean(id_or_prefix, [path.name for _one, path in folders]) if folders else "it is empty."
@@ -235,7 +235,7 @@ class Workspace:
                     f"the manifest of {path} is damaged; delete this directory and run the same command again."
                 ) from error
         raise OutdatedError(
-            f"{path.parent.name}/{path.name} was written by another version of fqbench, which wrote it differently; "
+            f"{path.parent.name}/{path.name} was written by another version of fqbench, in another format; "
             f"make it again with: {_command(text)}"
         )
 

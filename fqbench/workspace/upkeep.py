@@ -107,9 +107,9 @@ def _inconsistencies(entry: Entry[Facts]) -> list[str]:
     if (entry.path.name, entry.path.parent.name) != (manifest.id, manifest.kind):
         found.append(f"{entry.path} holds {manifest.kind}/{manifest.id}")
     if derived_id(manifest.kind, manifest.stage_version, slug, manifest.determined_by) != manifest.id:
-        found.append(f"the id of {entry.path} is not that of what determined it")
+        found.append(f"the id of {entry.path} does not match its inputs")
     if digest_of(manifest.files) != manifest.digest:
-        found.append(f"the digest of {entry.path} is not that of its files")
+        found.append(f"the digest of {entry.path} does not match its files")
     return found
 
 
@@ -174,7 +174,7 @@ def _unreferenced(workspace: Workspace) -> list[Garbage]:
             kept.add(entry.id)
             waiting += [entries[one] for one in entry.manifest.inputs.values() if one in entries]
     unused = [entry for entry in entries.values() if entry.id not in kept]
-    return found + [_garbage(entry.path, "no result was made of it") for entry in unused]
+    return found + [_garbage(entry.path, "no result uses it") for entry in unused]
 
 
 def _remains(workspace: Workspace) -> list[Garbage]:
@@ -192,7 +192,7 @@ def _remains(workspace: Workspace) -> list[Garbage]:
             found.append(_garbage(lock, "lock that no process holds"))
     for place in sorted((workspace.root / contents.CHECKED).glob("*/*")):
         if not (workspace.root / place.parent.name / place.name).is_dir():
-            found.append(_garbage(place, "memory of a check of something that is gone"))
+            found.append(_garbage(place, "record of a check of an entry that no longer exists"))
     return found
 
 

@@ -139,7 +139,7 @@ def rows(*changed: str) -> str:
         (rows(ROWS[2].replace("000001.jpg", "../../etc/passwd")), InputError, "row 1: .*leaves the folder with"),
         (rows(ROWS[2].replace("000001.jpg", "/etc/passwd.jpg")), InputError, "row 1: .*is an absolute path"),
         (rows(ROWS[2].replace("000001.jpg", "000077.jpg")), DataError, "1 of 16 images .*000077.jpg"),
-        (b"\xff\xfe" + GOOD.encode("utf-16-le"), DataError, "no text in UTF-8"),
+        (b"\xff\xfe" + GOOD.encode("utf-16-le"), DataError, "is not UTF-8 text"),
     ],
 )
 def test_a_damaged_attribute_table(
@@ -152,12 +152,12 @@ def test_a_damaged_attribute_table(
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        ("000001.jpg 0\n", r"do not list the same images: 15 are in one alone \(000002.jpg"),
+        ("000001.jpg 0\n", r"do not list the same images: 15 are in only one of them \(000002.jpg"),
         (
             "".join(f"{i + 1:06d}.jpg {i % 4}\n" for i in range(16)),
             r"partition.txt, line 4 \(000004.jpg\): partition is '3', not 0, 1, 2",
         ),
-        ("".join(f"{i + 1:06d}.jpg 0\n" for i in range(17)), r"1 are in one alone \(000017.jpg\)"),
+        ("".join(f"{i + 1:06d}.jpg 0\n" for i in range(17)), r"1 are in only one of them \(000017.jpg\)"),
         ("", "lists no images"),
         ("000001.jpg\n", r"line 1 \(000001.jpg\): 1 fields instead of 2"),
     ],

@@ -135,7 +135,7 @@ def test_one_look_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             "file_name,label\n0.png,a\n1.png,b\n0.png,b\n./1.png,a\n",
             (None, None),
             InputError,
-            r"lists 2 file\(s\) more than once \(0.png, 1.png\); keep one row an image",
+            r"lists 2 file\(s\) more than once \(0.png, 1.png\); keep one row per image",
         ),
         (
             "file_name,label\n/etc/x.png,a\n",

@@ -96,7 +96,7 @@ def test_one_data_set_without_splits(tmp_path: Path) -> None:
     dataset(40).select(range(39, -1, -1)).save_to_disk(str(tmp_path / "set"), num_proc=None)
     samples = read(tmp_path / "set")
     assert Counter(samples.frame["split"])["test"] == 8
-    assert "divided 70/10/20" in samples.notice
+    assert "split 70/10/20" in samples.notice
     assert levels(samples, tmp_path / "store") == [level(row) for row in range(39, -1, -1)]
 
 

@@ -40,7 +40,7 @@ def test_class_folders_as_torchvision_reads_them(tmp_path: Path) -> None:
         (("train", "val"), {"train": 18, "val": 2, "test": 20}, "test is the data's own val split"),
         (("Train", "test"), {"train": 18, "val": 2, "test": 20}, "val is 10 % of the data's train split"),
         (("test",), {"test": 20}, ""),
-        (("train",), {"train": 14, "val": 2, "test": 4}, "divided 70/10/20"),
+        (("train",), {"train": 14, "val": 2, "test": 4}, "split 70/10/20"),
     ],
 )
 def test_split_folders(tmp_path: Path, splits: tuple[str, ...], expected: dict[str, int], notice: str) -> None:

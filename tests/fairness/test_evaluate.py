@@ -154,7 +154,7 @@ def test_hardly_any_images(n):
     [
         ({"positive": "2"}, InputError, "no class '2'"),
         ({"replicates": 0}, InputError, "replicates must be 1 or more"),
-        ({"confidence": 95}, InputError, "confidence lies between 0 and 1"),
+        ({"confidence": 95}, InputError, "confidence must be between 0 and 1"),
         ({"sensitive_features": ["a", None]}, DataError, "missing"),
     ],
 )

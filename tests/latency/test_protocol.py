@@ -326,10 +326,10 @@ def subject(name: str, **options: object) -> Subject:
     ("subjects", "options", "error", "message"),
     [
         ([], {}, InputError, "nothing to measure"),
-        ([subject("a"), subject("a")], {}, InputError, "a is to be measured twice"),
+        ([subject("a"), subject("a")], {}, InputError, "a would be measured twice"),
         ([subject("fp32")], {"reference": "fp23"}, InputError, "'fp23' is not among the subjects: did you mean 'fp32'"),
         ([subject("a")], {"rounds": 0}, InputError, "0 rounds measure nothing"),
-        ([subject("a")], {"batch": 7}, InputError, "a batch of 7 cannot be made of 6 image"),
+        ([subject("a")], {"batch": 7}, InputError, "a batch of 7 cannot be filled from 6 image"),
         ([subject("a", expected=np.zeros((5, 3)))], {}, DataError, "5 images and is measured on 6"),
     ],
 )

@@ -95,7 +95,7 @@ def test_missing_and_damaged_models_are_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         refuse_zero_weights(tmp_path / "none.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"\xff\xffnot a model")
-    with pytest.raises(InputError, match=r"bad\.onnx is no ONNX model"):
+    with pytest.raises(InputError, match=r"bad\.onnx is not an ONNX model"):
         refuse_zero_weights(tmp_path / "bad.onnx")
 
 

@@ -196,7 +196,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, make: Any, error: type[FqbenchErr
 def test_a_preprocessor_that_is_not_there_is_asked_for(tmp_path: Path) -> None:
     save(tmp_path, "resnet")
     (tmp_path / "preprocessor_config.json").unlink()
-    with pytest.raises(InputError, match=r"does not say how its images are prepared: add --size --mean --std"):
+    with pytest.raises(InputError, match=r"does not state its preprocessing: add --size --mean --std"):
         zoo.preprocessing_of(zoo.find(f"hf:{tmp_path}"), PreprocessingOptions(), drawn_size=None, trained=True)
 
 
@@ -215,7 +215,7 @@ def test_the_order_of_classes(labels: tuple[str, ...], classes: tuple[str, ...],
 
 def test_other_classes_are_refused() -> None:
     with pytest.raises(
-        InputError, match=r"it tells 3 classes apart \(a, b, c\), and the data have 2 \(a, d\); train it"
+        InputError, match=r"it has 3 classes \(a, b, c\), but the data have 2 \(a, d\); train it"
     ):
         order_of(("a", "b", "c"), ("a", "d"), "it")
 

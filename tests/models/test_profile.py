@@ -30,7 +30,7 @@ def test_lists() -> None:
         "resnet50", "mobilenet_v2", "efficientnet_b0", "vit_small", "squeezenet1_1"
     ]  # fmt: skip
     assert {model.library for model in list_models("squeezenet")} == {"torchvision"}
-    with pytest.raises(InputError, match="no model's name holds 'resnet5O'"):
+    with pytest.raises(InputError, match="no model name contains 'resnet5O'"):
         list_models("resnet5O")
 
 

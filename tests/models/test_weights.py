@@ -76,5 +76,5 @@ def test_a_missing_tensor_is_an_error_and_a_counter_is_not(tmp_path: Path) -> No
 
 def test_what_is_no_state_dict_is_named(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "w.pth")
-    with pytest.raises(DataError, match=r"hold other things than tensors by name \(its keys: epoch, lr\)"):
+    with pytest.raises(DataError, match=r"do not contain a mapping of names to tensors \(its keys: epoch, lr\)"):
         read_weights(tmp_path / "w.pth")

@@ -94,7 +94,7 @@ def test_a_poisoned_pickle_does_not_execute(tmp_path: Path, legacy: bool) -> Non
     target = tmp_path / "executed"
     path = tmp_path / "weights.pth"
     torch.save({"fc.weight": Poison(target)}, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(DataError, match=r"weights.pth hold objects of \w+.mkdir, which only running the file"):
+    with pytest.raises(DataError, match=r"weights.pth contain objects of \w+.mkdir, which cannot be loaded"):
         make("resnet10t", weights=str(path))
     assert not target.exists()
 
@@ -121,7 +121,7 @@ def test_damaged_and_missing_files(
 
 def test_a_file_that_holds_no_tensors(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "w.pth")
-    with pytest.raises(DataError, match="hold other things than tensors by name"):
+    with pytest.raises(DataError, match="do not contain a mapping of names to tensors"):
         make("resnet10t", weights=str(tmp_path / "w.pth"))
 
 

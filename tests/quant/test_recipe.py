@@ -101,8 +101,8 @@ def test_a_recipe_is_three_lines(tmp_path: Path) -> None:
     [
         ("bitz: 4", "bitz: Extra inputs.*bits"),
         ("overrides: [{role: haed, bits: 4}]", "overrides.0.role: Input should be 'first'"),
-        ("overrides: [{bits: 4}]", "says which layers it is for"),
-        ("overrides: [{role: head}]", "changes something"),
+        ("overrides: [{bits: 4}]", "must select its layers"),
+        ("overrides: [{role: head}]", "must set at least one of"),
         ("overrides: [{role: head, bitz: 4}]", "overrides.0.bitz: Extra inputs.*bits"),
         ("[1, 2]", "the recipe .* valid dictionary"),
     ],

@@ -42,7 +42,7 @@ def test_a_folder_is_quantized_as_it_is(here: Path, name: str, capsys: pytest.Ca
     network = save(here / name, name, **even)
     asked = options(name)
     float_one, told = call(capsys, "quantize", *asked, "--method", "none")
-    assert "the model's classes are put into the order of the data's: dark, light" in " ".join(told.split())
+    assert "the model's outputs are reordered to the classes of the data: dark, light" in " ".join(told.split())
     made = [float_one["id"], call(capsys, "quantize", *asked, "--calib-n", "8")[0]["id"]]
     call(capsys, "eval", *made, *asked, "--replicates", "100")
     with torch.inference_mode():
@@ -73,7 +73,7 @@ def test_other_classes_are_refused(here: Path, capsys: pytest.CaptureFixture[str
     (here / "photos" / "train" / "light").rename(here / "photos" / "train" / "lit")
     code, error = refused(capsys, "train", *options("resnet"))
     assert code == 2
-    assert "tells 2 classes apart (light, dark), and the data have 3 (dark, light, lit)" in error
+    assert "has 2 classes (light, dark), but the data have 3 (dark, light, lit)" in error
 
 
 def test_random_weights_are_refused_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -205,7 +205,7 @@ def test_three_backends_qat_and_eval_without_training_unasked(
     try:
         (here / "lampnet.py").write_text(before.replace("functional.relu(x +", "functional.gelu(x +"))
         code, error = refused(capsys, "bench", artifact.name, *OPTIONS, "--rounds", 5, "--seconds", 0)
-        assert (code, "is not the one that the artifact was made with" in error) == (4, True), error
+        assert (code, "has changed since the artifact was made" in error) == (4, True), error
         (here / "lampnet.py").unlink()
         code, error = refused(capsys, "bench", artifact.name, *OPTIONS, "--rounds", 5, "--seconds", 0)
         assert (code, "needs the code lampnet:build" in error) == (3, True), error
@@ -229,8 +229,8 @@ def changed(**options: str | None) -> tuple[str, ...]:
             "--epochs 0 with --weights none would leave lampnet.build untrained .* --weights FILE",
         ),
         ({"weights": "imagenet"}, 2, "--epochs 0 with --weights imagenet would leave"),
-        ({"mean": None, "std": None}, 2, "does not say how its images are prepared: add --mean --std"),
-        ({"size": None}, 2, "does not say how its images are prepared: add --size"),
+        ({"mean": None, "std": None}, 2, "does not state its preprocessing: add --mean --std"),
+        ({"size": None}, 2, "does not state its preprocessing: add --size"),
         ({"model": "lampnets:build"}, 2, "no module 'lampnets' in .* run fqbench in the folder that holds it"),
         ({"model": "lampnet:biuld"}, 2, "lampnet has no 'biuld': did you mean 'build'"),
         ({"model": "lampnet:functional"}, 2, "functional is not a function or class"),
@@ -241,12 +241,12 @@ def changed(**options: str | None) -> tuple[str, ...]:
         ),
         ({"model_args": "width"}, 2, "--model-args: .*name=value pairs"),
         ({"model_args": "width=0.5"}, 2, r"lampnet:build\(num_classes=2, width=0.5\) fails \(ValueError"),
-        ({"model_args": "num_classes=3,width=12,depth=2"}, 4, "do not fit the model .*other shapes: head.weight"),
+        ({"model_args": "num_classes=3,width=12,depth=2"}, 4, "do not fit the model .*different shapes: head.weight"),
         ({"model_args": "width=12,depth=3"}, 4, r"no tensor for blocks.2.first.weight.* and \d+ more"),
         (
             {"model_args": "width=8,depth=2"},
             4,
-            r"other shapes: stem.0.weight \(12, 3, 3, 3\) instead of \(8, 3, 3, 3\)",
+            r"different shapes: stem.0.weight \(12, 3, 3, 3\) instead of \(8, 3, 3, 3\)",
         ),
         ({"model": "resnet10t"}, 2, "--model-args go with --model package.module:function"),
         (
@@ -255,14 +255,14 @@ def changed(**options: str | None) -> tuple[str, ...]:
             r"broken fails \(ZeroDivisionError: .*--traceback shows where",
         ),
         ({"model": "odd:number", "model_args": None}, 2, "returns int, not a torch.nn.Module"),
-        ({"model": "odd:pair", "model_args": None, "weights": "odd.pth"}, 2, "answers with tuple; .*the logits alone"),
+        ({"model": "odd:pair", "model_args": None, "weights": "odd.pth"}, 2, "returns tuple; .*the logits alone"),
         (
             {"model": "odd:three", "model_args": None, "weights": "odd.pth"},
             2,
-            r"answers with \(N, 3\), and the data have 2",
+            r"returns \(N, 3\), but the data have 2",
         ),
         ({"model": "odd:small", "model_args": None, "weights": "odd.pth"}, 2, r"fails on images \(2, 3, 32, 32\)"),
-        ({"weights": "module.pth"}, 4, "hold objects of lampnet.Net, which only running the file could restore"),
+        ({"weights": "module.pth"}, 4, "contain objects of lampnet.Net, which cannot be loaded without running code"),
         ({"weights": "script.pt"}, 2, "is a TorchScript archive, not weights"),
         ({"weights": "lamp.onnx"}, 2, "is not a weights file; --weights takes"),
         ({"weights": "nothing.pth"}, 2, "there is no weights file nothing.pth"),
@@ -328,7 +328,7 @@ def test_leftovers_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     state = torch.load("lamp.pth")["state_dict"]
     torch.save({"model": {**state, "ema_decay": torch.ones(1), "module.aux.weight": torch.ones(2)}}, "more.pth")
     _model, told = call(capsys, "train", *changed(weights="more.pth"))
-    assert "left out, having no place in the model: aux.weight, ema_decay" in " ".join(told.split())
+    assert "ignored, because the model has no such tensors: aux.weight, ema_decay" in " ".join(told.split())
 
 
 def test_changed_code_is_another_checkpoint(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,7 +152,7 @@ def test_a_missing_start_is_an_error(make_run: MakeRun, tmp_path: Path) -> None:
 
 
 def test_a_model_that_came_as_onnx_cannot_be_trained(make_run: MakeRun) -> None:
-    with pytest.raises(InputError, match=r"came as ONNX.*fqbench train"):
+    with pytest.raises(InputError, match=r"is an ONNX file.*fqbench train"):
         quantize(make_run(method="qat"))
 
 
@@ -177,7 +177,7 @@ def test_a_killed_training_ends_with_the_same_bytes(photos: Path, tmp_path: Path
     with start("killed") as again:
         _out, told = again.communicate()
     assert again.returncode == 0
-    assert "were trained before; going on" in told
+    assert "are already trained; continuing" in told
     artifacts = [next((tmp_path / name / "artifacts").glob("*qat*")) for name in ("whole", "killed")]
     assert artifacts[0].name == artifacts[1].name
     for file in ("model.json", "weights.safetensors"):

@@ -39,7 +39,7 @@ def run(tmp_path: Path, weights: Path) -> Run:
         ("missing.pth", None, InputError, "there is no weights file"),
         ("weights.zip", {}, InputError, "is not a weights file; --weights takes"),
         ("cut.pth", b"PK\x03\x04 cut short", DataError, "cannot be read safely"),
-        ("pickle.pth", Malicious(), DataError, "hold objects of .*, which only running the file could restore"),
+        ("pickle.pth", Malicious(), DataError, "contain objects of .*, which cannot be loaded without running code"),
         ("other.pth", "resnet14t", DataError, "do not fit the model: .*give the file of this architecture"),
     ],
 )

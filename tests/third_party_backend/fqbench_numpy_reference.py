@@ -73,7 +73,7 @@ class NumpyReference(BackendBase):
     def load(self, artifact: Artifact, *, threads: int, device: str) -> NumpyReferenceSession:
         """Read the model; ``threads`` is left to numpy."""
         if device != "cpu":
-            raise InputError(f"{self.name} knows no device {device!r}; use --device cpu.")
+            raise InputError(f"{self.name} has no device {device!r}; use --device cpu.")
         return NumpyReferenceSession(artifact.main_file, self.options.chunk)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NAME = "synthfaces"
-NOTICE = "synthfaces are drawn by a program: they test the pipeline and are no evidence about people."
+NOTICE = "synthfaces are drawn by a program: they test the pipeline and are not evidence about people."
 LABEL = "smiling"
 SENSITIVE_FEATURES = tuple(GROUPS)
 MAX_IMAGES = 1_000_000

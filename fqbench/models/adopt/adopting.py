@@ -164,7 +164,7 @@ def run(model: ModelProto, images: NDArray[np.float32], *, free: bool) -> NDArra
     logits: NDArray[np.float32] = session.run(None, {name: images})[0]
     alone: NDArray[np.float32] = session.run(None, {name: images[:1]})[0]
     if logits.shape[0] != len(images) or not np.allclose(alone, logits[:1], rtol=1e-3, atol=1e-3):
-        raise ValueError("an image's answer depends on the others of its batch")
+        raise ValueError("an image's output depends on the other images in its batch")
     return logits
 
 

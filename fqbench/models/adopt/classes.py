@@ -50,10 +50,10 @@ def members_of(
     listed = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "")
     data = f"the data have {len(classes)} classes ({listed})"
     if outputs == 1:
-        raise InputError(f"{path} answers with one number, which tells two classes apart, and {data}.")
+        raise InputError(f"{path} has one output, which is for two classes, but {data}.")
     raise InputError(
-        f"{path} answers with {outputs} numbers, and {data}; add --class-map FILE, a YAML file that gives "
-        "for each class of the data the model's own classes, by number or name."
+        f"{path} has {outputs} outputs, but {data}; add --class-map FILE, a YAML file that maps "
+        "each class of the data to the model's classes, by number or name."
     )
 
 

@@ -91,7 +91,7 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{file} beside the model cannot be read ({error}); mend it, or move it away.") from error
+        raise InputError(f"{file} next to the model cannot be read ({error}); correct or remove it.") from error
     return values if isinstance(values, dict) else {}
 
 

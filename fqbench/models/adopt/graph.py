@@ -117,7 +117,7 @@ class Editor:
             ordered += ready
             made -= {name for node in ready for name in node.output}
             if not ready:
-                raise ValueError("the graph runs in a circle")
+                raise ValueError("the graph has a cycle")
         del self.graph.node[:]
         self.graph.node.extend(ordered)
 

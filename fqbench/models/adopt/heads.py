@@ -54,9 +54,9 @@ class Head:
         """One line about the head."""
         made = {
             "logits": "logits",
-            "softmax": "softmax in the graph, taken off",
-            "log_softmax": "log-softmax in the graph, taken off",
-            "sigmoid": "sigmoid in the graph, taken off",
+            "softmax": "softmax in the graph, removed",
+            "log_softmax": "log-softmax in the graph, removed",
+            "sigmoid": "sigmoid in the graph, removed",
             "probabilities": "probabilities, turned into logarithms",
         }[self.kind]
         if self.binary:

@@ -176,6 +176,6 @@ def require_known_shapes(model: ModelProto, path: Path) -> None:
     weighted = [node for node in model.graph.node if node.op_type in {"Conv", "Gemm", "MatMul"}]
     if weighted and not any(node.output[0] in known for node in weighted):
         raise InputError(
-            f"{path} computes the shapes of its activations from its images ({called(weighted[0])} has none that is "
-            "known); export it with a fixed height and width."
+            f"{path} has activation shapes that depend on the image (the shape of {called(weighted[0])} is unknown); "
+            "export it with a fixed height and width."
         )

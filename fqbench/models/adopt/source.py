@@ -142,8 +142,8 @@ def read_source(path: Path, model_options: ModelOptions, asked: PreprocessingOpt
     if missing:
         flags = " ".join(f"--{name}" for name in missing)
         raise InputError(
-            f"{path} does not say how its images are prepared: give {flags} "
-            "(mean and std per channel, of values from 0 to 1), or --mean none where the graph does that itself; "
+            f"{path} does not state its preprocessing: give {flags} "
+            "(mean and std per channel, for values from 0 to 1), or --mean none if the graph normalizes by itself; "
             "`fqbench models check` tries the usual conventions."
         )
     geometry = Preprocessing.model_validate({k: v for k, v in said.items() if k not in {"mean", "std"}})
@@ -231,11 +231,13 @@ def _per_image(answer: NDArray[Any], size: int, path: Path) -> NDArray[Any]:
     """Return one row of numbers per image."""
     if answer.ndim > 2 and answer.shape[0] == size and answer.size // size != max(answer.shape[1:]):
         raise InputError(
-            f"{path} answers with {list(answer.shape[1:])} per image, which is not a row of classes; choose another "
+            f"{path} answers with {list(answer.shape[1:])} per image, which is not one score per class; choose another "
             "output with --output, or export the classifier's head, too."
         )
     if answer.size % size or answer.size == 0:
-        raise InputError(f"{path} answers with shape {list(answer.shape)} for {size} image(s); one row each is needed.")
+        raise InputError(
+            f"{path} answers with shape {list(answer.shape)} for {size} image(s); one row per image is needed."
+        )
     return answer.reshape(size, -1)
 
 

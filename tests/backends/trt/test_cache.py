@@ -46,7 +46,7 @@ def test_retarget_changes_the_first_line_alone(version: Version, number: int) ->
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), 1e-60])
 def test_a_scale_that_is_none(value: float) -> None:
-    with pytest.raises(DataError, match="which no cache can hold"):
+    with pytest.raises(DataError, match="which a cache cannot store"):
         write_cache({"a": value})
 
 

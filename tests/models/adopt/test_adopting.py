@@ -294,7 +294,7 @@ def test_one_output_of_several_and_one_inside_the_graph(tmp_path: Path) -> None:
 def test_more_classes_than_the_data_have(tmp_path: Path) -> None:
     how = Written(head="attribute-logits")
     path = write(tmp_path / "a.onnx", how)
-    with pytest.raises(InputError, match=r"answers with 4 numbers, and the data have 2 classes .*add --class-map FILE"):
+    with pytest.raises(InputError, match=r"has 4 outputs, but the data have 2 classes .*add --class-map FILE"):
         adopted(path, tmp_path / "out", **how.flags)
     mapping = tmp_path / "map.yaml"
     mapping.write_text("'yes': [3, 1]\n'no': 0\n")
@@ -380,9 +380,9 @@ def test_channels_in_windows_metadata(tmp_path: Path) -> None:
     [
         ({}, {}, CLASSES, "give --mean --std"),
         ({}, STATED | {"size": 64}, CLASSES, "--size 64 contradicts the input of .* 32x32"),
-        ({}, STATED, ("a", "b", "c"), "answers with 2 numbers, and the data have 3 classes"),
-        ({"classes": 3}, STATED, CLASSES, "answers with 3 numbers, and the data have 2 classes"),
-        ({"classes": 1}, STATED, ("a", "b", "c"), "one number, which tells two classes apart"),
+        ({}, STATED, ("a", "b", "c"), "has 2 outputs, but the data have 3 classes"),
+        ({"classes": 3}, STATED, CLASSES, "has 3 outputs, but the data have 2 classes"),
+        ({"classes": 1}, STATED, ("a", "b", "c"), "one output, which is for two classes"),
         ({}, STATED | {"layout": "nhwc"}, CLASSES, r"takes \(N, 3, 32, 32\): add --layout nchw"),
         ({}, STATED | {"channels": "gray"}, CLASSES, "images of three channels: leave --channels gray out"),
     ],
@@ -416,7 +416,7 @@ def test_rows_of_numbers_are_not_images(tmp_path: Path) -> None:
 def test_a_feature_map_is_not_a_row_of_classes(tmp_path: Path) -> None:
     path = write(tmp_path / "a.onnx", Written())
     inner = next(node.output[0] for node in onnx.load(path).graph.node if node.op_type == "Relu")
-    with pytest.raises(InputError, match="which is not a row of classes; choose another output with --output"):
+    with pytest.raises(InputError, match="which is not one score per class; choose another output with --output"):
         adopted(path, tmp_path / "out", output=inner, **Written().flags)
 
 
