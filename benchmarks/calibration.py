@@ -87,7 +87,7 @@ def _row(method: str, images: int, path: Path, options: argparse.Namespace) -> N
     ratios = found["ratios"]
     print(
         f"  {method:15} {images:5} images  {statistics.median(ratios):5.2f}x ({min(ratios):.2f} to {max(ratios):.2f})  "
-        f"{found['fp32_ms']:6.1f} ms FP32 an image  peak {found['peak_mb']:6.0f} MB",
+        f"{found['fp32_ms']:6.1f} ms FP32 per image  peak {found['peak_mb']:6.0f} MB",
         flush=True,
     )
 

@@ -52,7 +52,7 @@ class Row:
     def verdict(self) -> str:
         """Whether at least half of the loss is won back; said only where there is a loss."""
         if self.ptq.high >= 0:
-            return "no loss is told from 0"
+            return "no significant loss"
         share = self.won.value / -self.ptq.value
         return f"{share:.0%}, {'at least half' if share >= 0.5 else 'LESS THAN HALF'}"
 
@@ -127,7 +127,7 @@ def _accuracy_of(place: int | None) -> Callable[[NDArray[np.float64]], NDArray[n
 
 def _print(pair: str, rows: Sequence[Row]) -> None:
     print(f"\n{pair} bits (weights/activations)\n")
-    print("| group | images | FP32 | after PTQ | after QAT | QAT beside PTQ | won back |")
+    print("| group | images | FP32 | after PTQ | after QAT | QAT vs. PTQ | recovered |")
     print("|---|---:|---:|---|---|---|---|")
     for row in rows:
         cells = [row.group, str(row.images), f"{100 * row.fp32:.1f} %"]
