@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Balanced:
     """The same number of images from every group; with replacement only in groups that are too small.
 
-    Where ``n`` is no multiple of the number of groups, the groups that get one image more are drawn.
+    If ``n`` is not a multiple of the number of groups, the groups that get one more image are drawn.
     """
 
     name = "balanced"

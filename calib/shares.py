@@ -1,4 +1,4 @@
-"""How many images of each group, where the shares are no whole numbers."""
+"""How many images of each group to take if the shares are not whole numbers."""
 
 from __future__ import annotations
 

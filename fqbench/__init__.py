@@ -1,4 +1,4 @@
-"""fqbench: quantize image classifiers for the runtime that ships them, and measure whom they then fail more often.
+"""fqbench: quantize image classifiers for a target runtime, and measure latency and accuracy per group.
 
 The names below are loaded when they are first used, so that ``import fqbench`` loads no runtime.
 """

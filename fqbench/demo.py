@@ -1,4 +1,4 @@
-"""The whole main job on the embedded data set: FP32, INT8 random and INT8 balanced, per group and in milliseconds."""
+"""The whole workflow on the embedded data set: FP32, INT8 random and INT8 balanced, per group and in milliseconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Demo:
 
 
 def run_demo(run: Run, *, debug: bool = False) -> Demo:
-    """Run every stage from drawing the data to measuring; what is finished already is not made again.
+    """Run every stage from drawing the data to measuring; finished results are reused.
 
     Parameters
     ----------

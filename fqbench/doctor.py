@@ -12,7 +12,7 @@ from fqbench.workspace import Workspace
 
 @dataclass(frozen=True)
 class PluginHealth:
-    """State of one declared plug-in: what it can do here, or why it cannot be used and the next step."""
+    """State of one declared plug-in: what it can do here, or why it cannot be used and what to do."""
 
     kind: str
     name: str
@@ -52,7 +52,7 @@ class Health:
 
 
 def examine(workspace: Workspace) -> Health:
-    """Look at every declared plug-in and optional library; a broken plug-in is a line of the result, never a crash."""
+    """Look at every declared plug-in and optional library; a broken plug-in is reported, not raised."""
     return Health(
         machine=this_machine(),
         workspace=str(workspace.root),

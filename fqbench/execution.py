@@ -1,4 +1,4 @@
-"""The one door from an artifact to something that answers: its own runtime, built first where needed, or an emulation.
+"""Execute artifacts: on their own runtime, built first if needed, or emulated.
 
 Prediction, timing, bias correction, the check after quantization-aware training and ``run-pack`` all come through here.
 """
@@ -121,7 +121,7 @@ def execution(
 
 
 def require_runtime(artifact: Artifact) -> None:
-    """Check that an artifact's own runtime is here, since an emulation has no latency.
+    """Check that an artifact's own runtime is available, since an emulation has no latency.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def logits_of(
     device: str | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> NDArray[np.float32] | None:
-    """Answer batches with an artifact that is not published yet; None where it cannot be executed here."""
+    """Return the logits of an artifact that is not published yet; None if it cannot be executed here."""
     try:
         running = execution(artifact, device=device, options=options)
     except UnavailableError:
@@ -193,7 +193,7 @@ def subject(
     batch: int,
     threads: int,
 ) -> Subject:
-    """Load an artifact to be timed, and measure its memory in a process of its own.
+    """Load an artifact to be timed, and measure its memory in a separate process.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A gate for CI: limits in, each decided on an interval and not on a point estimate; passes, fails, or lacks data."""
+"""A gate for CI: limits decided on intervals, not on point estimates; each passes, fails or is undecided."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """What the data say of one limit."""
+    """The outcome of one limit."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -32,7 +32,7 @@ class Outcome(StrEnum):
 
 
 class Limits(BaseModel):
-    """What a release must keep to; a limit that is not given is not checked. Shares, not points."""
+    """Limits for a release; a limit that is not given is not checked. Fractions, not percentage points."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -114,7 +114,7 @@ class Check:
 
     @property
     def evidence(self) -> str:
-        """The figure with its interval against the bound, in words."""
+        """The estimate with its interval and the bound, in words."""
         if self.note:
             return f"{self.note} (limit {self.bound:g})"
         if math.isnan(self.value):
@@ -127,14 +127,14 @@ class Check:
 
 @dataclass(frozen=True)
 class GateReport(Stored):
-    """All checks, and whether the release may go."""
+    """All checks, and whether the gate is passed."""
 
     checks: tuple[Check, ...]
     undecided: Literal["fail", "pass", "warn"]
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed, and nothing undecided counts as failed."""
+        """Whether no check failed, and no undecided check counts as failed."""
         outcomes = {check.outcome for check in self.checks}
         return Outcome.FAILED not in outcomes and not (Outcome.UNDECIDED in outcomes and self.undecided == "fail")
 
@@ -168,7 +168,7 @@ def read_gate(path: Path) -> GateOptions:
 
 
 def decide(options: GateOptions, evaluation: Evaluation, latency: LatencyReport | None) -> GateReport:
-    """Check every artifact but the reference against the limits.
+    """Check every artifact except the reference against the limits.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def decide(options: GateOptions, evaluation: Evaluation, latency: LatencyReport 
     Raises
     ------
     InputError
-        There is no artifact to check besides the reference.
+        There is no artifact to check, only the reference.
     """
     candidates = evaluation.artifacts[1:]
     if not candidates:
@@ -196,12 +196,12 @@ def decide(options: GateOptions, evaluation: Evaluation, latency: LatencyReport 
 
 
 def group_confidence(confidence: float, groups: int) -> float:
-    """Return the confidence of each of several intervals that together keep ``confidence`` (Bonferroni)."""
+    """Return the Bonferroni-corrected confidence level of each of several intervals."""
     return 1 - (1 - confidence) / max(groups, 1)
 
 
 def to_junit(report: GateReport) -> str:
-    """Return JUnit XML, as CI systems read it: one test case a check; undecided is an error, a skip or a pass."""
+    """Return JUnit XML, as CI systems read it: one test case per check; undecided is an error, a skip or a pass."""
     failures = sum(check.outcome is Outcome.FAILED for check in report.checks)
     undecided = sum(check.outcome is Outcome.UNDECIDED for check in report.checks)
     suite = ElementTree.Element(
@@ -302,7 +302,7 @@ def _latency(limits: Limits, artifact: EvaluatedArtifact, latency: LatencyReport
 
 
 def _of_speed(check: Check, level: Level) -> Check:
-    """A model that is not executed as it will be shipped has no speed: the limit stays undecided."""
+    """A simulated or emulated model has no speed: the limit stays undecided."""
     if level.has_speed:
         return check
     return replace(
@@ -325,13 +325,13 @@ def _at_least(artifact: EvaluatedArtifact, limit: str, bound: float, figures: Se
 
 
 def _about_every_group(check: Check, left_out: tuple[str, ...]) -> Check:
-    """A limit on every group is not shown to hold where a group has no images."""
+    """A limit on every group is undecided if a group has no images."""
     passed = check.outcome is Outcome.PASSED and bool(left_out)
     return replace(check, left_out=left_out, outcome=Outcome.UNDECIDED if passed else check.outcome)
 
 
 def _images_needed(bound: float, value: float, width: float, n: int) -> float:
-    """Width shrinks with the root of n: so many images bring half of it down to the distance from the bound."""
+    """Width shrinks with the square root of n; return the n for which half of it equals the distance from the bound."""
     distance = abs(bound - value)
     if not n or not math.isfinite(width) or math.isnan(distance) or distance == 0:
         return math.nan

@@ -1,4 +1,4 @@
-"""What this machine is: versions of the libraries, and the CPU features on which INT8 answers depend."""
+"""This machine: versions of the libraries, and the CPU features that INT8 results depend on."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Pack:
 
 
 def write_pack(path: Path, kind: str, facts: Mapping[str, Any], files: Mapping[str, Path]) -> str:
-    """Write an archive beside ``path`` and rename it into place.
+    """Write an archive next to ``path`` and rename it into place.
 
     Parameters
     ----------

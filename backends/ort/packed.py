@@ -1,7 +1,7 @@
 """Weights of 4 and 2 bits: packed on disk, widened to 8-bit integers with the same scales when a model is loaded.
 
 A 4-bit file holds ONNX's own INT4 tensors, so that plain onnxruntime loads it, too (and convolves in float). It knows
-no 2-bit tensors: these are stored as bytes, and the widened 4-bit form is written beside it for other programs.
+no 2-bit tensors: these are stored as bytes, and the widened 4-bit form is written next to it for other programs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def write_packed(model: ModelProto, bits: Mapping[str, int], out: Path) -> str |
     Returns
     -------
     str or None
-        Name of the file beside it that plain onnxruntime loads, where ``out`` itself is none.
+        Name of the file next to it that plain onnxruntime loads, where ``out`` itself is none.
     """
     import onnx
 

@@ -117,7 +117,7 @@ class WeightFakeQuantize(_FakeQuantize):
     """Fake quantization of a weight, symmetric, with one scale for each channel of its first axis.
 
     While it observes, a scale follows the largest magnitude of its channel, times a share of it that `choose_shares`
-    finds anew when asked.
+    computes again when asked.
 
     Parameters
     ----------

@@ -124,7 +124,7 @@ def need_patterns() -> None:
     Raises
     ------
     UnavailableError
-        torchao is not installed, or the CPU is no x86.
+        torchao is not installed, or the CPU is not an x86.
     """
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         raise UnavailableError(
@@ -187,7 +187,7 @@ def written_out(prepared: PreparedGraph, scales: Mapping[str, Tensor], *, learne
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """Let Inductor compile a network, once for each shape that comes, with its weights as constants.
 
-    Without constant weights they are brought into oneDNN's order, or quantized, anew at every call. A call that Dynamo
+    Without constant weights they are reordered for oneDNN, or quantized, again at every call. A call that Dynamo
     would compile once more unasked, and then without them, is an error.
     """
     from torch._dynamo import config as dynamo

@@ -191,7 +191,7 @@ def _weight(path: str, module: nn.Module, tensors: Mapping[str, Tensor], bits: i
 
 
 def _rest(prepared: PreparedGraph) -> dict[str, Tensor]:
-    """Everything in float that a prepared network holds beside quantized weights, their biases and ranges."""
+    """Everything in float that a prepared network holds, except quantized weights, their biases and ranges."""
     own = {
         f"{name}.{part}"
         for name, module in prepared.module.named_modules(remove_duplicate=False)

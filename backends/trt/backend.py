@@ -167,7 +167,7 @@ class TensorRtBackend(BackendBase):
     def build(
         self, artifact: Artifact, out: Path, *, device: str, source: BuildSource | None, timing_cache: Path | None
     ) -> Artifact:
-        """Write ``engine.plan`` beside the portable files into ``out``.
+        """Write ``engine.plan`` into ``out``, next to the portable files.
 
         Raises
         ------

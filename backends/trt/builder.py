@@ -166,7 +166,7 @@ def _load_timings(config: Any, path: Path | None) -> None:
     if path is None:
         return
     cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
-    if not config.set_timing_cache(cache, False):  # timings of another version or GPU: begin anew
+    if not config.set_timing_cache(cache, False):  # timings of another version or GPU: start again
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 

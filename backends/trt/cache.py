@@ -1,9 +1,9 @@
-"""TensorRT's INT8 calibration cache as text: a line naming version and algorithm, then a scale a tensor.
+"""TensorRT's INT8 calibration cache as text: a line naming version and algorithm, then one scale per tensor.
 
 The scale is a 32-bit float in hexadecimal, most significant byte first, and is the range divided by 127. Sources: the
 cache that trtexec writes and reads with ``--calib`` ("Command-Line Programs"), and the reader of NVIDIA's quantizer
 (``modelopt.onnx.quantization.calib_utils.import_scales_from_calib_cache``). TensorRT reads a cache only where its first
-line is that of the calibrator in use, so the line is written anew for the installed version (`retarget`).
+line is that of the calibrator in use, so the line is rewritten for the installed version (`retarget`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def write_cache(scales: Mapping[str, float], *, version: Version = V10, algorith
     Raises
     ------
     DataError
-        A scale that is no positive number, or a name that the format cannot hold.
+        A scale that is not a positive number, or a name that the format cannot hold.
     """
     lines = [_header(version, algorithm)]
     for name, scale in scales.items():
@@ -56,7 +56,7 @@ def read_cache(text: str) -> dict[str, np.float32]:
     Raises
     ------
     DataError
-        It is no calibration cache.
+        It is not a calibration cache.
     """
     first, *lines = text.splitlines() or [""]
     if not first.startswith("TRT-"):

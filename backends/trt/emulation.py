@@ -2,7 +2,7 @@
 
 Q/DQ nodes are executed as they stand, in float, with onnxruntime's own fusion into integer kernels switched off: so the
 answers do not depend on the CPU's instructions, and no other runtime's integer rounding is taken for TensorRT's. Where
-an engine may differ: it fuses an Add or an activation before it rounds, sums in another order, and picks kernels anew
+an engine may differ: it fuses an Add or an activation before it rounds, sums in another order, selects kernels again
 in every build.
 """
 

@@ -38,7 +38,7 @@ def read_arithmetic(information: str, version: Version) -> Arithmetic:
     Raises
     ------
     DataError
-        It is no such text.
+        It is not such a text.
     """
     try:
         layers = json.loads(information)["Layers"]

@@ -32,7 +32,7 @@ def write_int4(
     """Write a model whose matrix products have INT4 weights.
 
     onnxruntime rewrites the graph; its scales, though, carry the sign of each block's extreme value, and TensorRT takes
-    positive ones alone, so scales and integers are computed anew.
+    only positive ones, so scales and integers are computed again.
 
     Parameters
     ----------

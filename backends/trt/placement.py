@@ -71,7 +71,7 @@ def is_gate(graph: QdqGraph, node: NodeProto) -> bool:
     """Whether a Mul scales a map by a sigmoid of something else, as squeeze-and-excitation does.
 
     Its inputs are quantized, so that the map goes from one convolution to the next in 8 bits. The Mul of a SiLU, whose
-    sigmoid is of the map itself, is an activation and stays beside its convolution.
+    sigmoid is of the map itself, is an activation and stays next to its convolution.
     """
     if any(graph.is_constant(name) for name in node.input):
         return False

@@ -125,10 +125,10 @@ def activations_are_per_tensor(graph: QdqGraph) -> Found:
 
 
 def weights_are_per_channel(graph: QdqGraph) -> Found:
-    """A convolution's weight has one scale an output channel; a matrix's one a column, one a block, or a single one.
+    """A convolution weight has one scale per output channel; a matrix one per column, one per block, or a single one.
 
     Source: "Explicit Quantization", Q/DQ placement recommendations (per channel for weights); IQuantizeLayer (the
-    scale is as long as the axis). NVIDIA's own quantizer keeps one scale for a matrix, so that is no violation.
+    scale is as long as the axis). NVIDIA's own quantizer keeps one scale for a matrix, so that is not a violation.
     """
     for operator, node in _weights(graph):
         scale, shape = graph.value(node.input[1]), _stored_shape(graph, node)
@@ -144,7 +144,7 @@ def weights_are_per_channel(graph: QdqGraph) -> Found:
 
 
 def biases_are_float(graph: QdqGraph) -> Found:
-    """A bias is added in float: it is no DequantizeLinear's output.
+    """A bias is added in float: it is not the output of a DequantizeLinear.
 
     Source: onnx-tensorrt ``docs/operators.md`` (DequantizeLinear takes no INT32, which a quantized bias is).
     """

@@ -1,4 +1,4 @@
-"""The command line: one thin function a verb, which parses, calls and prints."""
+"""The command line: one thin function per verb, which parses, calls and prints."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class VerbCommand(TyperCommand):
     more: tuple[str, ...] = ()
 
     def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
-        """Write the panels; those of other sections than the verb's own are folded unless all are asked for."""
+        """Write the panels; sections that are not the verb's own are folded, except with ``--help-all``."""
         panels: dict[str, list[Any]] = {}
         for parameter in self.get_params(ctx):
             if parameter.get_help_record(ctx) is not None:
@@ -70,7 +70,7 @@ def _titles(sections: tuple[str, ...]) -> dict[str, str]:
 
 
 def _line(description: str, parameters: list[Any], room: int) -> str:
-    """Name what a section sets, with its first flags as far as one line has room."""
+    """Return one line about a section: its title and the first flags that fit."""
     flags = [parameter.opts[0] for parameter in parameters]
     lines = (
         f"{description} ({', '.join(flags[:count])}{', ...' if count < len(flags) else ''})"

@@ -1,4 +1,4 @@
-"""Verbs that measure: groups, milliseconds, limits."""
+"""Verbs that evaluate, measure and check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A verb's command, made of its own parameters and of the configuration's fields, so that the two cannot differ."""
+"""Build a verb's command from its own parameters and the fields of the configuration."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _run(file: Path | None, workspace: Path | None, said: dict[str, Any]) -> Any
 
 
 def _parameters(verb: Verb) -> dict[str, inspect.Parameter]:
-    """Return a verb's parameters with their annotations evaluated, except those that it is given."""
+    """Return a verb's parameters with evaluated annotations, except those that the application passes."""
     function = verb.function
     texts = {name: text for name, text in function.__annotations__.items() if name not in {*GIVEN, "return"}}
     hints = typing.get_type_hints(
@@ -149,7 +149,7 @@ def _flag(option: Option) -> inspect.Parameter:
 
 
 def _text(option: Option) -> str:
-    """Return the help of an option: what it sets, what it may be, and what it is by default."""
+    """Return the help of an option: description, choices and default."""
     default = option.info.default
     facts = [", ".join(map(str, option.choices))] if option.choices else []
     if default is not None:
@@ -160,7 +160,7 @@ def _text(option: Option) -> str:
 
 
 def _parsed(option: Option) -> Any:
-    """Return the type that the command line parses: lists and choices come as text, and pydantic checks them."""
+    """Return the type for the command-line parser: lists and choices are text, which pydantic checks."""
     if option.is_list or option.metavar:
         return str
     return type(option.choices[0]) if option.choices else option.type

@@ -23,7 +23,7 @@ def show_recipe(
     show: Show,
     artifact_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the artifact, or a unique prefix.")],
 ) -> None:
-    """Show what each layer of an artifact got, and what it costs.
+    """Show the settings and the cost of each layer of an artifact.
 
     Example: fqbench recipe show resnet10t-ort-int8-balanced
     """

@@ -1,4 +1,4 @@
-"""Verbs, and the groups that hold them; a verb's options are made when it is called, so that ``--help`` is quick."""
+"""Verbs, and the groups that hold them; a verb's options are built when it is called, so ``--help`` is fast."""
 
 from __future__ import annotations
 

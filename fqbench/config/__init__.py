@@ -1,4 +1,4 @@
-"""What a user may ask for: options as frozen pydantic models, merged from flags, a YAML file and defaults.
+"""Options as frozen pydantic models, merged from flags, a YAML file and defaults.
 
 A new option is one field in `fqbench.config.sections`; its flag, its help and its place in ``--help`` follow from it.
 """

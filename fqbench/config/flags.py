@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Flag:
-    """Marks a field whose flag is not named like the field, or not written like its type.
+    """Mark a field whose flag has another name, or another syntax than its type.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Option:
 
 
 def fields(section: str) -> Mapping[str, FieldInfo]:
-    """Return the fields of a section, or of a section that is not there, none."""
+    """Return the fields of a section; empty if there is no such section."""
     from fqbench.config.sections import Config
 
     part = Config.model_fields.get(section)
@@ -100,7 +100,7 @@ def options() -> Mapping[str, Option]:
 
 
 def keywords(given: Any) -> Any:
-    """Read ``width=16,name=small`` or a JSON object; the values of the first form are JSON, else text.
+    """Read ``width=16,name=small`` or a JSON object; values of the first form are parsed as JSON if possible.
 
     Raises
     ------

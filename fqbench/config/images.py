@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 
 def _height_and_width(value: Any) -> Any:
-    """Read 64, "64" or "48x192"; what is a pair already stays."""
+    """Read 64, "64" or "48x192"; a pair is returned unchanged."""
     parts = value.lower().split("x") if isinstance(value, str) else value
     if isinstance(parts, list) and all(isinstance(part, str) and part.strip().isdecimal() for part in parts):
         parts = [int(part) for part in parts]

@@ -53,7 +53,7 @@ def configure(file: Path | None = None, **flags: Any) -> Config:
 
 
 def _set_backend_options(backends: dict[str, dict[str, Any]], texts: Sequence[str]) -> None:
-    """Add options given as ``name.option=value``; the backend itself says later whether it has them."""
+    """Add options given as ``name.option=value``; the backend validates them later."""
     import yaml
 
     for text in texts:
@@ -69,7 +69,7 @@ def _set_backend_options(backends: dict[str, dict[str, Any]], texts: Sequence[st
 
 
 def vary(config: Config, section: str, **changes: Any) -> Config:
-    """Return the configuration with other options in one section, validated like any configuration.
+    """Return the configuration with other options in one section, validated again as a whole.
 
     What was not set stays unset: ``model_fields_set`` of every section survives.
 
@@ -93,7 +93,7 @@ def vary(config: Config, section: str, **changes: Any) -> Config:
 
 
 def whole_numbers(flag: str, text: str) -> tuple[int, ...]:
-    """Read ``"0,1,2"``; an empty text holds none.
+    """Read ``"0,1,2"``; an empty text is an empty list.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _validated(values: Any, file: Path | None = None, given: Container[tuple[str, str]] = ()) -> Config:
-    """Build the configuration; ``given`` are the fields that the file is not to blame for."""
+    """Build the configuration; ``given`` are the fields set by flags, so that errors name the right origin."""
     try:
         return Config.model_validate(values)
     except ValidationError as error:

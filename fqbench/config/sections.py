@@ -136,7 +136,7 @@ class ModelOptions(Section):
 
 
 class PreprocessingOptions(Section):
-    """What the user says about preprocessing; what is left out comes from the model's own configuration."""
+    """Preprocessing that the user states; missing values come from the model's own configuration."""
 
     size: Annotated[Size | None, Flag("size", "N|HxW")] = Field(
         None, description="Size of the model's input in pixels; height first, as in 48x192, if it is not square."
@@ -156,7 +156,7 @@ class PreprocessingOptions(Section):
     interpolation: Interpolation | None = Field(None, description="Resize filter.")
 
     def stated(self) -> dict[str, Any]:
-        """Return what the user said, in the terms of `Preprocessing`; a mean of ``none`` is 0, with a std of 1."""
+        """Return the stated values as fields of `Preprocessing`; a mean of ``none`` becomes 0 with a std of 1."""
         said = {key: getattr(self, key) for key in type(self).model_fields if getattr(self, key) is not None}
         if said.get("mean") == "none":
             said = {"std": "none"} | said | {"mean": (0.0, 0.0, 0.0)}
@@ -201,7 +201,7 @@ class TrainOptions(Section):
 
 
 class QatOptions(Section):
-    """How a trained classifier is trained on with fake quantization (``--method qat``)."""
+    """How a trained classifier is fine-tuned with fake quantization (``--method qat``)."""
 
     epochs: Annotated[int, Flag("qat_epochs")] = Field(2, ge=1, description="QAT epochs.")
     learning_rate: Annotated[float, Flag("qat_learning_rate")] = Field(
@@ -222,7 +222,7 @@ class QatOptions(Section):
 
 
 class QuantizeOptions(Section):
-    """For which runtime, to how many bits, calibrated on what."""
+    """Runtime, bits and calibration."""
 
     backend: str = Field("ort", description="Target runtime; `fqbench doctor` lists those installed.")
     method: Literal["none", "ptq_static", "ptq_dynamic", "qat"] = Field(
@@ -263,7 +263,7 @@ class QuantizeOptions(Section):
 
 
 class EvalOptions(Section):
-    """On which images, for which groups, and with how many bootstrap replicates."""
+    """Images, groups and bootstrap replicates of an evaluation."""
 
     split: Literal["train", "val", "test"] = Field("test", description="Split to evaluate on.")
     by: tuple[str, ...] | None = Field(
@@ -301,7 +301,7 @@ class BenchOptions(Section):
 
 
 class Config(Section):
-    """Everything that determines an experiment; the defaults make a whole small one on synthfaces."""
+    """Everything that determines an experiment; the defaults are a small one on synthfaces."""
 
     data: DataOptions = Field(DataOptions(), title="Data", description="data set, label, groups")
     model: ModelOptions = Field(ModelOptions(), title="Model", description="classifier to train or adopt")

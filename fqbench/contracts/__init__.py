@@ -1,1 +1,1 @@
-"""The values that cross the border between the core and its plug-ins; they import nothing above the configuration."""
+"""Values passed between the core and its plug-ins; they import nothing above the configuration."""

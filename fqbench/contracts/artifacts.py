@@ -1,4 +1,4 @@
-"""The values that travel between the stages and the plug-ins: an exported model, and an artifact made of it."""
+"""Values passed between stages and plug-ins: an exported model, and an artifact made from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAVELS = ("id", "digest", "sampler", "model_id", "model_digest", "batch")
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A classifier as FP32 ONNX, with what is needed to feed it.
+    """A classifier as FP32 ONNX, with its preprocessing, classes and input shape.
 
     Attributes
     ----------
@@ -55,12 +55,12 @@ class ExportedModel:
     batch: int | None = None
 
     def batch_size(self, wanted: int) -> int:
-        """Return how many images to give at once: as many as wanted, unless the graph takes no other number."""
+        """Return the batch size to use: the requested one, unless the graph has a fixed batch."""
         return self.batch or wanted
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The ONNX file, and its external data beside it where a model above 2 GB has them."""
+        """The ONNX file, with its external data next to it for models above 2 GB."""
         external = self.path.with_name(self.path.name + ".data")
         return (self.path, external) if external.is_file() else (self.path,)
 
@@ -119,14 +119,14 @@ class Artifact:
     decision: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; ``root`` is where it lies, and no part of what it is."""
+        """Return JSON values; ``root``, the location, is not part of them."""
         values = {name: getattr(self, name) for name in ("backend", *TRAVELS)}
         scheme = self.scheme.model_dump(mode="json")
         return {**values, "scheme": scheme, "files": list(self.files), "details": dict(self.details)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], root: Path) -> Artifact:
-        """Read what `to_dict` returned, as it lies in ``root``."""
+        """Read what `to_dict` returned; its files are in ``root``."""
         return cls(
             scheme=Scheme.model_validate(values["scheme"]),
             root=root,
@@ -150,6 +150,6 @@ class Artifact:
 
     @property
     def size_on_disk(self) -> int:
-        """Bytes of all files together, but for a form that is there for other programs alone."""
+        """Total bytes of all files, without a copy that is only for other programs."""
         own = [name for name in self.files if name != self.details.get("portable")]
         return sum((self.root / name).stat().st_size for name in own)

@@ -1,4 +1,4 @@
-"""Integer formats as data: what a runtime's kernels take, so that the core can make scales and zero points for it."""
+"""Integer formats as data: what a runtime's kernels take, from which the core computes scales and zero points."""
 
 from __future__ import annotations
 

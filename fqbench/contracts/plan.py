@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layer:
-    """One operator of the cleaned graph with the settings that hold for it.
+    """One operator of the cleaned graph with its settings.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a backend says of itself and of a loaded artifact: availability, support of a scheme, where arithmetic runs."""
+"""What a backend reports: its availability, its support of a scheme, and where the arithmetic of an artifact runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Availability:
-    """What a backend can do on this machine; if something is missing, why, and how to get it.
+    """What a backend can do on this machine; if something is missing, the reason and the remedy.
 
     Attributes
     ----------
@@ -65,13 +65,13 @@ class Level(StrEnum):
 
     @property
     def has_speed(self) -> bool:
-        """Whether a latency at this level says anything about the runtime that ships the model."""
+        """Whether a latency at this level is meaningful for the runtime that ships the model."""
         return self in {Level.NATIVE, Level.PACKED}
 
 
 @dataclass(frozen=True)
 class Support:
-    """What a runtime does with a scheme, on whatever machine; ``reason`` and ``nearest`` say why not, and what instead.
+    """How a runtime executes a scheme, on any machine; ``reason`` says why it cannot, ``nearest`` what to use instead.
 
     Never `Level.EMULATED`: whether a runtime is replaced by another one is a fact of a session, not of a scheme.
     """

@@ -106,7 +106,7 @@ class Scheme(BaseModel):
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether activation ranges have to be found on images beforehand."""
+        """Whether activation ranges must be calibrated on images first."""
         return self.method is Method.PTQ_STATIC
 
     @property

@@ -1,4 +1,4 @@
-"""Where the training loop lets a backend in."""
+"""The hooks of the training loop for backends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a caller may add to the loop: quantization-aware training freezes its observers here.
+    """Callbacks of the training loop; quantization-aware training freezes its observers in them.
 
     Attributes
     ----------

@@ -1,1 +1,1 @@
-"""Data sets: the table of samples, decoding and the prepared store, and one reader a data set."""
+"""Data sets: the table of samples, decoding and the prepared store, and one reader per data set."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def plain_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns that hold one text, number, date or truth value a row: no lists, structs or bytes."""
+    """Return the columns with one text, number, date or boolean per row: no lists, structs or bytes."""
     import pyarrow as pa
 
     types = pa.types

@@ -1,4 +1,4 @@
-"""CelebA as it is distributed: 40 attributes a face, the official split, aligned pictures.
+"""CelebA as it is distributed: 40 attributes per face, the official split, aligned pictures.
 
 Liu et al. 2015, https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html. Files lie as in the original archives, in
 torchvision's ``celeba`` folder, or as comma-separated variants of the same tables.
@@ -128,7 +128,7 @@ def read_celeba(root: Path, *, label: str | None = None, sensitive: Sequence[str
 
 
 def read_attributes(path: Path) -> pd.DataFrame:
-    """Read ``list_attr_celeba``: ``file_name``, then one int8 column an attribute, 1 where it holds.
+    """Read ``list_attr_celeba``: ``file_name``, then one int8 column per attribute, 1 where it is true.
 
     Raises
     ------
@@ -199,7 +199,7 @@ class _Lines:
             raise self.fault(columns, None) from error
 
     def fault(self, columns: Sequence[str], allowed: Collection[int] | None) -> DataError:
-        """Return an error that names the first row with something wrong in it."""
+        """Return an error that names the first invalid row."""
         numbers = None if allowed is None else ", ".join(map(str, sorted(allowed)))
         for number, line in enumerate(self.text.split("\n"), self.first):
             fields = self.fields(line)

@@ -114,7 +114,7 @@ def groups_of(table: pd.DataFrame, features: Sequence[str], where: str) -> pd.Da
 
 
 def named_splits(column: Sequence[str], names: Sequence[str], where: str) -> list[str]:
-    """Return the split of each row, "train", "val" or "test", from the many names that tables have for them.
+    """Return the split of each row, "train", "val" or "test", from the various names that tables use for them.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From a picture's file to the pixels that a model takes: decode, turn upright, resize, crop.
+"""Decode a picture's file into the pixels that a model takes: decode, rotate upright, resize, crop.
 
 JPEGs are decoded by libjpeg-turbo, scaled while they are decoded; everything else, and every JPEG that libjpeg-turbo
 has an objection to, by Pillow; OpenCV resizes. Which path a picture takes depends on the picture alone, and all three
@@ -47,7 +47,7 @@ def decode(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     Raises
     ------
     DataError
-        The file is no picture, cut short, or larger than 80 million pixels.
+        The file is not an image, is truncated, or has more than 80 million pixels.
     """
     try:
         content = picture.read_bytes()
@@ -125,7 +125,7 @@ def _pixels(content: bytes, preprocessing: Preprocessing) -> tuple[NDArray[np.ui
 
 
 def _jpeg(content: bytes, preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
-    """Decode by libjpeg-turbo at the smallest scale that is not below the target; None where Pillow should judge."""
+    """Decode by libjpeg-turbo at the smallest scale that is not below the target; None where Pillow should decode."""
     import simplejpeg
 
     try:
@@ -178,7 +178,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _orientation(content: bytes) -> int:
-    """Return the EXIF orientation of a JPEG; most have none, and looking for the marker is all that they cost."""
+    """Return the EXIF orientation of a JPEG; most have none, for which only the marker is searched."""
     start = content.find(EXIF, 0, HEADER_BYTES)
     if start < 0:
         return UPRIGHT

@@ -178,7 +178,7 @@ def _read_table(path: Path, part: str) -> pd.DataFrame:
 
 
 def _check_values(values: Sequence[str], column: str, known: Sequence[str], path: Path) -> None:
-    """Name the first row whose value the data set does not have, and what it probably was."""
+    """Raise an error for the first row with an unknown value, and suggest what it probably was."""
     for row, value in enumerate(values):
         if value in known:
             continue
@@ -195,7 +195,7 @@ def _check_values(values: Sequence[str], column: str, known: Sequence[str], path
 
 
 def _age_before_a_spreadsheet(value: str) -> str | None:
-    """Return the age group that a spreadsheet took for a day and a month, or a month and a year, if it is one."""
+    """Return the age group that a spreadsheet turned into a date, if the text is one."""
     parts = re.findall(r"[A-Za-z]{3}|\d+", value)
     numbers = [str(MONTHS.index(part.lower()) + 1) if part.lower() in MONTHS else str(int(part)) for part in parts if
                part.lower() in MONTHS or part.isdigit()]  # fmt: skip

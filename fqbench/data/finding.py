@@ -1,4 +1,4 @@
-"""The files that a user's table means: with or without their endings, by sub-folder or by name alone."""
+"""Find the files that a user's table names: with or without extension, by path or by file name only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", "
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file is a picture by its ending."""
+    """Whether a file is a picture, by its extension."""
     return name.lower().endswith(SUFFIXES)
 
 
@@ -35,7 +35,7 @@ def pictures_below(root: Path) -> Iterator[str]:
 
 
 def find_pictures(given: Sequence[str], root: Path, where: str) -> list[str]:
-    """Return the picture that each row of a table means, relative to ``root``.
+    """Return the picture that each row of a table names, relative to ``root``.
 
     A row may give the path below ``root``, an absolute path inside it, a path that begins with the name of ``root``
     itself, or the file's name alone where it is in a sub-folder; each with or without its ending.
@@ -83,7 +83,7 @@ class Finder:
                 self.by_key.setdefault(key, []).append(picture)
 
     def candidates(self, name: str) -> list[str]:
-        """Return the pictures that a name may mean: the path itself alone where it is one."""
+        """Return the pictures that a name may refer to: only the path itself if it exists."""
         found = self.by_key.get(name, [])
         return [name] if name in found else found
 

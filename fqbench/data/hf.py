@@ -186,7 +186,7 @@ def _split_of_name(path: str) -> str:
 
 
 def _usable(shards: Sequence[Shard]) -> tuple[list[Shard], tuple[Problem, ...]]:
-    """Leave out splits that are not for training, validation or test, where others are."""
+    """Drop splits other than train, val and test, if there are any of these."""
     known = [shard for shard in shards if shard.split.lower() in SPLIT_NAMES]
     others = list(dict.fromkeys(shard.split for shard in shards if shard.split.lower() not in SPLIT_NAMES))
     if not known:
@@ -276,7 +276,7 @@ def _rows(root: Path, shard: Shard, columns: Sequence[str], features: Mapping[st
 def _labelled(
     shards: list[Shard], tables: list[pd.DataFrame], label: str
 ) -> tuple[list[Shard], list[pd.DataFrame], tuple[Problem, ...]]:
-    """Leave out splits in which no image has a label: many public test sets keep them to themselves."""
+    """Drop splits without labels: many public test sets do not publish them."""
     with_label = {shard.split for shard, table in zip(shards, tables, strict=True) if (table[label] != "").any()}
     without = tuple(dict.fromkeys(shard.split for shard in shards if shard.split not in with_label))
     if not without or not with_label:

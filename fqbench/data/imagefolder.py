@@ -25,7 +25,7 @@ LISTED = 10
 
 
 def picture_names(root: Path) -> list[str]:
-    """Return the pictures below ``root``, which have to be in the folders of their classes.
+    """Return the pictures below ``root``, which must be in class folders.
 
     Raises
     ------

@@ -230,7 +230,7 @@ def _fill_all(
 
 
 def _open_work(work: Path, count: int, preprocessing: Preprocessing) -> tuple[Map, Map]:
-    """Open the pixels and the list of rows that are done, a killed run's where there are any."""
+    """Open the pixels and the list of finished rows, those of an interrupted run if there are any."""
     from numpy.lib.format import open_memmap
 
     shape = (count, *preprocessing.size, 3)
@@ -257,7 +257,7 @@ def _check_room(work: Path, shape: tuple[int, ...]) -> None:
 
 @contextmanager
 def _one_thread_an_image() -> Iterator[None]:
-    """Keep OpenCV from using all cores for each picture, where every core has one of its own."""
+    """Use one OpenCV thread per picture, because pictures are decoded in parallel."""
     import cv2
 
     before = cv2.getNumThreads()

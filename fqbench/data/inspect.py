@@ -1,4 +1,4 @@
-"""What a data set holds, before anything is trained on it: counts, imbalance, the smallest groups, problems."""
+"""Inspect a data set before training: counts, imbalance, the smallest groups, problems."""
 
 from __future__ import annotations
 

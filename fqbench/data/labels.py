@@ -79,7 +79,7 @@ def ordered(values: Collection[str]) -> tuple[str, ...]:
 
 
 def refuse_lookalikes(values: Collection[str], column: str, where: str) -> None:
-    """Refuse values that would be different classes or groups and are meant to be one.
+    """Raise an error for values that look the same but would be different classes or groups.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def as_number(value: str) -> float | None:
 
 
 def _refuse_measurements(values: Sequence[str], label: str, rows: int, where: str) -> None:
-    """Numbers with fractions are classes only where they are few and come again and again; so are names."""
+    """Raise an error if the labels have too many different values to be classes."""
     most_rows = len(values) > max(2, rows // 2)
     numbers = [as_number(value) for value in values]
     if None not in numbers:

@@ -1,4 +1,4 @@
-"""What every reader asks of a listing of pictures: names that stay inside the folder, each once, each there."""
+"""Checks of a listing of pictures: names stay inside the folder, are unique, and exist."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def check_names(given: Sequence[str], table: str) -> list[str]:
 
 
 def check_present(names: Sequence[str], root: Path, table: str) -> set[str]:
-    """Check that every file of a table is there, and return all files of its folders.
+    """Check that every file of a table exists, and return all files of its folders.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def check_present(names: Sequence[str], root: Path, table: str) -> set[str]:
 
 
 def files_beside(root: Path, names: Collection[str]) -> set[str]:
-    """Return the files in the folders of ``names``: one look a folder, as one an image is slow on network disks."""
+    """Return the files in the folders of ``names``: one listing per folder, since network disks are slow."""
     found: set[str] = set()
     for folder in {PurePosixPath(name).parent for name in names}:
         if (root / folder).is_dir():

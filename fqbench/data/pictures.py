@@ -1,4 +1,4 @@
-"""Where the bytes of a picture lie: in a file of its own, or in a row of a Parquet or Arrow file."""
+"""Where the bytes of a picture are stored: in a file of its own, or in a row of a Parquet or Arrow file."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class EmbeddedPicture:
 
 
 class EmbeddedPictures:
-    """Pictures inside Parquet or Arrow files, read row by row: no file is ever in memory whole.
+    """Pictures inside Parquet or Arrow files, read row by row: no file is read into memory as a whole.
 
     Parameters
     ----------

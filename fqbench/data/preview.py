@@ -1,4 +1,4 @@
-"""Contact sheets: a few pictures of every group, to look at before any number is computed."""
+"""Contact sheets: a few pictures of every group, to look at before anything is computed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def contact_sheet(
     seed: int = 0,
     split: str | None = None,
 ) -> list[tuple[str, int]]:
-    """Write a PNG with one row a group: its name and size, then pictures drawn at random from it, ordered by class.
+    """Write a PNG with one row per group: its name and size, then pictures drawn at random from it, ordered by class.
 
     Parameters
     ----------

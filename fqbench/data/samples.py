@@ -27,7 +27,7 @@ FIXED_COLUMNS = ("sample_id", "path", "split", "label")
 
 @dataclass(frozen=True)
 class Problem:
-    """Something about a data set that its reader met and did not take.
+    """A problem that a reader found in a data set.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Samples:
     sensitive_features : tuple of str
         Names of the sensitive-feature columns.
     notice : str
-        What every report on this data set has to say (for synthfaces: that it is no evidence about people).
+        What every report on this data set has to say (for synthfaces: that it is not evidence about people).
     problems : tuple of Problem
         What the reader left out.
     image_column : str
@@ -149,7 +149,7 @@ def group_labels(frame: pd.DataFrame, by: Sequence[str]) -> NDArray[np.str_]:
     Parameters
     ----------
     frame : DataFrame
-        Rows with one column a feature.
+        Rows with one column per feature.
     by : sequence of str
         Sensitive features; a group is an intersection of their values. Empty: one group named "all".
 

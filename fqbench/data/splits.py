@@ -64,7 +64,7 @@ def stratified_split(
 def complete_splits(
     split: NDArray[np.str_], groups: NDArray[np.str_], labels: NDArray[np.int64], *, seed: int
 ) -> tuple[NDArray[np.str_], str]:
-    """Make train, val and test out of what the data bring, where they lack one that can be taken from another.
+    """Complete the splits: make a missing train, val or test split from the existing ones.
 
     Parameters
     ----------

@@ -132,7 +132,7 @@ def image_column(table: pd.DataFrame, asked: str | None, where: str) -> str:
 
 
 def split_column(table: pd.DataFrame, asked: str | None, where: str) -> str | None:
-    """Return the column of the split, or None where there is none and none is asked for.
+    """Return the column of the split, or None if there is none and none was asked for.
 
     Raises
     ------

@@ -49,7 +49,7 @@ class Face:
 
 
 def picture_names(root: Path) -> list[str]:
-    """Return every ``.jpg`` below ``root``, sorted, relative to it; hidden folders are left alone.
+    """Return every ``.jpg`` below ``root``, sorted, relative to it; hidden folders are skipped.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Fairness statistics: counts in, figures with error bars out.
+"""Fairness statistics: counts in, estimates with intervals out.
 
 `evaluate` and `compare` take arrays from any source; `group_report` and `change_report` take counts. The names are
 loaded on first use, so ``import fqbench.fairness`` does not import numpy.

@@ -123,7 +123,7 @@ def change_report(
 def discordant(
     paired: PairedCounts, rate: str, index: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Count for one rate the images that only the candidate counts, only the reference, and all it is a share of.
+    """Count, for one rate, the images that only the candidate or only the reference counts, and the denominator.
 
     Parameters
     ----------

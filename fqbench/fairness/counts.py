@@ -1,4 +1,4 @@
-"""Predictions in, one small table of counts out: all that any figure of fairness needs to know."""
+"""Predictions in, one small table of counts out, which is all that fairness metrics need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""From probabilities to decisions: the largest, a threshold, or thresholds per group.
+r"""Turn probabilities into decisions: the largest, a threshold, or thresholds per group.
 
 Thresholds per group are those of fairlearn's ``ThresholdOptimizer`` (Hardt, Price and Srebro 2016): per group a
 mixture of two thresholds, with which the chance of a positive decision is
@@ -58,7 +58,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """How a positive or negative decision is taken; two classes.
+    """How a positive or negative decision is made; two classes.
 
     Attributes
     ----------

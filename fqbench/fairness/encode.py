@@ -1,4 +1,4 @@
-"""Arrays that came from anywhere, checked once and turned into integer codes."""
+"""Arrays from any source, checked once and turned into integer codes."""
 
 from __future__ import annotations
 

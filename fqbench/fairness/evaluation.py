@@ -1,4 +1,4 @@
-"""Public doors: arrays or counts in, a report with error bars out."""
+"""Public functions: arrays or counts in, a report with intervals out."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def group_report(
 
 
 def check_options(replicates: int, confidence: float) -> None:
-    """Raise InputError for options that no report can be made with."""
+    """Raise InputError for invalid options."""
     if replicates < 1:
         raise InputError(f"replicates must be 1 or more, not {replicates}.")
     if not 0 < confidence < 1:
@@ -120,7 +120,7 @@ def chosen_class(classes: tuple[str, ...], positive: str | int | None) -> int | 
 
 
 def gap_keys(rule: GapRule, n_classes: int, index: int | None) -> list[_Key]:
-    """List the (rate, class) that a gap goes over; the class is -1 for accuracy, which needs none."""
+    """List the (rate, class) pairs that a gap compares; the class is -1 for accuracy, which needs none."""
     if not rule.per_class:
         return [(name, -1) for name in rule.rates]
     return [(name, each) for each in (range(n_classes) if index is None else [index]) for name in rule.rates]

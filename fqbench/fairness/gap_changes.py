@@ -104,7 +104,7 @@ def _rates_of_both(table: NDArray[Any], keys: Iterable[_Key]) -> dict[_Key, Rate
 def _recentred(
     table: NDArray[np.int64], observed: Mapping[_Key, Rates], replicates: int, rng: np.random.Generator
 ) -> dict[_Key, Rates]:
-    """Bootstrap both models' rates jointly, as the rates seen plus noise; shape (replicates, 2, groups).
+    """Bootstrap both models' rates jointly, as observed rates plus noise; shape (replicates, 2, groups).
 
     The noise is that of counts with half an image added to each cell (of two classes). Without it a group without a
     flip would have no noise, and thirty images would prove equivalence.

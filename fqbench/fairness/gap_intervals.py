@@ -137,7 +137,7 @@ def _compare(rule: GapRule, tables: Sequence[NDArray[np.float64]]) -> NDArray[np
 
 
 def gap_interval(rule: GapRule, parts: Sequence[Part], confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a gap; see the head of this module.
+    """Interval of a gap; see the module's docstring.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def _worst_group_interval(parts: Sequence[Part], alpha: float) -> tuple[float, f
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """What chance alone makes of a gap for these group sizes.
+    """The gap expected by chance for these group sizes.
 
     Attributes
     ----------
@@ -217,7 +217,7 @@ class NoiseFloor:
 
 
 def noise_floor(rule: GapRule, parts: Sequence[Part], confidence: float = 0.95) -> NoiseFloor:
-    """Compute the noise floor of a gap; see the head of this module. Parameters as `gap_interval`."""
+    """Compute the noise floor of a gap; see the module's docstring. Parameters as `gap_interval`."""
     null = _compare(rule, [each.null for each in parts])
     observed = float(_compare(rule, [each.rates for each in parts]))
     if rule.how == "difference":
@@ -228,5 +228,5 @@ def noise_floor(rule: GapRule, parts: Sequence[Part], confidence: float = 0.95) 
 
 
 def debiased(rule: GapRule, parts: Sequence[Part]) -> float:
-    """Gap of the rates after the noise is taken out of their variance; see the head of this module."""
+    """Gap of the rates with their noise variance removed; see the module's docstring."""
     return float(_compare(rule, [each.pulled_together() for each in parts]))

@@ -1,4 +1,4 @@
-"""Several training seeds and several calibration draws: how a change varies, and how much of that each level brings.
+"""Changes over several training seeds and calibration draws, with the variance component of each level.
 
 The models of all seeds and draws answered the same images. So images are resampled once for all models, draws within
 their seed, and seeds as wholes; pooling them would count the same images several times.
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEW = 3
-# (models, groups, labels, predictions) -> (models,): one figure a model from its table of counts
+# (models, groups, labels, predictions) -> (models,): one figure per model from its table of counts
 Statistic = Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
 
 
 @dataclass(frozen=True)
 class Patterns:
-    """Images grouped by everything that is known of them: group, label, and what each model answered.
+    """Images grouped by their group, label and the prediction of each model.
 
     Few images flip, so there are few patterns, and resampling costs the same for any number of images.
 
@@ -75,7 +75,7 @@ class Patterns:
         return tables.reshape(models, len(self.groups), self.classes, self.classes)
 
     def resampled(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Draw as many images of each group again, with replacement; return the weights of the patterns."""
+        """Resample the images of each group with replacement; return the weights of the patterns."""
         weights = np.zeros(len(self.counts))
         for group in range(len(self.groups)):
             rows = np.flatnonzero(self.rows[:, 0] == group)
@@ -88,7 +88,7 @@ class Patterns:
 
 @dataclass(frozen=True)
 class Design:
-    """Which models there are: for each seed its reference and one candidate a draw.
+    """The replication design: for each seed a reference and one candidate per draw.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Spread:
-    """A change over seeds and draws, and where its uncertainty comes from.
+    """A change over seeds and draws, with its variance components.
 
     Attributes
     ----------

@@ -142,7 +142,7 @@ def images_to_decide(
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> float:
-    r"""How many images would give a verdict other than "undecided" with this probability.
+    r"""Sample size for a verdict other than "undecided" with this probability.
 
     The estimate of a change is taken as normal with variance :math:`\sigma^2/n` around the change seen. There is a
     verdict if it is within :math:`margin - z_{1-\alpha}\sigma_m/\sqrt n` of 0, or beyond
@@ -188,7 +188,7 @@ def images_to_decide(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the data say of one change.
+    """The result of the tests of one change.
 
     Attributes
     ----------
@@ -221,7 +221,7 @@ def verdict(
     margin_variance: float | None = None,
     alpha: float = 0.05,
 ) -> Verdict:
-    """Decide: equivalent if the two one-sided tests say so, else different if that test says so, else undecided.
+    """Decide: equivalent if both one-sided tests reject, else different if the two-sided test rejects, else undecided.
 
     Parameters
     ----------

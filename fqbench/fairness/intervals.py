@@ -1,4 +1,4 @@
-r"""Error bars for rates and gaps, from the counts alone: the cost does not depend on the number of images.
+r"""Intervals for rates and gaps from counts: the cost does not depend on the number of images.
 
 **Single rates** get Wilson's score interval, which is right where the textbook one fails: few images, rates near 0 or
 1.

@@ -1,4 +1,4 @@
-r"""The measures that the compression literature reports, each a small pure function; fairlearn's are in `metrics`.
+r"""Measures from the compression literature, each a small pure function; fairlearn's are in `metrics`.
 
 Each docstring says what its formula was checked against: the text of the source, an independent implementation, or
 nothing.
@@ -134,7 +134,7 @@ def combined_error_variance(paired: PairedCounts, positive: str | int | None = N
 
 
 def symmetric_distance_error(paired: PairedCounts, positive: str | int | None = None) -> float:
-    r"""SDE: do false positives and false negatives grow alike, :math:`\frac1K\sum_k |\delta^{FNR}_k - \delta^{FPR}_k|`.
+    r"""SDE: do false positives and negatives grow alike, :math:`\frac1K\sum_k |\delta^{FNR}_k - \delta^{FPR}_k|`.
 
     0 is ideal. The changes are relative; groups where one is undefined are left out; NaN if none remains.
 
@@ -247,7 +247,7 @@ def kl_divergence(logits_reference: Any, logits: Any) -> NDArray[np.float64]:
 
 
 def bias_amplification(table: Table) -> float:
-    r"""By how much group and positive class are linked more in the predictions than in the labels; 0 is ideal.
+    r"""How much more group and positive class are associated in the predictions than in the labels; 0 is ideal.
 
     For the groups over-represented among the labelled positives, :math:`b_g = P(g | \hat Y = 1) - P(g | Y = 1)`,
     averaged over these groups. A group is over-represented if its share of the positives exceeds its share of the

@@ -255,7 +255,7 @@ class Gap:
 
 
 def rule(name: str) -> GapRule:
-    """Look up a gap by name.
+    """Return the rule of a gap by name.
 
     Raises
     ------

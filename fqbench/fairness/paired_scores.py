@@ -1,4 +1,4 @@
-r"""What changed in the probabilities, per group: two paired, continuous measures of the same images, with intervals.
+r"""Change of the probabilities per group: two paired, continuous measures with intervals.
 
 *Change of cross-entropy*, :math:`\log p_i(y_i) - \log q_i(y_i)` for image :math:`i` with label :math:`y_i`, reference
 probabilities :math:`p_i` and candidate probabilities :math:`q_i`. Above 0 the candidate gives the true class less

@@ -1,4 +1,4 @@
-"""What an evaluation gives back: frozen values with plain fields, and `to_dict` for JSON (NaN becomes None)."""
+"""Results of an evaluation: frozen values with plain fields, and `to_dict` for JSON (NaN becomes None)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fqbench.storage import Stored, finite_or_none
 
 
 def without_images(groups: Sequence[str]) -> str:
-    """Say in one sentence which groups have no images, and what follows for the figures."""
+    """Return one sentence about groups without images."""
     return f"no images of {', '.join(groups)}: n = 0, every rate is undefined, and gaps are computed without them."
 
 
@@ -58,7 +58,7 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class GapEstimate:
-    """A gap between groups, with what chance alone would make of it.
+    """A gap between groups, with the gap expected by chance.
 
     Attributes
     ----------

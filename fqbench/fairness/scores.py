@@ -1,4 +1,4 @@
-"""Figures that need the logits and no threshold: AUC and calibration error per group, and how logits moved."""
+"""Threshold-free measures from logits: AUC and calibration error per group, and the shift of the logits."""
 
 from __future__ import annotations
 

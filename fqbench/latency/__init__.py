@@ -1,1 +1,1 @@
-"""Latency: the measuring protocol, its report, and when not to trust it."""
+"""Latency: the measuring protocol, its results, and when not to trust them."""

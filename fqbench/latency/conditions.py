@@ -1,4 +1,4 @@
-"""Under which conditions a time was taken: the timer, and what the machine was doing."""
+"""The conditions of a measurement: the timer and the state of the machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CPUFREQ = Path("/sys/devices/system/cpu")
 
 @dataclass(frozen=True)
 class Conditions:
-    """What pyperf's metadata hold, where this machine lets it be read; None where it does not.
+    """Metadata as pyperf records them; None where this machine does not provide a value.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ def conditions(clock: Callable[[], int]) -> Conditions:
 
 
 def timer_step(clock: Callable[[], int], readings: int = 1000) -> float:
-    """Return the median difference of two readings of ``clock`` that follow each other, in its own unit."""
+    """Return the median difference of consecutive readings of ``clock``, in its own unit."""
     differences = []
     for _ in range(readings):
         start = clock()

@@ -1,4 +1,4 @@
-"""Peak memory of one artifact, measured in a process of its own, ``python -m fqbench.latency.memory``."""
+"""Peak memory of one artifact, measured in a separate process, ``python -m fqbench.latency.memory``."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _answer(question: dict[str, Any]) -> PeakMemory:
 
 
 def _resident(field: str) -> int | None:
-    """Bytes of one field of Linux's process status; elsewhere what the system has instead."""
+    """Bytes of one field of Linux's process status, or the equivalent of another system."""
     if PROCESS_STATUS.is_file():
         for line in PROCESS_STATUS.read_text(encoding="ascii").splitlines():
             name, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""What a latency measurement found: raw times, figures with intervals, and whether to trust them."""
+"""Results of a latency measurement: raw times, estimates with intervals, and doubts about them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class AnswerCheck:
-    """The answers given while the clock ran, against those of ``predict`` (as MLPerf's TEST01).
+    """Outputs of the timed calls compared with those of ``predict`` (as MLPerf's TEST01).
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class AnswerCheck:
 
     @property
     def disagreement(self) -> float:
-        """Share of answers of another class."""
+        """Share of outputs with another predicted class."""
         return self.disagreements / self.answers if self.answers else 0.0
 
     @property
@@ -109,7 +109,7 @@ class TimedCall:
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """How much memory a process takes that loads an artifact and answers.
+    """Memory of a process that loads an artifact and runs it.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class PeakMemory:
 
     @property
     def added(self) -> int | None:
-        """What runtime and model took on top of Python."""
+        """Memory of runtime and model in addition to Python."""
         return None if self.peak is None or self.before is None else self.peak - self.before
 
     def to_dict(self) -> dict[str, int | str | None]:
@@ -211,7 +211,7 @@ class SubjectLatency:
 
     @property
     def speedup(self) -> Interval | None:
-        """How many times as fast as the reference at p50: the ratio's inverse."""
+        """Speed-up over the reference at p50: the inverse of the ratio."""
         return None if self.ratio is None else self.ratio.inverse()
 
     @property
@@ -220,7 +220,7 @@ class SubjectLatency:
         return np.array([run.nanoseconds for run in self.runs if not run.warmup], dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; ``runs`` as one list a column, to keep the file small."""
+        """Return JSON values; ``runs`` as one list per column, to keep the file small."""
         speedup = self.speedup
         measured = [run for run in self.runs if not run.warmup]
         warmups = [run for run in self.runs if run.warmup]

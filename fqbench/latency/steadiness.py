@@ -1,4 +1,4 @@
-"""When a series of timings has settled, and the marks on figures that should not be trusted."""
+"""Whether a series of timings is steady, and marks on figures that should not be trusted."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class Mark:
 
 
 def is_steady(warmups: Sequence[int]) -> bool:
-    """Tell whether the last two windows of 20 warm-up values agree, as pyperf's ``calibrate_warmups`` has it.
+    """Return whether the last two windows of 20 warm-up values agree, as in pyperf's ``calibrate_warmups``.
 
-    The oldest value is no outlier of the others (above the third quartile by 1.5 interquartile ranges); the mean
+    The oldest value is not an outlier among the others (above the third quartile by 1.5 interquartile ranges); the mean
     has fallen by no more than 10 % from the first window to the second; quartiles differ by at most 5 %, the median
     absolute deviation by at most 10 % (or by 1 % of the median, where nearly all values are equal). A mean that rises
     is noise, not warm-up: up to 50 % pass.
@@ -87,7 +87,7 @@ def is_steady(warmups: Sequence[int]) -> bool:
 
 
 def doubts(values: NDArray[np.int64], *, steady: bool, p99_high: float, timer_step: float) -> tuple[Mark, ...]:
-    """Return the marks that the timings of one subject deserve.
+    """Return the marks for the timings of one subject.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Refuse to time models whose weights are all zeros: a compiler may drop the branch behind them."""
+"""Refuse to time models whose weights are all zeros: a compiler may remove the branch after them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def refuse_zero_weights(path: Path) -> None:
     Parameters
     ----------
     path : Path
-        The FP32 model; external data are read from beside it.
+        The FP32 model; external data are read from the same folder.
 
     Raises
     ------

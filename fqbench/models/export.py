@@ -59,7 +59,7 @@ def export(
     out : Path
         Existing directory.
     external_above : int
-        Bytes of weights above which they lie beside the graph, in ``model.onnx.data``.
+        Bytes of weights above which they are stored next to the graph, in ``model.onnx.data``.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def write(
     classes : sequence of str
         Likewise.
     external_above : int
-        Bytes of weights above which they lie beside the graph.
+        Bytes of weights above which they are stored next to the graph.
 
     Returns
     -------

@@ -68,7 +68,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
     if not path.is_file():
         return None
     with require("safetensors", extra="train").safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a dict
         facts = json.loads(file.metadata()[FACTS])
     model.load_state_dict(_below(tensors, "model/"))
     _load_optimizer(optimizer, _below(tensors, "optimizer/"))

@@ -1,4 +1,4 @@
-"""The training log: one row an epoch, as CSV beside the checkpoint and as TensorBoard events beside the entries."""
+"""The training log: one row per epoch, as CSV next to the checkpoint and as TensorBoard events outside the entries."""
 
 from __future__ import annotations
 

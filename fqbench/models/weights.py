@@ -149,7 +149,7 @@ def load_as_it_is(model: nn.Module, state: State, source: str, hint: str = "") -
 
 
 def complete(own: Mapping[str, Tensor], state: State, source: str, hint: str = "") -> Fit:
-    """Check that a file has every tensor of a network, whatever it has besides.
+    """Check that a file has every tensor of a network; other tensors are allowed.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class Architecture:
     entry : str
         The library's own name; of code, ``package.module:function``.
     arguments : mapping
-        Of code, what its function is called with besides the number of classes; of Hugging Face, the configuration.
+        Of code, the arguments of its function, without the number of classes; of Hugging Face, the configuration.
     native : mapping or None
         What it says of its preprocessing, where that is known already; its library is asked otherwise.
     folder : Path or None

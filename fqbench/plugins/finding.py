@@ -38,7 +38,7 @@ def installed(group: str) -> dict[str, list[Installed]]:
     found: dict[str, dict[tuple[str, str], Installed]] = {}
     for point in declared(group):
         origin, version = (point.dist.name, point.dist.version) if point.dist is not None else (point.value, "")
-        # The same distribution can be seen twice (an editable install beside its sources): that is no clash.
+        # The same distribution can be seen twice (an editable install and its sources): that is not a conflict.
         found.setdefault(point.name, {})[origin, point.value] = Installed(point.name, origin, point.load, version)
     return {name: list(found[name].values()) for name in sorted(found)}
 

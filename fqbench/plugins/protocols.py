@@ -68,7 +68,7 @@ class SessionBase:
 
 @dataclass(frozen=True)
 class BuildSource:
-    """What a build may look at beside the artifact; on another machine than the one that wrote it, nothing.
+    """What a build may read in addition to the artifact; nothing on another machine than the one that wrote it.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Builder(Protocol):
         ...
 
     def build_identity(self, device: str) -> Mapping[str, Any]:
-        """Return what a build depends on beside artifact and options: version of the runtime, device (JSON values)."""
+        """Return what a build depends on, except artifact and options: runtime version, device (JSON values)."""
         ...
 
     def build(

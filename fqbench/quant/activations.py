@@ -50,12 +50,12 @@ class Activation:
     channel_axis : int or None
         Axis of ``shape`` that the weights of a consumer run along; None where no consumer has constant weights.
     pixels : int
-        Every how many-th row and column of a map is kept first; 1 for tensors that are no maps.
+        Every how many-th row and column of a map is kept first; 1 for tensors that are not feature maps.
     step : int
         Every how many-th value of what is then left, flattened, is sampled. It shares no divisor with the number of
         positions of a channel, so that from channel to channel other positions are met.
     lattice : tuple of int
-        Remainders by which rows and columns of a map are put into sets; (1, 1) for one set a channel. Of tokens, each
+        Remainders by which rows and columns of a map are put into sets; (1, 1) for one set per channel. Of tokens, each
         channel is a set; of anything else, the whole.
     """
 

@@ -35,7 +35,7 @@ def clean(model: Path, out: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="fqbench-clean-") as scratch, quiet_quantizer():
         graph = onnx.load(model, load_external_data=False).graph
         if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
-            # The quantizer copies the file alone into a folder of its own, and would miss the data beside it.
+            # The quantizer copies the file alone into a folder of its own, and would miss the data next to it.
             whole = Path(scratch) / "whole.onnx"
             onnx.save(onnx.load(model), whole)
             model = whole

@@ -19,7 +19,7 @@ SMALLEST = -126  # exponent of the width of a bin while only zeros were seen
 
 @dataclass(frozen=True)
 class Seen:
-    """What one run of the augmented graph says; a row an image, columns as in `fqbench.quant.layout.Layout`."""
+    """The outputs of one run of the augmented graph; one row per image, columns as in `fqbench.quant.layout.Layout`."""
 
     maxima: NDArray[np.float32]
     minima: NDArray[np.float32]

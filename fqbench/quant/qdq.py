@@ -35,7 +35,7 @@ class Dialect:
     nodes : tuple of str
         The only operators that carry them; empty for all of these types.
     tensors : tuple of str
-        Activations that are quantized besides.
+        Further activations to quantize.
     options : mapping
         Options of ``QDQQuantizer``.
     """

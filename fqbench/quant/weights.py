@@ -198,7 +198,7 @@ def _errors(rows: NDArray[np.float32], scale: NDArray[np.float64], bits: int) ->
 
 
 def _source(name: str, model: ModelProto) -> str:
-    """Follow a Flatten or a Reshape of one pixel a channel back to the map whose channel means are the same."""
+    """Follow a Flatten or a Reshape of one pixel per channel back to the map whose channel means are the same."""
     producers = {output: node for node in model.graph.node for output in node.output}
     while name in producers and producers[name].op_type in {"Flatten", "Reshape", "Squeeze", "Identity"}:
         name = producers[name].input[0]

@@ -62,7 +62,7 @@ def said_once(remarks: Iterable[tuple[str, str]], everyone: Sequence[str], *, wa
     Parameters
     ----------
     remarks : iterable of (name, text)
-        What is to be said of whom.
+        The remarks and the names they are about.
     everyone : sequence of str
         All names of the document; a text about all of them is said without names.
     warning : bool

@@ -34,12 +34,12 @@ def bench(run: Run, artifacts: Sequence[Artifact], *, again: bool = False) -> La
     artifacts : sequence of Artifact
         The first FP32 one is the reference of the ratios.
     again : bool
-        Measure anew, beside the earlier measurements of the same things.
+        Measure again, even if a stored result exists; earlier measurements are kept.
 
     Raises
     ------
     DataError
-        A model is not trained: weights that are all zero are no subject for a clock.
+        A weight of a model is all zeros, so its latency would be meaningless.
     """
     if not artifacts:
         raise InputError("there is nothing to measure; make an artifact with `fqbench quantize` first.")

@@ -1,4 +1,4 @@
-"""Decide: from logits, or a table made elsewhere, to one predicted class an image."""
+"""Decide: from logits, or a table made elsewhere, to one predicted class per image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Decisions:
     digest : str
         SHA-256 of the predictions and of the rule that decided.
     frame : DataFrame
-        The rows of the table of samples, one an image.
+        The rows of the table of samples, one per image.
     labels : ndarray of int64, shape (images,)
         Index of the predicted class of each.
     logits : ndarray of float32, shape (images, classes), or None

@@ -185,7 +185,7 @@ def evaluate_views(
     Parameters
     ----------
     run : Run
-        The experiment; ``intersect`` off gives a view a feature, ``control`` one for each value of that feature.
+        The experiment; ``intersect`` off gives one view per feature, ``control`` one for each value of that feature.
     artifacts : sequence of Artifact
         The first is the reference.
     files : sequence of Path

@@ -56,14 +56,14 @@ def pack(run: Run, artifacts: Sequence[Artifact], out: Path | None = None) -> Pa
     artifacts : sequence of Artifact
         FP32 among them, if ratios are wanted.
     out : Path, optional
-        The archive; beside the working directory's other files by default.
+        The archive; in the working directory by default.
 
     Raises
     ------
     InputError
         Artifacts of several models.
     DataError
-        A model is not trained: weights that are all zero are no subject for a clock.
+        A weight of a model is all zeros, so its latency would be meaningless.
     """
     if not artifacts:
         raise InputError("there is nothing to pack; make an artifact with `fqbench quantize` first.")
@@ -103,7 +103,7 @@ def run_pack(run: Run, file: Path, out: Path | None = None) -> Path:
     file : Path
         What `pack` wrote.
     out : Path, optional
-        The result; beside ``file`` by default.
+        The result; next to ``file`` by default.
 
     Raises
     ------

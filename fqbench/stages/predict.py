@@ -1,4 +1,4 @@
-"""Predict: an artifact's answers on a split, with the runtime's version and the CPU's features beside them."""
+"""Predict: an artifact's answers on a split, with the runtime's version and the CPU's features."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answered:
-    """An artifact's predictions on a split, beside the rows of the table that they belong to."""
+    """An artifact's predictions on a split, with the table rows that they belong to."""
 
     artifact: Artifact
     frame: pd.DataFrame

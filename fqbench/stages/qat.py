@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COMPARED = 512  # images of the validation split that answers are compared on
-LOOKED_AT = 4  # images by which activations of the two graphs are told from each other
+LOOKED_AT = 4  # images by which activations of the two graphs are matched
 BATCH = 32
 
 
 def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedModel:
-    """Return the configured classifier trained on with fake quantization, as FP32 ONNX beside its learnt scales.
+    """Return the configured classifier fine-tuned with fake quantization, as FP32 ONNX with its learned scales.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Threshold: an artifact's decision fitted anew on the validation split, as an artifact of its own."""
+"""Threshold: an artifact's decision threshold fitted on the validation split, stored as a decision of its own."""
 
 from __future__ import annotations
 

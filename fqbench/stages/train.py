@@ -27,7 +27,7 @@ from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import CHECKPOINTS, CheckpointFacts, TakenFacts, TrainingFacts
 
 TRAINED_BY = ("data", "model", "preprocessing", "train")
-BOARDS = "tensorboard"  # beside the entries: events hold the time of day, which has no place in a result
+BOARDS = "tensorboard"  # outside the entries: events contain the time of day, which a result must not
 
 
 def train(run: Run) -> Entry[CheckpointFacts]:
@@ -187,7 +187,7 @@ def processes() -> int:
 
 
 def _helps() -> bool:
-    """Whether this process was started beside the one that writes the entry."""
+    """Whether this process is not rank 0, the one that writes the entry."""
     return processes() > 1 and int(os.environ.get("RANK", "0")) > 0
 
 

@@ -26,7 +26,7 @@ class AbilitySuite:
     device: str
 
     def backend(self) -> Backend:
-        """Return the backend under test, made anew."""
+        """Return the backend under test, a new instance."""
         raise NotImplementedError
 
     def load(self, artifact: Artifact, threads: int = 1) -> Session:

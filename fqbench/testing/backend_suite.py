@@ -77,7 +77,7 @@ class BackendSuite(AbilitySuite):
     macs = MACS
 
     def backend(self) -> Backend:
-        """Return the backend under test, made anew."""
+        """Return the backend under test, a new instance."""
         raise NotImplementedError("a subclass of BackendSuite must define backend().")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:

@@ -33,7 +33,7 @@ class SamplerSuite:
     """
 
     def sampler(self) -> Sampler:
-        """Return the sampler under test, made anew."""
+        """Return the sampler under test, a new instance."""
         raise NotImplementedError("a subclass of SamplerSuite must define sampler().")
 
     @pytest.fixture

@@ -110,7 +110,7 @@ class Workspace:
             return entry
 
     def scratch(self, derivation: Derivation[Any]) -> Path:
-        """Return a folder beside the entry in which a build may leave what a killed run's successor can go on with.
+        """Return a folder next to the entry, in which a build may keep what the next run needs to resume.
 
         It is hidden, on the entry's disk, and removed when the entry is published or the build refuses its inputs. Only
         the build of this derivation may use it, while it runs.

@@ -214,9 +214,7 @@ def test_the_order_of_classes(labels: tuple[str, ...], classes: tuple[str, ...],
 
 
 def test_other_classes_are_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"it has 3 classes \(a, b, c\), but the data have 2 \(a, d\); train it"
-    ):
+    with pytest.raises(InputError, match=r"it has 3 classes \(a, b, c\), but the data have 2 \(a, d\); train it"):
         order_of(("a", "b", "c"), ("a", "d"), "it")
 
 

@@ -159,7 +159,7 @@ def draw_batch(
 
 
 def _people(options: SynthfacesOptions, start: int, stop: int, part: Part) -> tuple[Draws, People]:
-    """Test images differ from the others in the sizes of their groups alone, not in the smiles within a group."""
+    """Test images differ from the others only in group sizes, not in the labels within a group."""
     indices = range(start, stop)
     draws = Draws(options.seed, indices, stream=("images", "test").index(part))
     groups = draw_groups(draws, options.imbalance)

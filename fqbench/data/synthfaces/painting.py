@@ -67,7 +67,7 @@ class Canvas:
         return self.cover((radius - 1) * np.minimum(half_width, half_height), softness)
 
     def paint(self, cover: Plane, colour: Plane) -> None:
-        """Lay ``colour`` (pictures, 3) over the pictures where ``cover`` says."""
+        """Paint ``colour`` (pictures, 3) over the pictures, weighted by ``cover``."""
         layer = colour[:, :, None, None] - self.colour
         layer *= cover[:, None]
         np.add(self.colour, layer, out=self.colour)
@@ -182,7 +182,7 @@ def _paint_age(face: Canvas, head: Head, mouth: Mouth) -> None:
     cheeks = face.window(-0.48, 0.48, -0.05, 0.62)
     side = np.abs(cheeks.x)
     corner = _each(mouth.half_width)
-    # From the wing of the nose to beside the corner of the mouth, and, on old faces, down from there.
+    # From the wing of the nose to near the corner of the mouth, and, on old faces, down from there.
     fold = side - 0.10 - (corner - 0.065) * np.clip((cheeks.y - 0.14) / 0.20, 0, 1.4)
     amount = np.clip(1 - np.abs(fold) / 0.035, 0, 1) * np.clip(1 - ((cheeks.y - 0.27) / 0.13) ** 2, 0, 1)
     cheeks.shade(amount * _each(np.clip(0.42 * head.folds + 0.22 * smile, 0, 0.55)))

@@ -1,4 +1,4 @@
-"""Who is in a drawn picture and what they look like: the random traits behind synthfaces."""
+"""The random traits of synthfaces: groups, label and looks of each drawn person."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Draws:
         return self._next - 1
 
     def uniform(self, low: float | Floats = 0.0, high: float | Floats = 1.0) -> Floats:
-        """Draw one number a picture between ``low`` and ``high``."""
+        """Draw one number per picture between ``low`` and ``high``."""
         return np.asarray(low + (high - low) * self._uniform[:, self._column()], dtype=np.float32)
 
     def normal(self, mean: float | Floats, deviation: float | Floats, low: float, high: float) -> Floats:
-        """Draw one normal number a picture, clipped to ``low`` and ``high``."""
+        """Draw one normal number per picture, clipped to ``low`` and ``high``."""
         return np.clip(mean + deviation * self._normal[:, self._column()], low, high).astype(np.float32)
 
     def chance(self, probability: float | Floats) -> Floats:
@@ -57,7 +57,7 @@ class Draws:
         return (self._uniform[:, self._column()] < probability).astype(np.float32)
 
     def choice(self, shares: Sequence[float]) -> Ints:
-        """Draw one index a picture with probabilities ``shares``."""
+        """Draw one index per picture with probabilities ``shares``."""
         edges = np.cumsum(shares)[:-1]
         return np.searchsorted(edges, self._uniform[:, self._column()], side="right").astype(np.int64)
 
@@ -96,7 +96,7 @@ def draw_groups(draws: Draws, imbalance: float) -> dict[str, Ints]:
 
 
 def spread_groups(seed: int, indices: Sequence[int], imbalance: float) -> dict[str, Ints]:
-    """Give the intersections of all features their shares as evenly as can be, whatever the number of images.
+    """Distribute the intersections of all features in their shares, as evenly as possible for any number of images.
 
     The shares lie end to end on a circle, and each image steps on by the golden ratio (a Kronecker sequence): any run
     of images has each group's share to within about two images.
@@ -226,7 +226,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Traits:
-    """All that a picture is drawn from; every array has one entry (or one RGB row) a picture."""
+    """All that a picture is drawn from; every array has one entry (or one RGB row) per picture."""
 
     pose: Pose
     head: Head

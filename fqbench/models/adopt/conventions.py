@@ -58,7 +58,7 @@ def stated(path: Path, model: ModelProto) -> Stated:
     Raises
     ------
     InputError
-        A configuration file beside the model is not JSON.
+        A configuration file next to the model is not JSON.
     """
     folders = [path.parent, *([path.parent.parent] if path.parent.name == "onnx" else [])]
     found = _of_metadata(path, {entry.key: entry.value for entry in model.metadata_props})

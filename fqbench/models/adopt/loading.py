@@ -203,7 +203,7 @@ def _constants_to_initializers(model: ModelProto) -> None:
 
 
 def _upsample_to_resize(model: ModelProto) -> None:
-    """Opset 10 still knows Upsample beside its successor Resize, which computes the same; the converter skips it."""
+    """Opset 10 has both Upsample and its successor Resize, which computes the same; the converter skips it."""
     for node in model.graph.node:
         if node.op_type == "Upsample":
             node.op_type = "Resize"

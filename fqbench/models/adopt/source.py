@@ -190,7 +190,7 @@ def _dtype(given: Any, path: Path) -> str:
 
 
 def _check_axes(given: Any, layout: str, channels: str, path: Path) -> None:
-    """Refuse an input that is no batch of pictures in the stated layout, with the option that helps."""
+    """Raise an error if an input is not a batch of images in the stated layout, and name the option that helps."""
     shape, text = dimensions(given), shape_text(given)
     if len(shape) != 4:
         raise InputError(f"{path} takes {text}; images of shape (N, 3, H, W), or (N, H, W, 3), are needed.")
