@@ -9,7 +9,7 @@ from fqbench.errors import UnavailableError
 
 
 def require(module: str, *, extra: str = "") -> ModuleType:
-    """Import ``module``, or say how to install it.
+    """Import ``module``, or raise an error that says how to install it.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def require(module: str, *, extra: str = "") -> ModuleType:
 
 
 def installed_version(distribution: str, *, extra: str) -> str:
-    """Return the version of an optional library without importing it, or say which extra of fqbench brings it.
+    """Return the version of an optional library without importing it, or raise an error that names its extra.
 
     Raises
     ------

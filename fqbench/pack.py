@@ -1,4 +1,4 @@
-"""One archive that travels: facts and files with their hashes, written the same each time, and read with suspicion."""
+"""Archives for other machines: facts and files with their hashes, written reproducibly and checked when read."""
 
 from __future__ import annotations
 

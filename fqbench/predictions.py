@@ -23,7 +23,7 @@ PREDICTIONS = "predictions.parquet"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What an artifact answered.
+    """The predictions of an artifact.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What belongs to what: classes that have to agree, and differences from what an artifact was made with."""
+"""Provenance checks: classes that must agree, and differences from the data that an artifact was made with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN = 12
 
 
 def require_same_classes(model: ExportedModel, samples: Samples) -> None:
-    """Check that a model answers about the classes of a data set, in the same order.
+    """Check that a model has the classes of a data set, in the same order.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def require_same_classes(model: ExportedModel, samples: Samples) -> None:
 
 
 def ancestors(workspace: Workspace, entry: Entry, kind: str) -> list[Entry]:
-    """Return the entries of a kind that an entry was made of, directly or not, in the order met."""
+    """Return the ancestors of an entry of one kind, direct or not, in the order found."""
     found: dict[str, Entry] = {}
     seen: set[str] = set()
     waiting = list(entry.manifest.inputs.values())
@@ -51,7 +51,7 @@ def ancestors(workspace: Workspace, entry: Entry, kind: str) -> list[Entry]:
 
 
 def differences(workspace: Workspace, artifact: Entry, samples: Entry) -> tuple[str, ...]:
-    """Say where the data that an artifact is evaluated on differ from those that it was made with.
+    """Describe how the data of an evaluation differ from those that the artifact was made with.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def differences(workspace: Workspace, artifact: Entry, samples: Entry) -> tuple[
 
 
 def preprocessing_differences(model: ExportedModel, asked: PreprocessingOptions) -> tuple[str, ...]:
-    """Say which preprocessing was asked for and is not the model's own, which is what it is always fed by."""
+    """Describe requested preprocessing that differs from the model's own, which is always used."""
     own = model.preprocessing.model_dump()
     differing = {
         name: value

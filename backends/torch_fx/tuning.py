@@ -125,7 +125,7 @@ class FakeQuantizedTraining:
         return logits
 
     def learned(self, model: Path, images: NDArray[np.float32]) -> QatParameters:
-        """Return the scales that were learnt, for the tensors of the exported graph of the trained weights."""
+        """Return the learned scales, for the tensors of the exported graph of the trained weights."""
         self.network.eval()
         matched = match(self.prepared, model, images)
         activations: dict[str, QParams] = {}

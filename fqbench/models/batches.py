@@ -1,4 +1,4 @@
-"""Labelled images and the batches of an epoch: a function of seed and epoch alone, which a resumed run sees again."""
+"""Labelled images and the batches of an epoch, which depend only on seed and epoch, so that a run can resume."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of each batch this process takes, where several train together."""
+    """The part of each batch that this process takes, from its rank and the world size."""
 
     rank: int = 0
     processes: int = 1

@@ -137,7 +137,7 @@ def build(entry: str, arguments: Mapping[str, Any], *, classes: int) -> nn.Modul
 
 
 def told_classes(make: Callable[..., Any], arguments: Mapping[str, Any], classes: int) -> dict[str, int]:
-    """Return the keyword that tells a function how many classes there are; empty where it has none or it is given."""
+    """Return the parameter name for the number of classes; empty if there is none or it is already given."""
     try:
         parameters = inspect.signature(make).parameters
     except ValueError:
@@ -148,7 +148,7 @@ def told_classes(make: Callable[..., Any], arguments: Mapping[str, Any], classes
 
 @contextmanager
 def _working_directory() -> Iterator[None]:
-    """Let modules be found in the working directory, as `python -m` does."""
+    """Make modules in the working directory importable, as `python -m` does."""
     here = str(Path.cwd())
     if here in sys.path or "" in sys.path:
         yield

@@ -1,4 +1,4 @@
-"""Export to ONNX with a parity check, and the one way in which models are written."""
+"""Export to ONNX with a parity check, and write models."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def write(
     classes: Sequence[str],
     external_above: int = EXTERNAL_ABOVE,
 ) -> list[str]:
-    """Write a model without the exporter's traces (they hold local paths), with what fqbench needs to feed it.
+    """Write a model without the exporter's traces (which have local paths), with the metadata that fqbench needs.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def write(
 
 
 def _parity(path: Path, images: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """Largest difference over the whole batch and over its first image alone, since the batch is dynamic."""
+    """Return the largest difference over the whole batch and over its first image alone, since the batch is dynamic."""
     whole = np.abs(_reference_logits(path, images) - expected).max()
     single = np.abs(_reference_logits(path, images[:1]) - expected[:1]).max()
     return float(max(whole, single))
@@ -202,7 +202,7 @@ def _reference_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.flo
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep torch's exporter from printing its progress and its own deprecations; what matters is checked afterwards."""
+    """Silence the progress and deprecation messages of torch's exporter; the result is checked afterwards."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

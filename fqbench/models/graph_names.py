@@ -40,7 +40,7 @@ def name_by_module(graph: GraphProto) -> None:
 
 
 def name_missing(nodes: Sequence[NodeProto]) -> None:
-    """Give nodes without a name one: runtimes report by it."""
+    """Name the nodes without a name, since runtimes report by name."""
     taken = {node.name for node in nodes}
     for index, node in enumerate(nodes):
         if not node.name:

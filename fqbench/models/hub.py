@@ -1,4 +1,4 @@
-"""Pretrained weights of the hubs: from their cache, else downloaded, else a quick word on how to bring them."""
+"""Pretrained weights: from the hub's cache, else downloaded, else an error that says how to bring them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE = "model.safetensors"
 
 
 def pretrained_file(library: str, entry: str, name: str) -> Path:
-    """Return the local file of a classifier's ImageNet weights, downloading it where it is not cached.
+    """Return the local file of a classifier's ImageNet weights; download it if it is not cached.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def _bring_file(url: str) -> str:
 
 
 def _reach(url: str, what: str, advice: str) -> None:
-    """Ask once, with a short limit, through the proxy that the environment names."""
+    """Check once, with a short timeout, whether the hub can be reached (through the environment's proxy)."""
     request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - https, of the library's own table
     try:
         urllib.request.urlopen(request, timeout=SECONDS).close()  # noqa: S310

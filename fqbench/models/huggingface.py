@@ -58,7 +58,7 @@ def find_folder(name: str) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return what ``config.json`` says.
+    """Return the contents of ``config.json``.
 
     Raises
     ------
@@ -97,12 +97,12 @@ def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def network_part(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a configuration that decides the network."""
+    """Return the part of a configuration that determines the network."""
     return {key: value for key, value in sorted(config.items()) if key not in UNUSED}
 
 
 def preprocessing_of(folder: Path) -> dict[str, Any]:
-    """Return what ``preprocessor_config.json`` says, in the terms of `fqbench.config.Preprocessing`.
+    """Return the contents of ``preprocessor_config.json`` as fields of `fqbench.config.Preprocessing`.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def preprocessing_of(folder: Path) -> dict[str, Any]:
 
 
 def build(config: Mapping[str, Any], *, classes: int) -> nn.Module:
-    """Build the network of a configuration, with weights drawn at random; it answers with logits alone.
+    """Build the network of a configuration, with random weights; it returns only logits.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def build(config: Mapping[str, Any], *, classes: int) -> nn.Module:
 
 
 def _logits_alone(network: nn.Module) -> nn.Module:
-    """Wrap a classifier of transformers so that it takes images and answers with a tensor."""
+    """Wrap a classifier of transformers so that it takes images and returns a tensor."""
     from torch import Tensor, nn
 
     class Logits(nn.Module):
@@ -220,7 +220,7 @@ def _reason(error: Exception) -> str:
 
 
 def order_of(labels: Sequence[str], classes: Sequence[str], name: str) -> tuple[int, ...]:
-    """Return for each class of the data its place among the model's; empty where they are in the same order.
+    """Return the index of each class of the data among the model's classes; empty if the order is the same.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What training aims at: which images an epoch shows, and what loss the model pays for its answers."""
+"""Training objectives: which images an epoch uses, and the loss."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Objective(Protocol):
     def loss(
         self, losses: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor
     ) -> torch.Tensor:
-        """Return what is minimized.
+        """Return the loss to minimize.
 
         Parameters
         ----------
@@ -43,7 +43,7 @@ class Objective(Protocol):
 
 
 class EmpiricalRisk:
-    """``erm``: every image once an epoch, in random order; the mean loss."""
+    """``erm``: every image once per epoch, in random order; the mean loss."""
 
     name = "erm"
 
@@ -63,7 +63,7 @@ class EmpiricalRisk:
 
 
 class GroupBalanced(EmpiricalRisk):
-    """``group-balanced``: as many draws an epoch as there are images, each group equally likely, with replacement."""
+    """``group-balanced``: as many draws per epoch as there are images, each group equally likely, with replacement."""
 
     name = "group-balanced"
 

@@ -1,4 +1,4 @@
-"""The arithmetic of training: FP32, bf16, or the faster of the two."""
+"""The precision of training: FP32, bf16, or the faster of the two."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AMPERE = (8, 0)
 
 @dataclass(frozen=True)
 class Precision:
-    """What training multiplies in, and why.
+    """The floating-point precision of training, and the reason for it.
 
     Attributes
     ----------

@@ -77,7 +77,7 @@ class Profile:
 
 
 def list_models(pattern: str | None = None) -> list[ListedModel]:
-    """Return the study's models, or every classifier of timm and torchvision whose name holds ``pattern``.
+    """Return the study's models, or every classifier of timm and torchvision whose name contains ``pattern``.
 
     Raises
     ------

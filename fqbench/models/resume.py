@@ -1,4 +1,4 @@
-"""The state of a training run after an epoch, in one file that executes nothing: a killed run goes on exactly."""
+"""The state of a training run after an epoch, in one file without code, so that an interrupted run resumes exactly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FACTS = "facts"
 
 @dataclass(frozen=True)
 class State:
-    """What a run needs to go on.
+    """What a run needs to resume.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ def save_state(
     best: Mapping[str, torch.Tensor],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write weights, optimizer, random numbers and facts into one file, which replaces the last epoch's."""
+    """Write weights, optimizer, random state and facts into one file, which replaces the last epoch's."""
     import torch
 
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
@@ -61,7 +61,7 @@ def save_state(
 
 
 def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> State | None:
-    """Bring model, optimizer and random numbers to where a killed run was; None where there was none."""
+    """Restore model, optimizer and random state of an interrupted run; None if there was none."""
     import torch
 
     path = folder / STATE
@@ -83,7 +83,7 @@ def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Give each moment the memory layout of its parameter, as it had: another order of sums could round differently."""
+    """Restore each moment in the memory layout of its parameter, since another summation order rounds differently."""
     import torch
 
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

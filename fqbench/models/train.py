@@ -34,7 +34,7 @@ VALIDATION_BATCH = 128
 
 @dataclass(frozen=True)
 class Training:
-    """What a training run gave: the log, the epoch whose weights were kept, and where they lie."""
+    """The result of a training run: the log, the epoch whose weights were kept, and their path."""
 
     checkpoint: Path
     epochs: tuple[Epoch, ...]
@@ -193,12 +193,12 @@ class _Loop:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files; the others compute the same."""
+        """Whether this process is rank 0, which writes the files."""
         return bool(self.accelerator.is_main_process)
 
     @property
     def exhausted(self) -> bool:
-        """Whether the last epochs brought nothing, so that stopping is due."""
+        """Whether early stopping is due: no improvement in the last epochs."""
         patience = self.options.patience
         return bool(patience) and len(self.log) - 1 - self.best_epoch >= patience
 
@@ -219,7 +219,7 @@ class _Loop:
         }
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the model's answers in FP32, whatever it multiplies in."""
+        """Return the logits in FP32, whatever the training precision."""
         import torch
 
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision.name == "bf16"):
@@ -282,7 +282,7 @@ class _Loop:
         )
 
     def _validate(self) -> tuple[float, np.ndarray[Any, np.dtype[np.bool_]]]:
-        """Return the mean loss, and for each image whether the answer is right."""
+        """Return the mean loss, and for each image whether the prediction is right."""
         import torch
 
         data, device = self.validation, self.accelerator.device
@@ -338,7 +338,7 @@ def cosine_with_warmup(step: int, steps: int, warmup: float) -> float:
 
 
 def _class_weight(labels: np.ndarray[Any, Any], kind: str) -> torch.Tensor | None:
-    """Weights that make the classes count alike: images over (classes x images of the class)."""
+    """Class weights that balance the classes: images over (classes x images of the class)."""
     import torch
 
     if kind == "none":
@@ -349,14 +349,14 @@ def _class_weight(labels: np.ndarray[Any, Any], kind: str) -> torch.Tensor | Non
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Norms and biases are not decayed, as in the recipes of the architectures themselves."""
+    """Exclude norms and biases from weight decay, as the authors of the architectures do."""
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
 def _worst_group(right: np.ndarray[Any, np.dtype[np.bool_]], data: LabelledImages) -> tuple[float, str]:
-    """Return the lowest accuracy of a group, and whose it is; groups without images have none."""
+    """Return the lowest accuracy of a group, and the group; groups without images are left out."""
     totals = np.bincount(data.groups, minlength=len(data.group_names))
     hits = np.bincount(data.groups, weights=right, minlength=len(data.group_names))
     present = np.flatnonzero(totals)

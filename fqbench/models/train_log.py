@@ -49,7 +49,7 @@ def write_log(log: Sequence[Epoch], path: Path) -> None:
 
 
 class Board:
-    """TensorBoard events; of nothing where no folder is given.
+    """TensorBoard events; does nothing without a folder.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Weights out of files: read without executing anything, unwrapped, and fitted to a network."""
+"""Weights from files: read without executing anything, unwrapped, and matched with a network."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Fit:
 
     @property
     def described(self) -> str:
-        """Say what was taken and what was left."""
+        """Describe which tensors were used and which were not."""
         inside = f" under {self.wrapper!r}" if self.wrapper else ""
         without = f" without the prefix {self.prefix!r}" if self.prefix else ""
         left = f"; ignored, because the model has no such tensors: {_listed(self.left)}" if self.left else ""
@@ -113,7 +113,7 @@ def read_weights(file: Path) -> State:
 
 
 def fit(state: State, own: Mapping[str, Tensor]) -> Fit:
-    """Find out how the tensors of a file fit a network: the prefix is the one with which most names agree.
+    """Match the tensors of a file with a network; the prefix is the one with which most names agree.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def fit(state: State, own: Mapping[str, Tensor]) -> Fit:
 
 
 def load_as_it_is(model: nn.Module, state: State, source: str, hint: str = "") -> Fit:
-    """Give a network every one of its tensors out of a file; see `complete`."""
+    """Load every tensor of a network from a file; see `complete`."""
     found = complete(model.state_dict(), state, source, hint)
     model.load_state_dict(dict(found.tensors), strict=False)
     return found
@@ -199,7 +199,7 @@ def load_state(model: nn.Module, state: State, source: str, *, head: Collection[
 
 
 def fitting(own: Mapping[str, Tensor], state: State, source: str, *, head: Collection[str] = ()) -> Fit:
-    """Check that tensors fit a network that is going to be trained, and are of nothing else.
+    """Check that tensors fit a network that is going to be trained, and that none is left over.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def fitting(own: Mapping[str, Tensor], state: State, source: str, *, head: Colle
 
 
 def _prefix(tensors: Collection[str], own: Mapping[str, Any]) -> str:
-    """Return the beginning of names, of those that training loops add, without which most names are the network's."""
+    """Return the name prefix, of those that training loops add, without which most names match the network's."""
     best, most, prefix = "", sum(key in own for key in tensors), ""
     for _depth in range(3):  # as in module.model.
         longer = [prefix + part for part in PREFIXES if any(key.startswith(prefix + part) for key in tensors)]
@@ -247,7 +247,7 @@ def _prefix(tensors: Collection[str], own: Mapping[str, Any]) -> str:
 
 
 def _unreadable(file: Path, error: Exception) -> Exception:
-    """Say what a file is in place of weights; torch's own text advises to run it."""
+    """Describe why a file cannot be read as weights; torch's own message advises to execute it."""
     text = str(error)
     if "TorchScript" in text:
         return InputError(

@@ -1,4 +1,4 @@
-"""Which classifiers there are, how one is built, and which preprocessing it was made for."""
+"""The known classifiers: how to find and build one, and its preprocessing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Architecture:
 
     @property
     def reference(self) -> str:
-        """What `find` makes the same architecture of, in another process or at another time."""
+        """The text from which `find` returns the same architecture in another process."""
         arguments = json.dumps(self.arguments, sort_keys=True)
         if self.library == huggingface.LIBRARY:
             return huggingface.PREFIX + arguments
@@ -75,12 +75,12 @@ class Architecture:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes that the model was trained for, where it says so."""
+        """The classes that the model was trained for, if it states them."""
         return huggingface.labels_of(huggingface.read_config(self.folder)) if self.folder else ()
 
     @property
     def identity(self) -> dict[str, str]:
-        """What decides which network is built: the reference, and of code its source."""
+        """What determines the network: the reference, and for code its source."""
         source = {"code": code.fingerprint(self.entry)} if self.library == code.LIBRARY else {}
         return {"model": self.reference, **source}
 
@@ -133,7 +133,7 @@ def _find_huggingface(name: str) -> Architecture:
 
 
 def known_names() -> list[tuple[str, str]]:
-    """Return library and name of every classifier, timm's first; torchvision's that timm has, too, are left out."""
+    """Return library and name of every classifier, timm's first; torchvision's are left out if timm has them."""
     timm = require("timm", extra="train")
     torchvision_models = require("torchvision.models", extra="train")
     names = [("timm", entry) for entry in timm.list_models()]
@@ -145,7 +145,7 @@ def known_names() -> list[tuple[str, str]]:
 def preprocessing_of(
     architecture: Architecture, asked: PreprocessingOptions, *, drawn_size: int | None, trained: bool = False
 ) -> Preprocessing:
-    """Return the preprocessing: what the user asked for, else what the model was made for.
+    """Return the preprocessing: the user's, else the model's own.
 
     The user's own code does not say what it was made for. Its size has to be given, and where it comes trained, mean
     and std as well: they are never guessed.
@@ -222,7 +222,7 @@ def build(architecture: Architecture, *, classes: int, size: Size, weights: str 
 
 
 def check_weights(architecture: Architecture, file: Path, *, size: Size, as_it_is: bool) -> None:
-    """Check that a file of weights can be read and fits an architecture, before any data are looked at.
+    """Check that a file of weights can be read and fits an architecture, before any data are read.
 
     Of the user's own code and of transformers only the file is read here: whether it fits is known when they run. The
     head is looked at when the classes are known.
@@ -359,7 +359,7 @@ def _side(size: Size, entry: str) -> int:
 
 
 def native_preprocessing(architecture: Architecture) -> dict[str, Any]:
-    """Return what a model says of its preprocessing: timm and torchvision all, Hugging Face most, code nothing."""
+    """Return a model's own preprocessing: complete for timm and torchvision, empty for code."""
     if architecture.library == code.LIBRARY:
         return {}
     if architecture.library == huggingface.LIBRARY:

@@ -1,4 +1,4 @@
-"""Plug-ins: the protocols of backends and samplers, and how they are found, by entry points alone."""
+"""Plug-ins: the protocols of backends and samplers, which are found by entry points."""
 
 from __future__ import annotations
 

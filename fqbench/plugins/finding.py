@@ -1,4 +1,4 @@
-"""How plug-ins are found: by entry points alone, each package's own."""
+"""Find plug-ins by entry points."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Installed:
 
 
 def declared(group: str) -> list[EntryPoint]:
-    """Return all entry points of a group, each package's own; tests replace this with entry points in memory."""
+    """Return all entry points of a group; tests replace this with entry points in memory."""
     return list(entry_points(group=group))
 
 
@@ -44,7 +44,7 @@ def installed(group: str) -> dict[str, list[Installed]]:
 
 
 def distribution(group: str, name: str) -> str:
-    """Return the distribution that declares a plug-in, with its version: ``fqbench 0.1.0``; part of what it makes."""
+    """Return the distribution that declares a plug-in, with its version: ``fqbench 0.1.0``."""
     claims = installed(group).get(name, [])
     return f"{claims[0].origin} {claims[0].version}".strip() if claims else ""
 
@@ -104,7 +104,7 @@ def sampler(name: str) -> Sampler:
 
 
 def trainer(target: str, chosen: str | None = None) -> tuple[Backend, Trainer]:
-    """Return the backend that trains with fake quantization for another, and its ability to.
+    """Return the backend that trains with fake quantization for another one, and its `Trainer`.
 
     Parameters
     ----------

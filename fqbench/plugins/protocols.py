@@ -1,4 +1,4 @@
-"""The protocols of backends: what every runtime offers, and the abilities that only some have.
+"""The protocols of backends: what every runtime offers, and optional abilities.
 
 A backend derives from `BackendBase` and a session from `SessionBase`, which hold the defaults of everything optional;
 both are also protocols, so that a package may as well write all of it out.
@@ -35,7 +35,7 @@ WORSE = (Level.NATIVE, Level.PACKED, Level.SIMULATED, Level.NO)
 
 
 class BackendOptions(BaseModel):
-    """Options of one runtime, each with a description; a backend that has some derives its own model from this one.
+    """Options of one runtime, each with a description; a backend with options derives its own model from this one.
 
     They say how artifacts are built and executed, not what is quantized: an artifact's bytes do not depend on them.
     """
@@ -45,7 +45,7 @@ class BackendOptions(BaseModel):
 
 @runtime_checkable
 class Session(Protocol):
-    """A loaded artifact that answers."""
+    """A loaded artifact."""
 
     arithmetic: Arithmetic
 
@@ -59,7 +59,7 @@ class Session(Protocol):
 
 
 class SessionBase:
-    """A session whose runtime does not time the parts of a call."""
+    """A session without phase timings."""
 
     def phases(self, last: int | None = None) -> Mapping[str, float]:  # noqa: ARG002 - nothing is timed
         """Return no parts."""
@@ -83,7 +83,7 @@ class BuildSource:
 
 
 class Builder(Protocol):
-    """The ability to compile artifacts on the machine that runs them, because they have to be."""
+    """The ability to compile artifacts on the machine that runs them."""
 
     def built_here(self, artifact: Artifact, device: str) -> bool:
         """Whether the artifact can be loaded on this device as it is."""
@@ -105,10 +105,10 @@ class Builder(Protocol):
 
 
 class Emulator(Protocol):
-    """The ability to execute artifacts on another runtime: evidence about the numbers in the graph, no more."""
+    """The ability to execute artifacts on another runtime: evidence about accuracy only."""
 
     def emulation(self) -> str:
-        """Return what executes them, with its version: ``onnxruntime 1.32.0``."""
+        """Return the runtime that executes them, with its version: ``onnxruntime 1.32.0``."""
         ...
 
     def emulate(self, artifact: Artifact, *, threads: int) -> Session:
@@ -117,7 +117,7 @@ class Emulator(Protocol):
 
 
 class QuantizedTraining(Protocol):
-    """A network with fake quantization in it, to be trained by the training stage."""
+    """A network with fake quantization, to be trained by the training stage."""
 
     @property
     def network(self) -> nn.Module:
@@ -138,12 +138,12 @@ class QuantizedTraining(Protocol):
         ...
 
     def learned(self, model: Path, images: NDArray[np.float32]) -> QatParameters:
-        """Return the scales that were learnt, for the tensors of the trained weights' exported graph."""
+        """Return the learned scales, for the tensors of the trained weights' exported graph."""
         ...
 
 
 class Trainer(Protocol):
-    """The ability to put fake quantization into the network of a model (quantization-aware training)."""
+    """The ability to insert fake quantization into the network of a model (quantization-aware training)."""
 
     def training(
         self, model: ExportedModel, scheme: Scheme, *, numerics: Numerics, options: QatOptions
@@ -154,7 +154,7 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a backend can do beyond loading what it wrote; None where it cannot."""
+    """Optional abilities of a backend; None where it lacks one."""
 
     builder: Builder | None = None
     emulator: Emulator | None = None
@@ -169,7 +169,7 @@ class Backend(Protocol):
 
     @property
     def options(self) -> BackendOptions:
-        """Its own options, as they are set; a class attribute with the defaults will do."""
+        """Its own options as set; a class attribute with the defaults is enough."""
         ...
 
     @property
@@ -178,11 +178,11 @@ class Backend(Protocol):
         ...
 
     def availability(self) -> Availability:
-        """Return versions and devices, or why not and how to get it."""
+        """Return versions and devices, or the reason and the remedy."""
         ...
 
     def supports(self, scheme: Scheme) -> Support:
-        """Say how this runtime executes ``scheme``, whatever machine it is on."""
+        """Return how this runtime executes ``scheme``, independent of the machine."""
         ...
 
     def numerics(self, scheme: Scheme) -> Numerics:
@@ -199,7 +199,7 @@ class Backend(Protocol):
 
 
 def support_of(backend: Backend, scheme: Scheme) -> Support:
-    """Return how a backend executes a scheme, overrides included: at the level of the part that it executes worst."""
+    """Return how a backend executes a scheme, overrides included: the lowest level of its layers."""
     worst = backend.supports(scheme.uniform)
     for override in scheme.overrides:
         bits, act_bits = override.bits or scheme.bits, override.act_bits or scheme.act_bits
@@ -229,14 +229,14 @@ def require_support(backend: Backend, scheme: Scheme) -> Support:
 
 
 def packed_support(scheme: Scheme) -> Support:
-    """Return the support of a runtime with 8-bit kernels for 8 bits, and for fewer, widened when they are loaded."""
+    """Return the support of a runtime with 8-bit kernels, which widens fewer bits when an artifact is loaded."""
     if scheme.bits == 8:
         return Support(Level.NATIVE)
     return Support(Level.PACKED, f"{scheme.bits}-bit weights are stored packed and widened when they are loaded")
 
 
 class BackendBase:
-    """Defaults of what is optional: no options, no abilities, U8 activations and per-channel S8 weights."""
+    """Defaults: no options, no abilities, U8 activations and per-channel S8 weights."""
 
     options: BackendOptions = BackendOptions()
 

@@ -1,4 +1,4 @@
-"""A user's ONNX classifier becomes ours: the graph is normalised and compared with the original on real images."""
+"""Adopt a user's ONNX classifier: normalise its graph, and compare it with the original on real images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Adopted:
 
     @property
     def summary(self) -> tuple[str, ...]:
-        """What the user should know, a line each."""
+        """What the user should know, one line each."""
         found = self.facts["adoption"]
         return (
             f"input: {found['input']}; head: {found['head']}; batch: {found['batch']}",
@@ -126,7 +126,7 @@ def adopt(
 def find_head(
     source: Source, answers: NDArray[np.float32], classes: Sequence[str], class_map: Path | None = None
 ) -> Head:
-    """Return what comes out of the graph, and which of it is which class of the data.
+    """Return the graph's output and the mapping of its outputs to the classes of the data.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def finished(candidate: ModelProto, source: Source, head: Head) -> tuple[ModelPr
 
 
 def run(model: ModelProto, images: NDArray[np.float32], *, free: bool) -> NDArray[np.float32]:
-    """Answer with a normalised graph: all images at once, and the first alone, which must agree; or one by one."""
+    """Run a normalised graph: all images at once and the first one alone, which must agree; or one by one."""
     session = reference_session(model.SerializeToString(), quiet=True)
     name = session.get_inputs()[0].name
     if not free:
@@ -169,7 +169,7 @@ def run(model: ModelProto, images: NDArray[np.float32], *, free: bool) -> NDArra
 
 
 def compare(head: Head, answers: NDArray[np.float32], logits: NDArray[np.float32]) -> tuple[float, str]:
-    """Return the largest difference between the author's answers and ours, and of what it is."""
+    """Return the largest difference between the original's outputs and ours, and what it is a difference of."""
     expected = head.logits_of(answers)
     if logits.shape != expected.shape:
         return float("inf"), f"shape {list(logits.shape)} in place of {list(expected.shape)}"
@@ -189,7 +189,7 @@ def _softmax(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _candidates(source: Source) -> Iterator[tuple[bool, Any]]:
-    """Yield, best first, whether the batch is free, and what makes the graph.
+    """Yield candidates, best first: whether the batch is free, and a function that makes the graph.
 
     With the batch fixed, all arithmetic on shapes folds into constants, which are then freed; where that is not exact,
     the graph stays as it was exported, or takes one image at a time.

@@ -1,4 +1,4 @@
-"""Which of a model's own classes is which class of the data."""
+"""Map the classes of the data to a model's own classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Members = tuple[tuple[int, ...], ...]
 def members_of(
     outputs: int, names: Sequence[str], classes: Sequence[str], class_map: Path | None, path: Path
 ) -> Members:
-    """Return for each class of the data the model's own classes that belong to it; empty where they are the same.
+    """Return, for each class of the data, the model's classes that belong to it; empty if they are the same.
 
     Parameters
     ----------

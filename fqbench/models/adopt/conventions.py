@@ -1,4 +1,4 @@
-"""What is written down about a model: in its own metadata, or in the configuration files that travel with it."""
+"""Metadata of a model: in the file itself, or in configuration files next to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow
 
 @dataclass(frozen=True)
 class Stated:
-    """What is written down; what is not stays out.
+    """Stated facts of a model; missing ones are left out.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Stated:
     sources: tuple[str, ...] = ()
 
     def over(self, other: Stated) -> Stated:
-        """Return both together; this one counts where they differ."""
+        """Merge two statements; this one takes precedence."""
         return Stated(
             {**other.preprocessing, **self.preprocessing},
             {**other.options, **self.options},
@@ -72,7 +72,7 @@ def stated(path: Path, model: ModelProto) -> Stated:
 
 
 def digests(path: Path, *others: Path | None) -> dict[str, str]:
-    """Return the SHA-256 of a model, of everything that is read with it, and of other files that there are."""
+    """Return the SHA-256 of a model, of all files read with it, and of existing other files."""
     import onnx
 
     folders = [path.parent, *([path.parent.parent] if path.parent.name == "onnx" else [])]

@@ -1,4 +1,4 @@
-"""An ONNX graph that is being rewritten: who makes a value, who reads it, and which values are constant."""
+"""Edit an ONNX graph: producers, readers and constants of its values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
 class Editor:
-    """Looks into and changes the graph of a model in place.
+    """Inspect and change the graph of a model in place.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Editor:
         return output
 
     def fresh(self, stem: str) -> str:
-        """Return a name that no value has."""
+        """Return an unused name."""
         taken = {name for node in self.graph.node for name in (*node.input, *node.output)}
         taken |= {value.name for value in (*self.graph.initializer, *self.graph.input, *self.graph.output)}
         name = stem
@@ -107,7 +107,7 @@ class Editor:
                 value.name = new
 
     def sort(self) -> None:
-        """Bring the nodes into an order in which each follows those it reads from."""
+        """Sort the nodes topologically."""
         waiting = [_copied(node) for node in self.graph.node]
         made = {name for node in waiting for name in node.output}
         ordered: list[NodeProto] = []
@@ -122,7 +122,7 @@ class Editor:
         self.graph.node.extend(ordered)
 
     def prune(self) -> None:
-        """Drop the nodes and constants on which no output depends."""
+        """Remove nodes and constants that no output depends on."""
         needed = {value.name for value in self.graph.output}
         kept = []
         for node in reversed(self.graph.node):

@@ -1,4 +1,4 @@
-"""The end of an adopted graph: what its numbers are is read from it, and logits per class of the data come out."""
+"""The head of an adopted graph: detect what it outputs, and rewrite it to logits per class of the data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALLEST = 1e-7  # the least probability whose logarithm is taken
 
 @dataclass(frozen=True)
 class Head:
-    """What comes out of an adopted graph, and which of it is which class of the data.
+    """The outputs of an adopted graph and their mapping to the classes of the data.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Head:
 
     @property
     def binary(self) -> bool:
-        """Whether one number stands for two classes."""
+        """Whether one output stands for two classes."""
         return self.outputs == 1
 
     @property
@@ -65,7 +65,7 @@ class Head:
         return f"{self.outputs} classes ({made}{chosen})"
 
     def logits_of(self, answers: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the logits per class of the data that the author's own answers amount to: the parity check's side."""
+        """Return the logits per class of the data that the original's outputs stand for, for the parity check."""
         values = np.asarray(answers, dtype=np.float64).reshape(len(answers), -1)
         with np.errstate(divide="ignore"):
             if self.kind in {"softmax", "probabilities"}:
@@ -81,7 +81,7 @@ class Head:
 
 
 def read_kind(editor: Editor) -> tuple[Kind, str]:
-    """Return what the last operator makes, and the value that goes into it (the logits)."""
+    """Return the kind of the last operator, and its input (the logits)."""
     name = editor.graph.output[0].name
     while (node := editor.maker(name)) is not None:
         if node.op_type in PASSING:
@@ -97,7 +97,7 @@ def read_kind(editor: Editor) -> tuple[Kind, str]:
 
 
 def _spelt_softmax(editor: Editor, node: NodeProto) -> str | None:
-    """Return x of ``exp(x) / sum(exp(x))``, as older exporters wrote a softmax; the maximum may be taken off first."""
+    """Return x of ``exp(x) / sum(exp(x))``, as older exporters wrote a softmax; the maximum may be subtracted first."""
     if node.op_type == "Log" and (inner := editor.maker(node.input[0])) is not None:
         return None if inner.op_type != "Softmax" else inner.input[0]
     if node.op_type != "Div":
@@ -109,7 +109,7 @@ def _spelt_softmax(editor: Editor, node: NodeProto) -> str | None:
 
 
 def rewrite(editor: Editor, head: Head, inner: str) -> None:
-    """Let the graph give logits per class of the data, as ``logits`` of shape (batch, classes).
+    """Rewrite the graph to output ``logits`` per class of the data, of shape (batch, classes).
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def _rows(head: Head) -> list[tuple[int, float]] | None:
 
 
 def _past_dust(editor: Editor, name: str) -> str:
-    """Step back over operators that change nothing in rows of numbers."""
+    """Step back over operators that do not change rows of numbers."""
     while (node := editor.maker(name)) is not None and node.op_type in {"Identity", "Flatten"}:
         value = next((v for v in editor.graph.value_info if v.name == node.input[0]), None)
         if node.op_type == "Flatten" and (value is None or len(value.type.tensor_type.shape.dim) != 2):
@@ -166,7 +166,7 @@ def _flat(editor: Editor, name: str, outputs: int) -> str:
 
 
 def _fold(editor: Editor, name: str, rows: Sequence[tuple[int, float]]) -> bool:
-    """Take the rows out of the weights of the last operator, if it is a Gemm (or MatMul and Add) with constants."""
+    """Select rows of the weights of the last operator, if it is a Gemm (or MatMul and Add) with constants."""
     if not rows:
         return True
     node = editor.maker(name)
@@ -191,7 +191,7 @@ def _fold(editor: Editor, name: str, rows: Sequence[tuple[int, float]]) -> bool:
 
 
 def _take(editor: Editor, parts: Sequence[tuple[str, int]], rows: Sequence[tuple[int, float]]) -> bool:
-    """Choose and scale rows of weights and bias in place; nothing where one is shared or not constant."""
+    """Choose and scale rows of weights and bias in place; do nothing if one is shared or not constant."""
     constants = {name: editor.constant(name) for name, _ in parts}
     if any(values is None or len(editor.readers(name)) != 1 for name, values in constants.items()):
         return False

@@ -1,4 +1,4 @@
-"""The start of an adopted graph: layout, channels and preprocessing of its author, brought to one normal input."""
+"""The input of an adopted graph: its layout, channels and preprocessing, rewritten to one normal input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPATIAL = ("N", "C", "H", "W")
 
 @dataclass(frozen=True)
 class Convention:
-    """How the author of a model turns a picture into its input.
+    """How a picture becomes the input of a user's model.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Convention:
     dtype: str = "float32"
 
     def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the input for pictures, uint8 (N, H, W, 3), as the author prepares it."""
+        """Return the model's own input for pictures, uint8 (N, H, W, 3)."""
         values = pixels.astype(np.float64) * (self.scale / 255.0)
         if self.channels == "bgr":
             values = values[..., ::-1]
@@ -68,7 +68,7 @@ class Convention:
 
 @dataclass(frozen=True)
 class _State:
-    """A value at the head of the graph that is still a picture: which pixel its numbers are, scaled and shifted how."""
+    """A value at the start of the graph that is still a picture, with its layout, scale and shift."""
 
     name: str
     axes: tuple[str, ...]
@@ -127,7 +127,7 @@ def _start(name: str, kind: int, convention: Convention) -> _State:
 
 
 def _step(editor: Editor, state: _State) -> _State | None:
-    """Go on behind the one operator that reads this value, if it only prepares the picture."""
+    """Continue after the only operator that reads this value, if it only prepares the picture."""
     readers = editor.readers(state.name)
     if len(readers) != 1 or editor.is_output(state.name) or list(readers[0].input).count(state.name) != 1:
         return None
@@ -188,7 +188,7 @@ def _batch_normalized(editor: Editor, node: NodeProto, state: _State) -> _State 
 
 
 def _scaled(editor: Editor, node: NodeProto, state: _State) -> _State | None:
-    """Follow a constant per channel that is added, taken off, multiplied or divided by."""
+    """Follow the addition, subtraction, multiplication or division of a constant per channel."""
     first = node.input[0] == state.name
     constant = editor.constant(node.input[1] if first else node.input[0])
     values = None if constant is None or state.kind != FLOAT else _per_channel(constant, state)

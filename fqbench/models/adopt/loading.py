@@ -1,4 +1,4 @@
-"""A user's ONNX file is read, checked, and brought to one way of holding constants, one output and one opset."""
+"""Read and check a user's ONNX file; convert it to one opset, one output, and constants as initializers."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def to_float32(model: ModelProto) -> None:
 
 
 def _choose_output(model: ModelProto, output: str | None, path: Path) -> None:
-    """Keep the named output alone; without a name, the only one."""
+    """Keep only the named output; without a name, the only one."""
     values = {value.name: value for value in model.graph.output}
     if output is not None and output not in values:
         inner = {name for node in model.graph.node for name in node.output}

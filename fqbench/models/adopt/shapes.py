@@ -1,4 +1,4 @@
-"""Sizes of an adopted graph: height and width are fixed, and the batch is made free where that is exact."""
+"""Shapes of an adopted graph: fix height and width, and make the batch dynamic if that is exact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_MESSAGE = 2_000_000_000  # bytes; a protobuf message ends there
 
 
 def set_input_shape(model: ModelProto, shape: tuple[int | str, ...]) -> None:
-    """State the shape of the input, and forget every shape that followed from the old one."""
+    """Set the shape of the input, and remove every shape inferred from the old one."""
     sizes = model.graph.input[0].type.tensor_type.shape
     del sizes.dim[:]
     for size in shape:
@@ -35,7 +35,7 @@ def set_input_shape(model: ModelProto, shape: tuple[int | str, ...]) -> None:
 
 
 def folded(model: ModelProto) -> ModelProto:
-    """Return the graph with everything computed that does not depend on the input: ONNX Runtime's basic optimizations.
+    """Return the graph with constants folded by ONNX Runtime's basic optimizations.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def inferred(model: ModelProto) -> ModelProto:
 
 
 def freed(model: ModelProto) -> ModelProto:
-    """Return a folded graph of a fixed batch with the batch free: constants that hold the batch's size are rewritten.
+    """Return a folded graph with a dynamic batch: constants that contain the fixed batch size are rewritten.
 
     Whether the result is exact is for the caller to check by running it on batches of other sizes.
     """
@@ -115,7 +115,7 @@ def _free_reshape(editor: Editor, node: NodeProto, shapes: dict[str, list[int | 
 
 
 def _free_first(editor: Editor, node: NodeProto, position: int, batch: int | str) -> None:
-    """Let an Expand take the batch's size from what it expands."""
+    """Make an Expand take the batch size from its input."""
     target = editor.constant(node.input[position])
     if target is not None and target.size and target[0] == batch:
         free = np.asarray([1, *target[1:]], dtype=np.int64)
@@ -133,7 +133,7 @@ def _free_resize(editor: Editor, node: NodeProto) -> None:
 
 
 def _free_concat(editor: Editor, node: NodeProto, shapes: dict[str, list[int | str]], batch: int | str) -> None:
-    """Expand a constant that stands once per image, as a class token does, to the batch of what it is joined with."""
+    """Expand a constant with one entry per image, such as a class token, to the batch that it is concatenated with."""
     rank = len(shapes.get(node.output[0], []))
     axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 0)
     computed = [name for name in node.input if editor.constant(name) is None]
@@ -161,7 +161,7 @@ def _free_broadcast(editor: Editor, node: NodeProto, shapes: dict[str, list[int 
 
 
 def require_known_shapes(model: ModelProto, path: Path) -> None:
-    """Refuse a graph that computes shapes from the values of its pictures.
+    """Raise an error if a graph has shapes that depend on the values of its pictures.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A user's ONNX file as its author meant it: the input it takes, how pictures become that input, and its answers."""
+"""A user's ONNX file: its input, its preprocessing, and its outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHOLE = frozenset({"uint8", "int8", "int16", "int32", "int64"})
 
 @dataclass(frozen=True)
 class Source:
-    """What was read from a user's ONNX file, and what its images have to be.
+    """What was read from a user's ONNX file, and how its images are prepared.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Source:
 
     @property
     def half(self) -> bool:
-        """Whether it holds numbers of half precision, whose rounding limits what can agree."""
+        """Whether it contains half-precision numbers, which limit the parity check."""
         from onnx import TensorProto
 
         kinds = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -120,7 +120,7 @@ class Source:
 
 
 def read_source(path: Path, model_options: ModelOptions, asked: PreprocessingOptions) -> Source:
-    """Read a user's ONNX file; what it takes comes from flags, else from what is written down, and is never guessed.
+    """Read a user's ONNX file; its preprocessing comes from flags, else from metadata, and is never guessed.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def first_line(error: Exception) -> str:
 def _stated_values(
     options: ModelOptions, asked: PreprocessingOptions, written: Any, dtype: str, path: Path
 ) -> tuple[int, dict[str, Any]]:
-    """Return the scale of the pixel values, and what the user said of preprocessing."""
+    """Return the scale of the pixel values, and the stated preprocessing."""
     said = asked.stated()
     if dtype in WHOLE:
         if options.scale_pixels == 1 or any(value != 0 for value in said.get("mean", ())):
@@ -209,7 +209,7 @@ def _check_axes(given: Any, layout: str, channels: str, path: Path) -> None:
 
 
 def _size(given: Any, layout: str, said: Any, asked: PreprocessingOptions, path: Path) -> Any:
-    """Return height and width: the graph's own, else what is stated."""
+    """Return height and width: the graph's own, else the stated ones."""
     shape = dimensions(given)
     rows, columns = shape[2:] if layout == "nchw" else shape[1:3]
     if isinstance(rows, int) and isinstance(columns, int):
