@@ -1,4 +1,4 @@
-"""How stages tell what they do, without knowing a terminal."""
+"""How stages report progress, without depending on a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Reporter(Protocol):
     """Receives log lines and progress; the command line shows them on stderr."""
 
     def say(self, line: str) -> None:
-        """Tell one line."""
+        """Show one line."""
         ...
 
     def track(self, what: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
@@ -20,7 +20,7 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """Tells nobody: the default of every library function."""
+    """Shows nothing: the default of every library function."""
 
     def say(self, line: str) -> None:
         """Drop the line."""

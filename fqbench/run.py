@@ -1,4 +1,4 @@
-"""What every stage is given: the configuration, the workspace and somebody to tell."""
+"""The context of every stage: configuration, workspace and reporter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class Memory(dict[object, object]):
-    """What was opened once in this process: tables, stores, fingerprints. It is never pickled along with a run."""
+    """Tables, stores and fingerprints opened in this process; not pickled with a run."""
 
     def __reduce__(self) -> tuple[type[Memory], tuple[()]]:
         return (Memory, ())
@@ -45,7 +45,7 @@ class Run:
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
 
     def produce(self, derivation: Derivation[F], build: Callable[[Path], F], doing: str) -> Entry[F]:
-        """Return the entry of a derivation; where it is missing, say what is done and build it."""
+        """Return the entry of a derivation; if it is missing, report it and build it."""
 
         def announced(out: Path) -> F:
             self.reporter.say(doing)

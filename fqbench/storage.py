@@ -1,4 +1,4 @@
-"""Values on disk: files written whole, hashes, arrays, and results as JSON that can be read back."""
+"""Values on disk: atomic writes, hashes, arrays, and results as JSON that can be read back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def text_digest(text: str | bytes) -> str:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that is there whole or not at all: a killed process leaves the earlier one."""
+    """Open a file for an atomic write: a killed process leaves the earlier file."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
@@ -59,7 +59,7 @@ def sync(path: Path) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays into a compressed file, whole or not at all; the same arrays give the same bytes."""
+    """Write arrays atomically into a compressed file; the same arrays give the same bytes."""
     import numpy as np
 
     with whole_file(path) as file:

@@ -1,4 +1,4 @@
-"""Where results and progress go: data to stdout, progress and log lines to stderr, plain where nobody watches."""
+"""Where results and progress go: data to stdout, progress and log lines to stderr, plain without a terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUIET_SECONDS = 10.0  # where there is no terminal, progress is a line now and t
 
 
 class TerminalReporter:
-    """Tells people on stderr: a live bar on a terminal, plain lines otherwise."""
+    """Reports on stderr: a progress bar on a terminal, plain lines otherwise."""
 
     def __init__(self) -> None:
         self.start = time.monotonic()
@@ -85,7 +85,7 @@ def stderr() -> Console:
 
 
 def fail(text: str, error: BaseException | None, arguments: Sequence[str], exit_code: int) -> NoReturn:
-    """Print an error as one sentence, its traceback only where ``--traceback`` was given, and end the process."""
+    """Print an error as one sentence, its traceback only with ``--traceback``, and end the process."""
     if error is not None and "--traceback" in arguments:
         traceback.print_exception(error)
     line = " ".join(text.split())

@@ -1,1 +1,1 @@
-"""Quantization as fqbench understands it: schemes, calibration sets, and what a graph computes in integers."""
+"""Quantization: calibration, ranges, weights and quantization plans."""

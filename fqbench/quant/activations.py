@@ -1,4 +1,4 @@
-"""The activations of an FP32 graph that a runtime may quantize, and how much of each is looked at."""
+"""The activations of an FP32 graph that a runtime may quantize, and how many values of each are sampled."""
 
 from __future__ import annotations
 
@@ -70,30 +70,30 @@ class Activation:
 
     @property
     def thinned(self) -> tuple[int, ...]:
-        """Shape of what is left of one image after whole rows and columns were left out."""
+        """Shape of one image's values after rows and columns were dropped."""
         if not self.is_map:
             return self.shape
         return (self.shape[0], *(math.ceil(size / self.pixels) for size in self.shape[1:]))
 
     @property
     def complete(self) -> bool:
-        """Whether the sample holds every value."""
+        """Whether the sample contains every value."""
         return self.pixels == 1 and self.step == 1
 
     @property
     def is_map(self) -> bool:
-        """Whether it is (channels, height, width), which the runtime keeps in a layout of its own."""
+        """Whether it is (channels, height, width), which the runtime stores in its own layout."""
         return len(self.shape) == 3
 
     @property
     def sets(self) -> int:
-        """How many sets of values of one image the extremes are given of."""
+        """Number of sets per image for which extremes are recorded."""
         if self.is_map:
             return self.shape[0] * self.lattice[0] * self.lattice[1]
         return self.shape[1] if len(self.shape) == 2 else 1
 
     def sampled(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return those entries of an array of this shape that the sample of one image holds."""
+        """Return the sampled entries of an array of this shape."""
         kept = values[:, :: self.pixels, :: self.pixels] if self.is_map else values
         return kept.reshape(-1)[:: self.step]
 
@@ -278,7 +278,7 @@ def _channel_axis(shape: tuple[int, ...], readers: list[NodeProto], constants: s
 
 
 def _resolved(aliases: dict[str, str], observed: set[str]) -> dict[str, str]:
-    """Follow aliases of aliases to observed tensors; leave out those that lead nowhere."""
+    """Resolve aliases to observed tensors; drop those without one."""
     found = {}
     for name in aliases:
         source, seen = name, set()

@@ -23,7 +23,7 @@ CALIBRATION_SPLIT = "train"
 
 
 class ImageSource(Protocol):
-    """Anything that gives normalized pictures by row, as `fqbench.data.images.PreparedImages` does."""
+    """A source of normalized pictures by row, such as `fqbench.data.images.PreparedImages` does."""
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -36,7 +36,7 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Images to find ranges on.
+    """Calibration images.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class CalibrationSet:
 
     @property
     def repeats(self) -> dict[str, int]:
-        """Images per group that had to be drawn more than once; empty where none had to."""
+        """Repeated draws per group; empty if no image was repeated."""
         repeated = self.frame[self.frame["sample_id"].duplicated()]["group"].value_counts().sort_index()
         return {str(group): int(count) for group, count in repeated.items()}
 

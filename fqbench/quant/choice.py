@@ -1,4 +1,4 @@
-"""Choosing among ways to quantize: each is tried on validation images, and the answers nearest to FP32's are kept."""
+"""Choose among candidates: each is run on validation images, and the one closest to FP32 is kept."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """What is least for the best candidate: all images and the worst-off group count alike."""
+        """The quantity to minimize: KL divergence over all images plus that of the worst group."""
         return self.kl_divergence + self.worst_kl_divergence
 
 
@@ -97,7 +97,7 @@ def trial(name: str, validation: Validation, answers: NDArray[np.float32]) -> Tr
 
 @dataclass(frozen=True)
 class Choice:
-    """The artifact that was kept, the settings that it was made with, and what else was tried."""
+    """The artifact that was kept, its settings, and the other candidates."""
 
     artifact: Artifact
     scheme: Scheme
@@ -119,7 +119,7 @@ def choose(
     answer: Callable[[Artifact, Iterator[NDArray[np.float32]]], NDArray[np.float32] | None],
     out: Path,
 ) -> Choice:
-    """Settle what a scheme leaves to be chosen, first the range rule, then bias correction, and make the artifact.
+    """Choose what a scheme leaves open, first the range rule, then bias correction, and make the artifact.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def choose(
 
 @dataclass
 class _Trials:
-    """Candidates that were made and tried, each in a folder of its own below ``out``."""
+    """The candidates, each in its own folder below ``out``."""
 
     validation: Validation
     make: Callable[[Scheme, Path], Artifact]
@@ -166,7 +166,7 @@ class _Trials:
         return min((one for one, _scheme, _artifact in self.tried.values()), key=lambda one: one.score)
 
     def add(self, name: str, candidate: Scheme) -> bool:
-        """Make and try a candidate; False, and nothing left behind, where it cannot be executed."""
+        """Make and run a candidate; return False and remove it if it cannot be executed."""
         folder = self.out / f".tried-{len(self.tried)}"
         folder.mkdir()
         made = self.make(candidate, folder)

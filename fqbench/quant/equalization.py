@@ -1,4 +1,4 @@
-"""Cross-layer equalization: factors moved from one convolution to the next, where the answers stay the same."""
+"""Cross-layer equalization: move factors from one convolution to the next without changing the outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST_FACTOR = 1e4  # a dead channel may not draw the other side out of float3
 
 @dataclass(frozen=True)
 class Rescaled:
-    """A graph in which factors were moved between weights, and where.
+    """A graph with factors moved between weights, and the list of them.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Rescaled:
 
 
 class Constants:
-    """The constant parameters of a graph's nodes: read as arrays, written back to one node alone."""
+    """The constant parameters of a graph's nodes: read as arrays, written back to a single node."""
 
     def __init__(self, model: ModelProto) -> None:
         self.graph = model.graph
@@ -59,7 +59,7 @@ class Constants:
         return values
 
     def put(self, node: NodeProto, position: int, values: NDArray[Any]) -> None:
-        """Give a node another value of a parameter; a name that other nodes use as well keeps its value for them."""
+        """Set a parameter of one node; other nodes that share it keep the old value."""
         from onnx import numpy_helper
 
         name = node.input[position]

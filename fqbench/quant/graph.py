@@ -1,4 +1,4 @@
-"""The FP32 graph that ranges are found on: cleaned, and augmented to give the statistics of its activations."""
+"""The FP32 graph for calibration: cleaned, and augmented to output the statistics of its activations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def clean(model: Path, out: Path) -> Path:
-    """Fold constants and BatchNormalization, infer shapes, and write the result: quantizers and observer read this.
+    """Fold constants and BatchNormalization, infer shapes, and write the result, which quantizers and observer read.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def cleaned(model: Path) -> ModelProto:
 
 @contextlib.contextmanager
 def quiet_quantizer() -> Iterator[None]:
-    """Silence onnxruntime's quantizer, which warns through the root logger about steps that are taken here already."""
+    """Silence onnxruntime's quantizer, which warns through the root logger about steps that were already done here."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Histograms per (tensor, group) whose range grows as values come, in memory that does not depend on how many."""
+"""Histograms per (tensor, group) with a range that grows, in constant memory."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Histograms:
         self._channel = np.where(layout.channel < 0, len(self.channel_sum), layout.channel)
 
     def fold(self, seen: Seen, groups: NDArray[np.int64]) -> None:
-        """Fold a batch in.
+        """Add a batch.
 
         Parameters
         ----------
@@ -104,11 +104,11 @@ class Histograms:
         return low, high
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Return all that `restore` needs, by name."""
+        """Return the state that `restore` needs, by name."""
         return {name: getattr(self, name) for name in self.STATE}
 
     def restore(self, state: dict[str, NDArray[np.generic]]) -> None:
-        """Go on from a kept state."""
+        """Restore a saved state."""
         for name in self.STATE:
             setattr(self, name, np.array(state[name]))
 

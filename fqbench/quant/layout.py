@@ -1,4 +1,4 @@
-"""How one row of the augmented graph's outputs is laid out: which column is what, and how many values it stands for."""
+"""The layout of one row of the augmented graph's outputs: columns, and how many values each stands for."""
 
 from __future__ import annotations
 

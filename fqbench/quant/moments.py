@@ -1,4 +1,4 @@
-"""Second moments of what each weight of an FP32 graph multiplies, group by group: what rounding from data needs."""
+"""Second moments of the inputs of each weight of an FP32 graph, per group, for data-driven rounding."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INDEX = "moments.json"
 
 @dataclass(frozen=True)
 class InputMoments:
-    """What one weight's operator multiplies it with, one set per demographic group.
+    """Second moments of the inputs of one weight, one set per demographic group.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class InputMoments:
         return [np.tensordot(weights, block, axes=1) for block in self.blocks]
 
     def maxima(self, image_weights: Mapping[str, float]) -> NDArray[np.float32]:
-        """Return the largest magnitude of each input channel in the groups that count at all."""
+        """Return the largest magnitude of each input channel over the groups with a weight above 0."""
         counted = [image_weights[group] > 0 for group in self.groups]
         largest: NDArray[np.float32] = self.channel_maxima[counted].max(axis=0)
         return largest

@@ -1,4 +1,4 @@
-"""Squared quantization error from histograms, and the range that has the least of it."""
+"""Squared quantization error from histograms, and the range that minimizes it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def mse_range(
     quantizer: IntegerFormat,
     others: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Return, per tensor, the range with the least error of the group that has the most of it.
+    """Return, per tensor, the range that minimizes the largest error over the groups.
 
     A grid of ranges inside the extremes first, then finer ones around the best; with one group this is the least mean
     squared error, with several it is minimax.
@@ -167,7 +167,7 @@ class _Search:
     def along_each_end(
         self, best: NDArray[np.float64], error: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Move one end while the other stays, over all it may be: far outliers make for minima that lie apart."""
+        """Scan one end over all values while the other is fixed, since outliers cause distant local minima."""
         for end in (0, 1, 0, 1):
             candidates = np.repeat(best[:, None, :], ONE_SIDED, axis=1)
             candidates[:, :, end] = self.extremes[:, None, end] * (np.arange(1, ONE_SIDED + 1) / ONE_SIDED)

@@ -1,4 +1,4 @@
-"""One pass over the calibration images: every activation's extremes, histogram and channel means, group by group."""
+"""One pass over the calibration images: extremes, histogram and channel means of every activation, per group."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def observe(
     keep_every: float = KEEP_EVERY,
     reporter: Reporter | None = None,
 ) -> CalibrationRecord:
-    """Run the FP32 model once over the calibration images and keep what ranges are made of.
+    """Run the FP32 model once over the calibration images and record what ranges are computed from.
 
     Memory does not depend on the number of images, and the result does not depend on ``batch_size`` or ``threads``
     beyond the last bits of the activations themselves.
@@ -127,7 +127,7 @@ class _Session:
         self._outputs = [self._session.get_outputs()[0].name, *(name for part in self._parts for name in part)]
 
     def run(self, images: NDArray[np.float32]) -> tuple[Seen, bool]:
-        """Return what the augmented graph says of these images, and whether nothing in it was NaN or infinite.
+        """Return the augmented graph's outputs for these images, and whether all are finite.
 
         A NaN that a pooling loses, as the runtime may choose, is met again in the sample or in the logits.
         """
@@ -143,7 +143,7 @@ class _Session:
 
 
 class _Keeper:
-    """Keeps progress in a folder from time to time; what another observation left there is not taken up."""
+    """Save progress in a folder from time to time; that of another observation is ignored."""
 
     def __init__(self, folder: Path | None, identity: str, every: float) -> None:
         self.file = None if folder is None else folder / STATE
@@ -151,7 +151,7 @@ class _Keeper:
         self.last = time.monotonic()
 
     def restore(self, histograms: Histograms) -> int:
-        """Bring kept histograms back, and return how many images they hold."""
+        """Restore saved histograms, and return the number of images in them."""
         if self.file is None or not self.file.is_file():
             return 0
         try:
@@ -191,7 +191,7 @@ def groups_of(calibration: CalibrationSet) -> tuple[tuple[str, ...], NDArray[np.
 def _batches(
     calibration: CalibrationSet, order: NDArray[np.int64], size: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Yield positions in the calibration set and their pictures; the next batch is read meanwhile."""
+    """Yield positions in the calibration set and their pictures; the next batch is read in the background."""
     parts = [order[start : start + size] for start in range(0, len(order), size)]
     with ThreadPoolExecutor(1, thread_name_prefix="observe-batch") as ahead:
         upcoming = [ahead.submit(calibration.images.batch, calibration.rows[part]) for part in parts[:1]]
@@ -208,7 +208,7 @@ def _identity(model: ExportedModel, calibration: CalibrationSet, sample: int) ->
 
 
 def _not_finite(cleaned: ModelProto, images: NDArray[np.float32], names: list[str]) -> DataError:
-    """Run the images one by one with every activation in sight, and name the first that is not finite."""
+    """Run the images one by one with every activation as output, and name the first that is not finite."""
     import onnx
 
     laid_open = onnx.ModelProto()

@@ -1,4 +1,4 @@
-"""From a model, a scheme and a runtime's numerics to a quantization plan, by calibration or after training."""
+"""Make a quantization plan from a model, a scheme and a runtime's numerics, by calibration or after training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration policies: how much each group counts when a range is taken from a record of all of them."""
+"""Calibration policies: the weights of the groups when ranges are computed from a record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KNOWN = (AS_SAMPLED, BALANCED, STRATIFIED, MINIMAX, f"{ONLY}=GROUP", f"{WEIGHTS}
 
 @dataclass(frozen=True)
 class Policy:
-    """A weighting of groups, applied to a record after the observation: it costs no inference.
+    """A weighting of groups, applied to a record without running the model.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Policy:
 
     @classmethod
     def parse(cls, text: str) -> Policy:
-        """Read a policy as the command line has it: ``balanced``, ``only=GROUP``, ``weights=A:2,B:0.5`` ...
+        """Parse a policy as on the command line: ``balanced``, ``only=GROUP``, ``weights=A:2,B:0.5`` ...
 
         Raises
         ------

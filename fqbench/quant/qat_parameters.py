@@ -1,4 +1,4 @@
-"""What quantization-aware training learnt: the scales of weights and activations that every runtime is to have."""
+"""Scales of weights and activations learned by quantization-aware training, for every runtime."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ STORED_BITS = 8  # fewer bits are stored in 8, with the levels of fewer
 
 @dataclass(frozen=True)
 class Dialect:
-    """Where a runtime wants Q/DQ nodes, and of which type.
+    """The placement and types of a runtime's Q/DQ nodes.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Dialect:
 
 
 def write_qdq(plan: QuantizationPlan, dialect: Dialect) -> ModelProto:
-    """Return the plan's graph with Q/DQ nodes: weights as 8-bit integers, whatever their levels are.
+    """Return the plan's graph with Q/DQ nodes: weights as 8-bit integers, whatever their bits.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def without_ranges(model: ModelProto, plan: QuantizationPlan, op_types: Sequence
 
 
 def _put_weights(model: ModelProto, weights: Mapping[str, QuantizedWeight]) -> None:
-    """Replace weights by their integers times their scales, which round to exactly these integers again."""
+    """Replace weights by their integers times their scales, which round to exactly these integers."""
     from onnx import numpy_helper
 
     for tensor in model.graph.initializer:
@@ -151,7 +151,7 @@ def _channels(weight: QuantizedWeight) -> list[dict[str, Any]]:
 
 
 def _clip_low_bits(model: ModelProto, activations: Mapping[str, QParams]) -> None:
-    """Hold activations of fewer than 8 bits to their levels, since the stored type has more of them."""
+    """Clip activations of fewer than 8 bits to their levels, since the stored type has more."""
     from onnx import helper, numpy_helper
 
     low_bits = {name: one for name, one in activations.items() if one.bits < STORED_BITS}

@@ -1,4 +1,4 @@
-"""From a calibration record to one range per activation, with what each range does to each group."""
+"""Ranges from a calibration record: one per activation, with its effect on each group."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TensorRanges:
-    """One range per activation, and what it does to each group.
+    """One range per activation, and its effect on each group.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class TensorRanges:
 def tensor_ranges(
     model: ExportedModel, scheme: Scheme, calibration: CalibrationSet, *, symmetric: bool = False
 ) -> TensorRanges:
-    """Return the ranges that a scheme asks for, from the set's record, or from its images where it has none.
+    """Return the ranges of a scheme, from the set's record, or from its images if there is none.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def tensor_ranges(
 
 
 def ranges_of(record: CalibrationRecord, rule: Rule, policy: Policy, quantizer: IntegerFormat) -> TensorRanges:
-    """Return the ranges that a rule and a policy make of a record; no inference is done.
+    """Return the ranges of a rule and a policy from a record, without inference.
 
     ``minimax`` takes no rule: per tensor, it takes the range whose squared error of the group that has most of it is
     least, among a grid and among all ranges that every rule gives for every other policy without parameters. What was

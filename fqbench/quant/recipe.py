@@ -1,4 +1,4 @@
-"""Recipes: a scheme with overrides as YAML, and what it says of every operator of a graph."""
+"""Recipes: a scheme with overrides as YAML, resolved for every operator of a graph."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write_recipe(scheme: Scheme, path: Path) -> None:
 
 
 def resolve(model: ModelProto, scheme: Scheme) -> tuple[Layer, ...]:
-    """Return what a scheme says of every operator of a cleaned graph.
+    """Return the settings of every operator of a cleaned graph.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def _shapes(graph: GraphProto) -> dict[str, list[int]]:
 
 
 def _macs(node: NodeProto, weight: Weight, shapes: Mapping[str, list[int]]) -> int:
-    """Multiply-accumulates of one image: weights times the positions that each is used at."""
+    """Multiply-accumulates of one image: weights times the output positions."""
     sizes = shapes.get(node.output[0], [])[1:]
     positions = sizes[1:] if node.op_type == "Conv" else sizes[:-1]
     return int(weight.values.size * math.prod(positions)) if sizes else 0

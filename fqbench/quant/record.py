@@ -1,4 +1,4 @@
-"""The calibration record: what one pass over the calibration images saw, for every group, rule and policy to come."""
+"""The calibration record: statistics of one pass over the calibration images, for all range rules and policies."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class CalibrationRecord:
         return tuple(activation.name for activation in self.observed)
 
     def channel_means(self, tensor: str, weights: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """Return the mean of each channel of a tensor over the images, or None where channels were not kept.
+        """Return the mean of each channel of a tensor over the images, or None if channels were not recorded.
 
         Parameters
         ----------
@@ -122,7 +122,7 @@ class CalibrationRecord:
         return means
 
     def require(self, model: ExportedModel, calibration: CalibrationSet) -> CalibrationRecord:
-        """Return this record if it was made of this model and these images.
+        """Return this record if it was made from this model and these images.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Rounding of weights that keeps a layer's answers on given inputs, not the weights themselves: for 4 and 2 bits."""
+"""Rounding that minimizes the error of a layer's outputs, not of its weights: for 4 and 2 bits."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def _by_group(rows: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
 
 
 class _Problem:
-    """The rows of all convolution groups, which are solved side by side: (groups, rows of a group, columns)."""
+    """The rows of all convolution groups, solved in parallel: (groups, rows of a group, columns)."""
 
     def __init__(
         self, weights: NDArray[np.float64], scale: NDArray[np.float64], half: int, moments: NDArray[np.float64]
@@ -210,7 +210,7 @@ class _Problem:
         return np.where(better[:, :, None], levels, nearest)
 
     def _fed_back(self) -> NDArray[np.float64]:
-        """Round column after column, and let the columns after it make good what each is off."""
+        """Round column by column; later columns compensate for the error of earlier ones."""
         diagonal = np.einsum("gii->gi", self.moments)
         order = np.argsort(-diagonal, axis=1, kind="stable")
         ordered = np.take_along_axis(self.moments, order[:, :, None], axis=1)
@@ -235,7 +235,7 @@ class _Problem:
         return back
 
     def _swept(self, levels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Move each integer once to the value that is best given all others."""
+        """Move each integer once to its best value, given all others."""
         levels = levels.copy()
         scale = self.scale[:, :, 0]
         slope = (levels * self.scale - self.weights) @ self.moments

@@ -23,7 +23,7 @@ DEFAULT_PERCENTILE = 99.99
 
 @dataclass(frozen=True)
 class Rule:
-    """How a range comes from a distribution.
+    """A range rule: computes a range from a distribution.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Rule:
 
     @classmethod
     def parse(cls, text: str) -> Rule:
-        """Read a rule as the command line has it: ``mse``, ``percentile``, ``percentile=99.9`` ...
+        """Parse a rule as on the command line: ``mse``, ``percentile``, ``percentile=99.9`` ...
 
         Raises
         ------
@@ -72,7 +72,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Distribution:
-    """What a weighting of groups makes of a record.
+    """A record's histograms, summed over weighted groups.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class Distribution:
         return counts
 
     def magnitudes(self) -> NDArray[np.float64]:
-        """Return the counts of absolute values, without exact zeros, (tensors, bins): zero always is an edge."""
+        """Return the counts of absolute values, without exact zeros, (tensors, bins); zero is always an edge."""
         bins = self.counts.shape[1]
         width = self.edges[:, 1] - self.edges[:, 0]
         first = np.rint(self.edges[:, 0] / width).astype(np.int64)
@@ -155,7 +155,7 @@ def mse_ranges(values: Distribution, quantizer: IntegerFormat) -> NDArray[np.flo
 
 
 def percentile_ranges(values: Distribution, percentile: float, *, symmetric: bool) -> NDArray[np.float64]:
-    """Cut ``100 - percentile`` percent of the values, half on each side, or all of them off the magnitudes.
+    """Clip ``100 - percentile`` percent of the values, half on each side, or all of them by magnitude.
 
     Within a bin the values are taken as evenly spread; the result is never outside the exact extremes.
     """
@@ -190,7 +190,7 @@ def _quantile(counts: NDArray[np.float64], edges: NDArray[np.float64], share: fl
 
 
 def entropy_ranges(values: Distribution, quantizer: IntegerFormat) -> NDArray[np.float64]:
-    """Threshold with the least divergence of the quantized from the clipped distribution of magnitudes.
+    """Threshold that minimizes the KL divergence between the clipped and the quantized distribution of magnitudes.
 
     For each threshold the values beyond it are counted at it (P); the same bins without them are merged into as many
     levels as the quantizer has for magnitudes and spread out again over the bins that were not empty (Q); the
@@ -215,7 +215,7 @@ def entropy_ranges(values: Distribution, quantizer: IntegerFormat) -> NDArray[np
 
 
 def least_divergence(counts: NDArray[np.float64], levels: int) -> NDArray[np.int64]:
-    """Return how many bins, from the first, each row keeps under the least divergence; all of them if that is few.
+    """Return how many bins, from the first, minimize the KL divergence of each row; all if there are few.
 
     Per level, the divergence needs only sums over its bins, of counts, of ``count * log(count)`` and of how many are
     not empty: differences of running sums, so that a candidate costs as much as there are levels.

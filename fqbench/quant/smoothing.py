@@ -1,4 +1,4 @@
-"""SmoothQuant: activations' outliers moved from behind a LayerNormalization into the weights that read it."""
+"""SmoothQuant: move outliers of activations after a LayerNormalization into the weights that read them."""
 
 from __future__ import annotations
 

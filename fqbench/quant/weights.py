@@ -1,4 +1,4 @@
-"""Weights per channel and symmetric: their scales, and biases that take back what rounding the weights shifts."""
+"""Symmetric per-channel weights: scales, integers and bias correction."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def levels_of(rows: NDArray[np.float32], scale: NDArray[np.float32], bits: int) 
 
 
 def rounded(rows: NDArray[np.float32], scale: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
-    """Return the weights as a runtime has them: rounded to multiples of the scale, and clipped to the integers."""
+    """Return the dequantized weights: rounded to multiples of the scale and clipped to the integer range."""
     half = 2 ** (bits - 1)
     levels: NDArray[np.float32] = np.rint(rows / scale[:, None])
     np.clip(levels, -half, half - 1, out=levels)
@@ -117,7 +117,7 @@ def rounded(rows: NDArray[np.float32], scale: NDArray[np.float32], bits: int) ->
 
 
 def correct_biases(model: ModelProto, ranges: TensorRanges, rounded_rows: Mapping[str, NDArray[np.float32]]) -> int:
-    """Subtract from each bias, in place, the mean shift that rounding its weights makes on the calibration images.
+    """Bias correction, in place: subtract the mean shift of weight rounding on the calibration images.
 
     The mean of an output channel moves by the sum of the weights' errors times the mean of the input channel that
     each meets [1]_, which the record has; padding, which brings zeros in, is accounted for.
@@ -180,7 +180,7 @@ class _Shares:
     def tried(
         self, rows: NDArray[np.float32], unit: NDArray[np.float64], bits: int, candidates: NDArray[np.float64]
     ) -> _Shares:
-        """Return the best after trying more shares, (candidates, rows); ``unit`` is the scale at the share 1."""
+        """Return the best threshold after trying more shares, (candidates, rows); ``unit`` is the scale at the share 1."""
         share, error = self.share.copy(), self.error.copy()
         for candidate in np.clip(candidates, SMALLEST_SHARE[bits], 1):
             tried = _errors(rows, unit * candidate, bits)
@@ -215,7 +215,7 @@ def _shift(error: NDArray[np.float64], means: NDArray[np.float64], groups: int) 
 
 
 def _coverage(node: NodeProto, kernel: tuple[int, ...], size: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return, per tap of a kernel, the share of output positions at which it meets the map and not its padding."""
+    """Return, per kernel tap, the share of output positions at which it is on the map, not on its padding."""
     dimensions = len(kernel)
     strides = attribute(node, "strides", [1] * dimensions)
     dilations = attribute(node, "dilations", [1] * dimensions)
@@ -233,7 +233,7 @@ def _coverage(node: NodeProto, kernel: tuple[int, ...], size: tuple[int, ...]) -
 
 
 def _subtract(model: ModelProto, node: NodeProto, shift: NDArray[np.float64]) -> None:
-    """Give the node a bias of its own, less the shift."""
+    """Give the node its own bias, minus the shift."""
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -254,7 +254,7 @@ def _subtract(model: ModelProto, node: NodeProto, shift: NDArray[np.float64]) ->
 
 
 def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """Return the value of a node's attribute, or the default where it has none of that name."""
+    """Return the value of a node's attribute, or the default if there is none."""
     from onnx import helper
 
     for attribute in node.attribute:

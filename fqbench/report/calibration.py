@@ -1,4 +1,4 @@
-"""An artifact's calibration as a document: which ranges clip or blur which group."""
+"""An artifact's calibration as a document: clipping and noise of its ranges per group."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = (
 
 
 def calibration_document(entry: Entry) -> Document:
-    """Return policy, rule and groups of an artifact, and the tensors on which the groups differ most.
+    """Return policy, rule and groups of an artifact, and the tensors with the largest differences between groups.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def _ends(shares: dict[str, float]) -> tuple[str, str, str, str]:
 
 
 def _trials(choice: dict[str, Any]) -> Iterator[Section]:
-    """What was tried on validation images, the best first."""
+    """The candidates tried on validation images, the best first."""
     chosen = f"range rule {choice['range_rule']}, bias correction {choice['bias_correction']}"
     tried = sorted(choice["tried"], key=lambda one: one["kl_divergence"] + one["worst_kl_divergence"])
     if not tried:

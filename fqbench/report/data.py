@@ -1,4 +1,4 @@
-"""What a data set holds, as documents."""
+"""Data sets as documents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def preview_document(rows: Sequence[tuple[str, int]], out: Path, samples: Samples) -> Document:
-    """Return which groups a contact sheet shows, and where it is."""
+    """Return the groups on a contact sheet, and its path."""
     sheet = Sheet("", ("group", ">images"), tuple((group, str(count)) for group, count in rows))
     value = {"file": str(out), "groups": dict(rows)}
     return Document((sheet, *notes(f"wrote {out}", samples.notice)), value)

@@ -1,4 +1,4 @@
-"""What a verb shows, as data: a document of sheets and notes, written by a renderer in one of five formats."""
+"""Documents: the sheets and notes that a verb shows, as data, written by a renderer in one of five formats."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ Section: TypeAlias = Heading | Sheet | Note
 
 @dataclass(frozen=True)
 class Records:
-    """The figures as one tidy table for machines, which CSV holds."""
+    """The figures as one tidy table, as in CSV."""
 
     columns: tuple[str, ...]
     rows: Sequence[Sequence[object]]

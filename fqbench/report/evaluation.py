@@ -103,7 +103,7 @@ def _title(evaluation: Evaluation) -> str:
 
 
 def verdict_in_words(reference: str, label: str, change: ChangeReport) -> str:
-    """Say for which groups a model is equivalent to its reference, who lost or gained, and what is undecided."""
+    """Describe which groups are equivalent to the reference, which lost or gained, and which are undecided."""
     rows = change.groups
     equivalent = [row for row in rows if row.verdict.answer == "equivalent"]
     margin = rows[0].verdict.margin if rows else float("nan")
@@ -275,7 +275,7 @@ def _gap(gap: GapEstimate) -> str:
 
 
 def _left_out(title: str, gap: GapEstimate, empty: Sequence[str]) -> str:
-    """Name the groups that a gap is computed without, except those without images: the sheet names these once."""
+    """Name the groups that a gap is computed without, except those without images, which the sheet names once."""
     undefined = [group for group in gap.undefined if group not in empty]
     if not undefined or math.isnan(gap.value):
         return ""

@@ -1,4 +1,4 @@
-"""How a table is fitted into a terminal: text wraps between words, and columns that have no room go below."""
+"""Fit a table into a terminal: text wraps between words, and columns that do not fit go below."""
 
 from __future__ import annotations
 

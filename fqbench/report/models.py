@@ -1,4 +1,4 @@
-"""Classifiers, and what one costs, as documents."""
+"""Classifiers and their cost as documents."""
 
 from __future__ import annotations
 

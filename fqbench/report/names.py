@@ -1,4 +1,4 @@
-"""Names of artifacts in a document: short, never shared by two, and what applies to several of them said once."""
+"""Names of artifacts in a document: short and unique; notes about several artifacts are merged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHORTEST_ID = 4
 
 
 def short_ids(ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the end of each id, the hash, as short as tells all of them apart.
+    """Return the hash of each id, as short as is unique.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def short_ids(ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def short_names(labels: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
-    """Return a name for each artifact: its label without the backend that all share, with a short id where two collide.
+    """Return a name for each artifact: its label without a shared backend, with a short id if labels collide.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def short_names(labels: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def legend(names: Sequence[str], ids: Sequence[str], facts: Mapping[str, Sequence[str]]) -> Sheet:
-    """Return the sheet that says which entry of the workspace each name stands for.
+    """Return the sheet that maps names to entries of the workspace.
 
     Parameters
     ----------

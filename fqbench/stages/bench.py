@@ -1,4 +1,4 @@
-"""Bench: the latency of artifacts against each other, on the inputs that their predictions are known for."""
+"""Bench: compare the latency of artifacts on inputs with known predictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INPUTS = 64
 
 
 def bench(run: Run, artifacts: Sequence[Artifact], *, again: bool = False) -> LatencyReport:
-    """Measure artifacts interleaved in one process, or return the measurement that was made before.
+    """Measure artifacts interleaved in one process, or return the stored measurement.
 
     Parameters
     ----------

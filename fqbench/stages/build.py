@@ -1,4 +1,4 @@
-"""Build: an artifact compiled for the device at hand, for runtimes that need it."""
+"""Build: compile an artifact for this device, for runtimes that need it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMINGS = ".timings"
 
 
 def build(run: Run, artifact: Artifact) -> Artifact:
-    """Return an artifact compiled for the configured device, building it where it is not there yet.
+    """Return an artifact compiled for the configured device, building it if necessary.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def build(run: Run, artifact: Artifact) -> Artifact:
 
 
 def execution_of(run: Run, artifact: Artifact) -> Execution:
-    """Return how an artifact is executed here by the configured options, built first where it has to be.
+    """Return how an artifact is executed here with the configured options, built first if necessary.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def execution_of(run: Run, artifact: Artifact) -> Execution:
 
 
 def next_step(artifact: Artifact) -> str:
-    """Say what is left to do before an artifact runs on its own runtime; empty where nothing is."""
+    """Return what is left to do before an artifact runs on its own runtime; empty if nothing is."""
     backend = plugins.backend(artifact.backend)
     builder = backend.abilities.builder
     return "" if builder is None or backend.availability().can_run else builder.next_step(artifact)

@@ -1,4 +1,4 @@
-"""What is known of a classifier without loading torch; kept in the workspace, since asking its library is slow."""
+"""Facts of a classifier without loading torch, cached in the workspace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIBRARIES = ("timm", "torchvision")
 
 
 def classifier(run: Run, name: str, arguments: Mapping[str, Any] | None = None) -> zoo.Architecture:
-    """Find a classifier as `fqbench.models.zoo.find`, asking its library once per workspace and version.
+    """Find a classifier as `fqbench.models.zoo.find`, looking it up once per workspace and version.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def classifier(run: Run, name: str, arguments: Mapping[str, Any] | None = None) 
 def check_weights(
     run: Run, architecture: zoo.Architecture, file: Path, *, size: tuple[int, int], as_it_is: bool
 ) -> None:
-    """Check once that a file of weights fits, so that another is refused before anything is drawn or decoded.
+    """Check once that a file of weights fits, before data are drawn or decoded.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Evaluate: predictions, and those of the reference, become figures per group with error bars."""
+"""Evaluate: rates per group with intervals, from the predictions of artifacts and their reference."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class EvaluatedArtifact(Stored):
     paired_scores : tuple of PairedScoreRow
         Change of cross-entropy and KL divergence by group; empty for the reference, and where there are no logits.
     level : Level
-        How it was executed when it answered.
+        How the artifact was executed.
     """
 
     id: str
@@ -138,7 +138,7 @@ class Evaluation(Stored):
 
 @dataclass(frozen=True)
 class Evaluations(Stored):
-    """What one request for an evaluation gave: one evaluation per view."""
+    """The result of one evaluation request: one evaluation per view."""
 
     views: tuple[Evaluation, ...]
 

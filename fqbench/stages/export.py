@@ -1,4 +1,4 @@
-"""Export: a checkpoint, or the user's own ONNX file, becomes the FP32 model that all artifacts are made of."""
+"""Export: turn a checkpoint, or the user's own ONNX file, into the FP32 model of all artifacts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PARITY_IMAGES = 8
 
 
 def export(run: Run) -> ExportedModel:
-    """Return the configured model as ONNX, training or adopting it where it is not there yet.
+    """Return the configured model as ONNX, training or adopting it if necessary.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Gate: artifacts against limits, with the evaluation and, where a limit asks for it, the measurement that decide."""
+"""Gate: check artifacts against limits, with an evaluation and, if a limit needs it, a latency measurement."""
 
 from __future__ import annotations
 

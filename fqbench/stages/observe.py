@@ -1,4 +1,4 @@
-"""Observe: one pass over the calibration images, which every range rule, policy and backend then shares."""
+"""Observe: one pass over the calibration images, shared by all range rules, policies and backends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fqbench.workspace.kinds import RECORDS, RecordFacts
 
 
 def observe(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry[RecordFacts]]:
-    """Return the configured calibration set with its record, observing its images where that was not done.
+    """Return the configured calibration set with its record, observing its images if necessary.
 
     Raises
     ------

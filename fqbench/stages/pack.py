@@ -1,4 +1,4 @@
-"""Pack, run elsewhere, import: an artifact goes to the machine that has its runtime, and comes back measured there."""
+"""Pack, run-pack and import: measure artifacts on the machine that has their runtime."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def run_pack(run: Run, file: Path, out: Path | None = None) -> Path:
 
 
 def import_results(run: Run, file: Path) -> Imported:
-    """Bring a result into the workspace as runs that were measured on the other machine.
+    """Import a result into the workspace, as measured on the other machine.
 
     Raises
     ------
@@ -255,7 +255,7 @@ def _measure(
 
 
 def _require_same(run: Run, facts: Mapping[str, Any]) -> None:
-    """Check that what came back was made of what lies in this workspace."""
+    """Check that a result was made from entries of this workspace."""
     data = facts["data"]
     found = [(one["id"], artifact_named(run.workspace, one["id"]).digest, one["digest"]) for one in facts["artifacts"]]
     for kind in (kinds.SAMPLES, kinds.PREPARED):

@@ -36,17 +36,17 @@ class Answered:
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """Where the multiply-accumulates ran when it answered."""
+        """Where the multiply-accumulates ran."""
         return self.entry.facts.arithmetic
 
     @property
     def level(self) -> Level:
-        """How it was executed when it answered."""
+        """How the artifact was executed."""
         return self.entry.facts.level
 
 
 def predict_split(run: Run, artifact: Artifact) -> Answered:
-    """Return the artifact's predictions on the configured split, running it where there are none.
+    """Return the artifact's predictions on the configured split, running it if necessary.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
 
 
 def measured_elsewhere(run: Run, artifact: Artifact) -> Entry[PredictionFacts] | None:
-    """Return predictions of an artifact that were brought in from another machine, if they are to be used.
+    """Return imported predictions of an artifact, if they are to be used.
 
     They are where the artifact names them, or where its runtime is not available here: then what it answered on a
     machine that has it comes before any emulation.

@@ -1,4 +1,4 @@
-"""Quantization-aware training of the trained classifier, exported with the scales that it learnt."""
+"""Quantization-aware training of the trained classifier, exported with the learned scales."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
 
 
 def agreement(run: Run, tuned: ExportedModel, artifact: Artifact) -> AgreementFacts | None:
-    """Compare an artifact's answers with those of the network that was trained; None where it cannot be run here."""
+    """Compare an artifact's outputs with those of the trained network; None if it cannot be run here."""
     images = _compared(run, prepare(run, tuned.preprocessing))
     found = logits_of(artifact, images, device=run.config.bench.device)
     if found is None:

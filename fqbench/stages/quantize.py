@@ -1,4 +1,4 @@
-"""Quantize: the FP32 model, a scheme and a calibration set become a runtime's own artifact."""
+"""Quantize: make a runtime's artifact from the FP32 model, a scheme and a calibration set."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ HOLDS = 0.97  # share of answers that quantization should leave as they are
 
 
 def quantize(run: Run) -> Artifact:
-    """Return the configured artifact, making whatever is missing on the way to it.
+    """Return the configured artifact, running every earlier stage that is missing.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def open_artifact(workspace: Workspace, entry: Entry[Any]) -> Artifact:
 
 
 def model_of(workspace: Workspace, artifact: Artifact) -> ExportedModel:
-    """Return the FP32 model that an artifact was made of."""
+    """Return the FP32 model that an artifact was made from."""
     return open_model(workspace, workspace.get(artifact.model_id, MODELS))
 
 
@@ -151,7 +151,7 @@ def _scheme(run: Run) -> Scheme:
 
 
 def _checked(scheme: Scheme) -> Scheme:
-    """Spell rules and policies in their one form; unknown ones are an InputError."""
+    """Normalize the names of rules and policies; unknown ones are an InputError."""
     if not scheme.needs_calibration:
         return scheme
     policy = Policy.parse(scheme.calib_policy)
@@ -209,12 +209,12 @@ def _written(backend: Backend, source: _Source, scheme: Scheme, out: Path) -> Ar
 
 
 def _is_open(scheme: Scheme) -> bool:
-    """Whether a scheme leaves something to be chosen on validation images."""
+    """Whether a scheme leaves a choice to the validation images."""
     return scheme.needs_calibration and "auto" in {scheme.range_rule, scheme.bias_correction}
 
 
 def _tell(run: Run, scheme: Scheme, made: Choice) -> None:
-    """Say what was chosen, and what no choice could hold."""
+    """Report the choice, and warn if predictions still change too much."""
     if not made.trials:
         return
     best = min(made.trials, key=lambda one: one.score)

@@ -1,4 +1,4 @@
-"""Recipes resolved: of an artifact as it was made, and of a file for the configured model before anything is made."""
+"""Resolved recipes: of an artifact, or of a file for the configured model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fqbench.stages.quantize import artifact_named, model_of
 
 @dataclass(frozen=True)
 class ResolvedRecipe:
-    """What a recipe says of every operator of a model.
+    """The settings of every operator of a model.
 
     Attributes
     ----------

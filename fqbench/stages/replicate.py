@@ -1,4 +1,4 @@
-"""Replicate: the same comparison over several training seeds and calibration draws, with the variance of each."""
+"""Replicate: the comparison with FP32 over several training seeds and calibration draws, with variance components."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Replication(Stored):
 
 
 def replicate(run: Run, seeds: Sequence[int], draws: Sequence[int]) -> Replication:
-    """Train, quantize and predict for every seed and draw that is not there yet, and compare with FP32.
+    """Train, quantize and predict for every missing seed and draw, and compare with FP32.
 
     Parameters
     ----------

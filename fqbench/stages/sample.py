@@ -1,4 +1,4 @@
-"""Sample: which images, of which groups, the ranges are found on."""
+"""Sample: choose the calibration images."""
 
 from __future__ import annotations
 

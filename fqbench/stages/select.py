@@ -1,4 +1,4 @@
-"""Which artifacts a verb is about: those named, or all of the configured model."""
+"""Select the artifacts of a verb: those named, or all of the configured model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fqbench.workspace.kinds import PREDICTIONS
 def subjects(
     run: Run, ids: Sequence[str] | None, reference_id: str | None = None, *, runnable: bool = False
 ) -> list[Artifact]:
-    """Return the artifacts to look at, the reference first.
+    """Return the selected artifacts, the reference first.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ BOARDS = "tensorboard"  # outside the entries: events contain the time of day, w
 
 
 def train(run: Run) -> Entry[CheckpointFacts]:
-    """Return the checkpoint of the configured classifier, training it where there is none.
+    """Return the checkpoint of the configured classifier, training it if necessary.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def train(run: Run) -> Entry[CheckpointFacts]:
 
 
 def train_seeds(run: Run, seeds: Sequence[int]) -> list[Entry[CheckpointFacts]]:
-    """Return one checkpoint a seed, with everything else alike.
+    """Return one checkpoint per seed, with everything else the same.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def preprocessing_for(run: Run, architecture: zoo.Architecture) -> Preprocessing
 
 
 def weights_of(run: Run, architecture: zoo.Architecture) -> str:
-    """Return the weights to start from: what the user said, else those that the model's folder brings, else none."""
+    """Return the initial weights: the user's, else those in the model's folder, else none."""
     model = run.config.model
     return zoo.OWN if architecture.folder and "weights" not in model.model_fields_set else model.weights
 
@@ -131,7 +131,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
 
 
 def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing) -> Entry[CheckpointFacts]:
-    """Make a checkpoint of weights that are trained already; no image is looked at."""
+    """Make a checkpoint of trained weights, without using any image."""
     weights, classes = weights_of(run, architecture), read(run).classes
     if weights in {"none", "imagenet"}:
         raise InputError(
@@ -182,7 +182,7 @@ def _say_code(run: Run, architecture: zoo.Architecture) -> None:
 
 
 def processes() -> int:
-    """Return how many processes `accelerate launch` or `torchrun` started together."""
+    """Return the world size: how many processes `accelerate launch` or `torchrun` started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -194,7 +194,7 @@ def _helps() -> bool:
 def _together(
     run: Run, derivation: Derivation[CheckpointFacts], build: Callable[[Path], CheckpointFacts]
 ) -> Entry[CheckpointFacts]:
-    """Take part in the training of the first process, which holds the lock, and return the entry that it publishes."""
+    """Join the training of rank 0, which holds the lock, and return the entry that it publishes."""
     found = run.workspace.find(derivation)
     if found is not None:
         return found

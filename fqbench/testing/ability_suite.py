@@ -1,4 +1,4 @@
-"""Conformance tests of what only some backends can do: options, phases, emulation, building, training."""
+"""Conformance tests of optional abilities: options, phases, emulation, building, training."""
 
 # ruff: noqa: D102 - the name of a test says what must hold, and the message of its assertion what does not
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fqbench.testing.tiny_model import CLASSES, onnxruntime_logits, pictures
 
 
 class AbilitySuite:
-    """Part of `fqbench.testing.backend_suite.BackendSuite`; a test is skipped where the backend has not the ability."""
+    """Part of `fqbench.testing.backend_suite.BackendSuite`; a test is skipped if the backend lacks the ability."""
 
     device: str
 

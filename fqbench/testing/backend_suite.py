@@ -122,7 +122,7 @@ class BackendSuite(AbilitySuite):
         return replace(model, learned=learned_scales(model, scheme, symmetric=signed))
 
     def require(self, scheme: Scheme) -> None:
-        """Skip the test where the backend says that it is not available here, or cannot run the scheme."""
+        """Skip the test if the backend is not available here, or cannot run the scheme."""
         availability = self.backend().availability()
         if not availability.can_run:
             pytest.skip(f"{self.backend().name} is not available: {availability.reason}")

@@ -124,7 +124,7 @@ class SamplerSuite:
 
 
 def make_samples(groups: dict[tuple[str, str], int], seed: int) -> pd.DataFrame:
-    """Return a table of samples with ``groups[tone, age]`` rows a group, shuffled."""
+    """Return a table of samples with ``groups[tone, age]`` rows per group, shuffled."""
     import pandas as pd
 
     generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Where results live: content-derived ids, directories that are whole or not there, typed manifests and locks."""
+"""The workspace: content-derived ids, atomically published directories, typed manifests and locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the files of an entry are what was written: hashed before the first use, and again whenever one changed.
+"""Check the files of an entry: hash them before the first use, and again whenever one has changed.
 
 A file that was hashed is trusted for as long as its size, its times of change and its inode stay the same, as in git's
 index. What changes a file behind the back of the file system is found by `fqbench verify`, which hashes everything.
@@ -22,7 +22,7 @@ def record_of(path: Path) -> FileRecord:
 
 
 def check(root: Path, entry: Path, files: Mapping[str, FileRecord]) -> None:
-    """Compare the files of an entry with their hashes, unless that was done since any of them changed.
+    """Compare the files of an entry with their hashes, unless none has changed since the last check.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def damages(entry: Path, files: Mapping[str, FileRecord]) -> Iterator[str]:
 
 
 def remember(root: Path, entry: Path, files: Mapping[str, FileRecord]) -> None:
-    """Remember that the files of an entry, as they lie there now, are what was written."""
+    """Record that the files of an entry, in their present state, are what was written."""
     signature, place = _signature(entry, files), _place(root, entry)
     if signature is None:
         return
@@ -81,7 +81,7 @@ def forget(root: Path, entry: Path) -> None:
 
 
 def _signature(entry: Path, files: Mapping[str, FileRecord]) -> str | None:
-    """Hash of what the file system says of the files; None where one is missing."""
+    """Hash of the files' metadata in the file system; None if one is missing."""
     parts = []
     try:
         for name in files:

@@ -18,7 +18,7 @@ UNSEALED = "0" * 64
 
 
 class Facts(BaseModel):
-    """Base of what a stage found out, kept in the manifest: immutable, and an unknown field is an error."""
+    """Base of the facts in a manifest: immutable, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="strings")
 
@@ -61,7 +61,7 @@ class FileRecord(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What an entry is, and everything that it came from.
+    """The description of an entry and of everything it was derived from.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class Entry(Generic[F_co]):
 
 @dataclass(frozen=True)
 class Derivation(Generic[F_co]):
-    """What is asked of the workspace: everything that determines an entry.
+    """Everything that determines an entry.
 
     Attributes
     ----------

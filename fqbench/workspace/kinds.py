@@ -1,4 +1,4 @@
-"""All kinds of entries: the version of the stage that writes each, and the type of what it found out."""
+"""All kinds of entries: the version of the stage that writes each, and the type of its facts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fqbench.workspace.entries import Facts, Kind
 
 
 class DatasetFacts(Facts):
-    """Pictures that were drawn; ``notice`` is what has to be said of them."""
+    """Drawn pictures; ``notice`` is stated in every report."""
 
     notice: str
 
@@ -64,7 +64,7 @@ class EpochFacts(Facts):
 
 
 class TrainingFacts(Facts):
-    """What a training loop did, whatever was trained."""
+    """The facts of a training loop."""
 
     model: str
     seed: int
@@ -81,7 +81,7 @@ class TrainingFacts(Facts):
 
 
 class TakenFacts(Facts):
-    """Weights of a file that were used as they are: how many, what was taken off their names, and what was left."""
+    """Weights of a file used as they are: how many, the prefix removed from their names, and the unused ones."""
 
     tensors: int
     wrapper: str
@@ -114,7 +114,7 @@ class AdoptionFacts(Facts):
 
 
 class ModelFacts(Facts):
-    """An FP32 ONNX file: of what, how it is fed, and how closely it agrees with what it was made from."""
+    """An FP32 ONNX file: its source, preprocessing and parity with the source."""
 
     model: str
     architecture: str = ""
@@ -131,7 +131,7 @@ class ModelFacts(Facts):
 
 
 class QatModelFacts(ModelFacts):
-    """A model that was trained with fake quantization, and how many scales it learnt."""
+    """A model that was trained with fake quantization, and the number of learned scales."""
 
     training: TrainingFacts
     signed: bool
@@ -150,7 +150,7 @@ class CalibrationFacts(Facts):
 
 
 class RecordFacts(Facts):
-    """What was observed: images, of which groups, and how many tensors."""
+    """A calibration record: images, groups and number of tensors."""
 
     images: int
     groups: dict[str, int]
@@ -160,7 +160,7 @@ class RecordFacts(Facts):
 
 
 class AgreementFacts(Facts):
-    """How alike a network trained with fake quantization and an artifact made of it answer on validation images."""
+    """How closely an artifact agrees with the network trained with fake quantization, on validation images."""
 
     images: int
     identical_labels: float
@@ -169,7 +169,7 @@ class AgreementFacts(Facts):
 
 
 class ArtifactFacts(Facts):
-    """An artifact: who wrote it, for what, of what; ``details`` are its backend's own."""
+    """An artifact: backend, scheme and model; ``details`` are the backend's own."""
 
     backend: str
     scheme: Scheme
@@ -185,7 +185,7 @@ class ArtifactFacts(Facts):
 
 
 class EngineFacts(ArtifactFacts):
-    """An artifact that was compiled for the device at hand, and what the compiled form depends on."""
+    """An artifact compiled for a device, and what the compiled form depends on."""
 
     built_for: dict[str, Any]
 
@@ -199,7 +199,7 @@ class DecisionFacts(Facts):
 
 
 class PredictionFacts(Facts):
-    """Answers: of which artifact, executed how and where; ``where`` is set for those of another machine."""
+    """Predictions: of which artifact, executed how; ``where`` is set for those of another machine."""
 
     artifact: str
     level: Level
@@ -212,7 +212,7 @@ class PredictionFacts(Facts):
 
 
 class BenchFacts(Facts):
-    """A measurement of latency: of which artifacts, and the how many-eth of the same things it is."""
+    """A latency measurement: its artifacts, and its number among measurements of the same artifacts."""
 
     artifacts: tuple[str, ...]
     repeat: int
@@ -236,7 +236,7 @@ class ReplicationFacts(Facts):
 
 
 class GateFacts(Facts):
-    """Whether a gate was passed, and of how many checks."""
+    """Whether a gate was passed, and the number of checks."""
 
     artifacts: tuple[str, ...]
     passed: bool

@@ -1,4 +1,4 @@
-"""Small answers that take seconds to work out and never change: kept in the workspace, by everything they depend on."""
+"""A cache of small facts that take seconds to compute, in the workspace, keyed by everything they depend on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOLDER = ".memo"
 
 
 def remembered(root: Path, question: Mapping[str, Any], answer: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the answer to a question, working it out only where the workspace does not have it yet.
+    """Return a cached value, computing it only if the workspace does not have it yet.
 
     Parameters
     ----------

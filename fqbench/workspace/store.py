@@ -1,4 +1,4 @@
-"""The workspace itself: directories that are whole or not there, found by what they were derived from."""
+"""The workspace: atomically published directories, found by what they were derived from."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Workspace:
         return self._checked(path, derivation.kind) if (path / MANIFEST).is_file() else None
 
     def produce(self, derivation: Derivation[F], build: Callable[[Path], F], config: Mapping[str, Any]) -> Entry[F]:
-        """Return the entry of a derivation, building it where it is not there yet.
+        """Return the entry of a derivation, building it if necessary.
 
         Parameters
         ----------
@@ -124,7 +124,7 @@ class Workspace:
     @overload
     def entries(self, kind: str | None = None) -> list[Entry[Facts]]: ...
     def entries(self, kind: Kind[Any] | str | None = None) -> list[Entry[Any]]:
-        """Return all finished entries, oldest first; half-written ones are never seen, damaged ones only reported.
+        """Return all finished entries, oldest first; partial ones are never returned, damaged ones only reported.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Upkeep of a workspace: what in it is damaged, and what nothing refers to."""
+"""Upkeep of a workspace: find damaged entries and unused files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a check of every byte found.
+    """The result of checking every byte.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class Garbage:
 
 
 def collect(workspace: Workspace, *, delete: bool = False) -> list[Garbage]:
-    """Find what nothing refers to: remains of killed runs, and entries that no result was made of.
+    """Find what nothing refers to: remains of killed runs, and entries that no result uses.
 
     Results are artifacts, engines, decisions, predictions, evaluations, measurements, replications and gates: they and
     everything that they were made of stay. What another process is making now stays, too.
@@ -178,7 +178,7 @@ def _unreferenced(workspace: Workspace) -> list[Garbage]:
 
 
 def _remains(workspace: Workspace) -> list[Garbage]:
-    """What killed runs left: partial entries, scratch folders, locks, and boards of runs that are not there."""
+    """Remains of killed runs: partial entries, scratch folders, locks, and boards of missing runs."""
     found = []
     for kind in [path for path in workspace.root.iterdir() if path.is_dir()] if workspace.root.is_dir() else []:
         for path in sorted(kind.glob(".*")):
