@@ -188,11 +188,11 @@ def _no_sizes(members: dict[str, bytes], facts: dict) -> None:
         (_missing, "sample_ids.json is missing, duplicated or not listed"),
         (_unlisted, "extra.sh is missing, duplicated or not listed"),
         (_escape, "'../evil' is not a valid file name in an archive; nothing was unpacked"),
-        (_absolute, "'/etc/evil' is no name"),
+        (_absolute, "'/etc/evil' is not a valid file name"),
         (_huge, "unpacking takes"),
         (_other_format, "has format 99, this fqbench reads 2"),
         (_result, "is a fqbench result, not a fqbench pack; it is for `fqbench import`"),
-        (_no_sizes, "does not say what images.npy is"),
+        (_no_sizes, "does not describe images.npy"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -207,7 +207,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no file .*; check its name"):
         run_pack(elsewhere(tmp_path), tmp_path / "none.zip")
     (tmp_path / "text.zip").write_text("hello")
-    with pytest.raises(DataError, match="damaged or no archive of fqbench"):
+    with pytest.raises(DataError, match="damaged or not an fqbench archive"):
         run_pack(elsewhere(tmp_path), tmp_path / "text.zip")
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
@@ -241,5 +241,5 @@ def test_nothing_is_left_where_an_archive_cannot_be_written(run: Run, tmp_path: 
 def test_odd_names_are_not_packed(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     for name in ("../a", "/a", "a/../b", ".hidden", archives.FACTS, "a\\b", ""):
-        with pytest.raises(DataError, match="is no name for a file"):
+        with pytest.raises(DataError, match="is not a valid file name"):
             archives.write_pack(tmp_path / "x.zip", archives.PACK, {}, {name: tmp_path / "a"})

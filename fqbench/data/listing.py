@@ -40,7 +40,9 @@ def check_name(text: str, where: str) -> None:
     if ".." in PureWindowsPath(text).parts:
         raise InputError(f"{where}: file_name {text!r} leaves the folder with '..'; move the image into it.")
     if not text.lower().endswith(SUFFIXES):
-        raise InputError(f"{where}: {text!r} is no {', '.join(SUFFIXES)} file; convert it or remove the row.")
+        raise InputError(
+            f"{where}: {text!r} is not a supported image type ({', '.join(SUFFIXES)}); convert it or remove the row."
+        )
 
 
 def check_names(given: Sequence[str], table: str) -> list[str]:

@@ -180,7 +180,7 @@ class _Shares:
     def tried(
         self, rows: NDArray[np.float32], unit: NDArray[np.float64], bits: int, candidates: NDArray[np.float64]
     ) -> _Shares:
-        """Return the best threshold after trying more shares, (candidates, rows); ``unit`` is the scale at the share 1."""
+        """Return the best after trying more shares, (candidates, rows); ``unit`` is the scale at the share 1."""
         share, error = self.share.copy(), self.error.copy()
         for candidate in np.clip(candidates, SMALLEST_SHARE[bits], 1):
             tried = _errors(rows, unit * candidate, bits)

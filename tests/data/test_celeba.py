@@ -125,7 +125,7 @@ def rows(*changed: str) -> str:
 @pytest.mark.parametrize(
     ("attributes", "error", "message"),
     [
-        (GOOD.replace("16\n", "17\n", 1), DataError, "says 17 rows in its first line and has 16"),
+        (GOOD.replace("16\n", "17\n", 1), DataError, "declares 17 rows in its first line but has 16"),
         ("".join(GOOD.splitlines(keepends=True)[1:]), DataError, "does not begin with the number of its rows"),
         ("16\n" + ROWS[1] + "\n", DataError, "lists no images"),
         ("", DataError, "does not begin with the number"),

@@ -87,7 +87,7 @@ def test_columns_with_many_values_are_left_out_and_named(tmp_path: Path, caplog:
     root = write(tmp_path, "file_name,label,group,person,path\n" + "\n".join(lines), images=21)
     with caplog.at_level(logging.WARNING):
         assert read(root).sensitive_features == ("group",)
-    assert "more than 20 values: person" in caplog.text
+    assert "features unless you name them: person" in caplog.text
     assert read(root, sensitive=["person"]).sensitive_features == ("person",)
 
 
@@ -155,7 +155,7 @@ def test_one_look_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             "file_name,label\n0.gif,a\n",
             (None, None),
             InputError,
-            "'0.gif' is no .jpg, .jpeg, .png, .webp file; convert it",
+            "'0.gif' is not a supported image type .*; convert it",
         ),
         (
             "file_name,label\n0.png,a\n7.png,b\n8.png,b\nd/9.png,b\n10.png,b\n",

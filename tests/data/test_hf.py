@@ -161,7 +161,7 @@ def test_a_row_without_a_picture_is_a_problem_of_that_row(tmp_path: Path) -> Non
     (tmp_path / "store").mkdir()
     facts = write_store(samples.frame, samples.pictures, SMALL, tmp_path / "store")
     assert facts["unreadable_first"] == ["row-0000007"]
-    assert "holds no image bytes" in (tmp_path / "store" / "problems.csv").read_text()
+    assert "contains no image data" in (tmp_path / "store" / "problems.csv").read_text()
 
 
 @pytest.mark.parametrize(

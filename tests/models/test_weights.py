@@ -70,7 +70,7 @@ def test_a_missing_tensor_is_an_error_and_a_counter_is_not(tmp_path: Path) -> No
     load_as_it_is(network(), read_weights(tmp_path / "w.pth"), "w.pth")
     del state["1.running_var"]
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(DataError, match=r"no tensor for 1.running_var"):
+    with pytest.raises(DataError, match=r"missing: 1.running_var"):
         load_as_it_is(network(), read_weights(tmp_path / "w.pth"), "w.pth")
 
 

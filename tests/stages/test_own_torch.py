@@ -242,7 +242,7 @@ def changed(**options: str | None) -> tuple[str, ...]:
         ({"model_args": "width"}, 2, "--model-args: .*name=value pairs"),
         ({"model_args": "width=0.5"}, 2, r"lampnet:build\(num_classes=2, width=0.5\) fails \(ValueError"),
         ({"model_args": "num_classes=3,width=12,depth=2"}, 4, "do not fit the model .*different shapes: head.weight"),
-        ({"model_args": "width=12,depth=3"}, 4, r"no tensor for blocks.2.first.weight.* and \d+ more"),
+        ({"model_args": "width=12,depth=3"}, 4, r"missing: blocks.2.first.weight.* and \d+ more"),
         (
             {"model_args": "width=8,depth=2"},
             4,
