@@ -53,7 +53,7 @@ class Subject:
     expected : ndarray of float32, shape (images, classes), optional
         The logits that ``predict`` gave for the very images that are measured on; answers are not checked without.
     facts : SubjectFacts
-        Kept beside the figures.
+        Stored with the figures.
     """
 
     id: str
@@ -79,7 +79,7 @@ def measure(
 ) -> LatencyReport:
     """Measure the latency of loaded artifacts against each other.
 
-    In each round every subject answers the same batch once, in an order drawn anew, so that whatever slows the machine
+    In each round every subject answers the same batch once, in a new random order, so that whatever slows the machine
     down hits all alike. Nothing but ``session.run`` lies between two readings of the clock. Warm-up rounds go on until
     each subject has been steady once (`fqbench.latency.steadiness.is_steady`), at most 300; then the measured rounds,
     at least ``rounds`` of them and for at least ``seconds``. Python's garbage collector is off meanwhile, as in
@@ -174,7 +174,7 @@ def _check(
 
 
 class _Answers:
-    """Folds the answers given under the clock into what `AnswerCheck` says, and forgets them."""
+    """Accumulate the outputs of the timed calls for `AnswerCheck` without keeping them."""
 
     def __init__(self, expected: NDArray[np.float32]) -> None:
         self.expected = expected

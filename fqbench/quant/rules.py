@@ -1,4 +1,4 @@
-"""Range rules: a weighted histogram of each tensor in, one range a tensor out; all tensors at a time."""
+"""Range rules: a weighted histogram of each tensor in, one range per tensor out; all tensors at once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Rule:
         return f"{self.name}={self.percentile:g}" if self.name == PERCENTILE else self.name
 
     def ranges(self, values: Distribution, quantizer: IntegerFormat) -> NDArray[np.float64]:
-        """Return one range a tensor, shape (tensors, 2); no wider than the extremes."""
+        """Return one range per tensor, shape (tensors, 2); no wider than the extremes."""
         return RULES[self.name](values, quantizer, self.percentile)
 
 
