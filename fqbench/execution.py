@@ -1,6 +1,6 @@
 """Execute artifacts: on their own runtime, built first if needed, or emulated.
 
-Prediction, timing, bias correction, the check after quantization-aware training and ``run-pack`` all come through here.
+Prediction, timing, bias correction, the check after quantization-aware training and ``run-pack`` all use this module.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Execution:
     Attributes
     ----------
     artifact : Artifact
-        What is executed: built where it had to be, and named as emulated where its own runtime is not here.
+        What is executed: built if necessary, and labelled as emulated if its own runtime is not available.
     level : Level
         ``native``, ``packed``, ``simulated`` or ``emulated``: of the sessions of this machine.
     runtime, device, device_name : str
         Version of what executes it; the device, and the model of a device that is not the machine's CPU.
     options : mapping
-        The backend's own options that were set.
+        The backend's own options, as set.
     built_for : mapping
         What a built artifact depends on (version, device); empty where nothing is built.
     load : callable
@@ -77,7 +77,7 @@ def execution(
     artifact : Artifact
         Published or not.
     device : str, optional
-        Where to; the runtime's first device where none is named.
+        The device; by default the runtime's first one.
     options : mapping, optional
         Options of backends, by name of the backend.
     build : callable, optional
@@ -126,7 +126,7 @@ def require_runtime(artifact: Artifact) -> None:
     Raises
     ------
     UnavailableError
-        It is not; the message says why, and how to get it.
+        It is not available; the message has the reason and the remedy.
     """
     available = plugins.backend(artifact.backend).availability()
     if not available.can_run:

@@ -64,7 +64,7 @@ class GateOptions(BaseModel):
     limits : Limits
         What is checked.
     undecided : {"fail", "pass", "warn"}
-        How a limit that the data do not decide counts.
+        How an undecided limit counts.
     confidence : float
         Of the intervals; over groups it is raised by Bonferroni's rule, so that it holds for all groups jointly.
     """
@@ -91,11 +91,11 @@ class Check:
     value, low, high : float
         The figure and its interval; NaN where it is undefined.
     outcome : Outcome
-        Passed where the whole interval keeps to the bound, failed where none of it does.
+        Passed if the whole interval is within the bound, failed if it is entirely outside.
     images_needed : float
-        Where undecided: about how many images would decide, if the figure is as seen; else NaN.
+        If undecided: estimated number of images for a decision, given this figure; else NaN.
     note : str
-        Why the figure does not decide, where that is not for want of images.
+        The reason why the limit is undecided, if it is not the number of images.
     left_out : tuple of str
         Groups whose rate is undefined, so that the figure says nothing about them.
     """
@@ -150,7 +150,7 @@ def read_gate(path: Path) -> GateOptions:
     Raises
     ------
     InputError
-        It is missing, no YAML, or has an unknown limit.
+        The file is missing, is not YAML, or has an unknown limit.
     """
     values = read_yaml(path, "the file of limits", "--limits")
     try:

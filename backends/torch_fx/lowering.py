@@ -144,7 +144,7 @@ def need_patterns() -> None:
 def written_out(prepared: PreparedGraph, scales: Mapping[str, Tensor], *, learned: bool) -> fx.GraphModule:
     """Replace fake quantization by quantize and dequantize operators, where a layer with integer weights reads it.
 
-    What nothing but float arithmetic reads is not rounded: it would cost time and precision. A network that learnt with
+    What nothing but float arithmetic reads is not rounded: that would cost time and precision. A network trained with
     ranges needs their ends, so that it is clipped there; and what was a ReLU6 has its bound from the rounding.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Quantization-aware training: fake quantization in a network, its schedule, and what is learnt by it."""
+"""Quantization-aware training: fake quantization in a network, its schedule, and what is learned by it."""
 
 from __future__ import annotations
 

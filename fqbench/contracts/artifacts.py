@@ -34,7 +34,7 @@ class ExportedModel:
     preprocessing : Preprocessing
         From a picture to the input tensor.
     architecture : str
-        Name of the classifier that it was exported from, as for ``--model``; empty where it came as ONNX.
+        Name of the classifier that it was exported from, as for ``--model``; empty for ONNX files.
     checkpoint : Path or None
         The weights that it was exported from.
     learned : QatParameters or None
@@ -85,11 +85,11 @@ class Artifact:
     files : tuple of str
         Names in ``root``; the first is what the runtime opens.
     details : mapping
-        What the backend has to say about it (ranges, versions), as JSON values.
+        Facts from the backend (ranges, versions), as JSON values.
     id, digest : str
         Set when the workspace has published it.
     sampler : str
-        Which sampler chose the calibration images; empty where none was needed.
+        Sampler of the calibration images; empty if none were needed.
     model_id, model_digest : str
         The FP32 model that it was made of.
     batch : int or None

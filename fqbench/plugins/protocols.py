@@ -219,7 +219,7 @@ def require_support(backend: Backend, scheme: Scheme) -> Support:
     Raises
     ------
     SchemeNotSupported
-        Not at all; the message has the layers, the reason and the nearest scheme that it executes.
+        The backend cannot execute it; the message has the layers, the reason and the nearest supported scheme.
     """
     support = support_of(backend, scheme)
     if support.level is Level.NO:

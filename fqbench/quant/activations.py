@@ -44,15 +44,15 @@ class Activation:
     shape : tuple of int
         Of one image, without the batch.
     non_negative : bool
-        Whether it cannot be below zero, so that its minimum need not be looked for.
+        Whether it cannot be negative, so that no minimum is needed.
     ceiling : float or None
         The upper bound of a Clip, at which many values may lie.
     channel_axis : int or None
         Axis of ``shape`` that the weights of a consumer run along; None where no consumer has constant weights.
     pixels : int
-        Every how many-th row and column of a map is kept first; 1 for tensors that are not feature maps.
+        Step between the rows and columns of a map that are kept; 1 for tensors that are not feature maps.
     step : int
-        Every how many-th value of what is then left, flattened, is sampled. It shares no divisor with the number of
+        Step between the sampled values of the flattened rest. It shares no divisor with the number of
         positions of a channel, so that from channel to channel other positions are met.
     lattice : tuple of int
         Remainders by which rows and columns of a map are put into sets; (1, 1) for one set per channel. Of tokens, each

@@ -47,9 +47,9 @@ class Trial:
     Attributes
     ----------
     name : str
-        What was tried: ``mse``, ``mse, bias correction``.
+        Name of the candidate: ``mse``, ``mse, bias correction``.
     kl_divergence : float
-        Mean Kullback-Leibler divergence from FP32's probabilities, nats; 0 is ideal.
+        Mean KL divergence from FP32's probabilities, in nats; 0 is ideal.
     worst_kl_divergence : float
         The same of the group with the largest one.
     worst_group : str
@@ -132,7 +132,7 @@ def choose(
     answer : callable
         Answers with an artifact; None where it cannot be executed here.
     out : Path
-        Where the artifact that is kept has to lie.
+        Folder for the artifact that is kept.
     """
     rules = RULES if scheme.range_rule == "auto" else (scheme.range_rule,)
     corrections = ("off", "on") if scheme.bias_correction == "auto" else (scheme.bias_correction,)

@@ -27,7 +27,7 @@ class Rescaled:
     Attributes
     ----------
     model : ModelProto
-        Answers as the graph that it was made of, up to rounding in float.
+        The changed graph; equal to the original up to float rounding.
     pairs : tuple of (str, tuple of str)
         Names of the parameter whose channels were divided, and of the weights whose inputs were multiplied.
     """

@@ -66,7 +66,7 @@ def observe(
         About how many values of each activation are sampled from an image for the histograms; 0 takes all. Extremes
         are exact in any case.
     scratch : Path, optional
-        Folder in which progress is kept, so that a killed observation goes on where it was.
+        Folder for progress, so that an interrupted observation can resume.
     keep_every : float
         Seconds between two keepings.
     reporter : Reporter, optional

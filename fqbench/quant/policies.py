@@ -45,7 +45,7 @@ class Policy:
         Raises
         ------
         InputError
-            No such policy, or weights that are none.
+            The policy is unknown, or a weight is invalid.
         """
         name, equals, rest = text.partition("=")
         name = AS_SAMPLED if name == "none" else name

@@ -86,7 +86,7 @@ def open_qat_parameters(folder: Path) -> QatParameters:
             others={name: QParams(*values) for name, values in facts["others"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"the learnt quantization in {folder} is damaged ({error}); delete it, run again.") from error
+        raise DataError(f"the learned quantization in {folder} is damaged ({error}); delete it, run again.") from error
 
 
 def _plain(grid: QParams) -> list[float | int]:

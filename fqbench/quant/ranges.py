@@ -49,7 +49,7 @@ class TensorRanges:
     policy, rule : str
         As on the command line.
     quantizer : IntegerFormat
-        Bits and symmetry that the rule had in mind.
+        Bits and symmetry that the rule optimized for.
     image_weights : mapping
         How much one image of each group counted.
     record : CalibrationRecord
@@ -128,7 +128,7 @@ def tensor_ranges(
     Raises
     ------
     InputError
-        The record belongs to another model or other images; an unknown rule, policy or group.
+        The record belongs to another model or other images, or a rule, policy or group is unknown.
     DataError
         A group has no image, or an activation is not finite.
     """

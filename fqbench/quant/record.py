@@ -127,7 +127,7 @@ class CalibrationRecord:
         Raises
         ------
         InputError
-            It belongs to others; their ranges would be wrong here.
+            The record belongs to another model or other images.
         """
         for what, mine, other in (
             (f"model {model.name}", self.model_digest, model.digest),

@@ -29,7 +29,7 @@ class Rule:
     ----------
     name : str
         ``minmax`` (the extremes), ``mean_minmax`` (the mean over images of their extremes), ``percentile`` (what is
-        left when ``100 - percentile`` percent are cut, half on each side), ``entropy`` (least Kullback-Leibler
+        left when ``100 - percentile`` percent are cut, half on each side), ``entropy`` (least KL
         divergence) or ``mse`` (least squared quantization error).
     percentile : float
         For ``percentile``.

@@ -146,7 +146,7 @@ def agreement(run: Run, tuned: ExportedModel, artifact: Artifact) -> AgreementFa
 
 
 def _export(run: Run, model: ExportedModel, made: QuantizedTraining, store: Prepared, out: Path) -> dict[str, Any]:
-    """Write the trained weights, their ONNX, the learnt scales and the answers to compare others with."""
+    """Write the trained weights, their ONNX, the learned scales and the answers to compare others with."""
     made.save_weights(out / training.CHECKPOINT)
     network = zoo.build(zoo.find(model.architecture), classes=len(model.classes), size=model.preprocessing.size)
     network = training.load_checkpoint(network, out / training.CHECKPOINT)

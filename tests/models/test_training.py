@@ -151,7 +151,7 @@ def test_worst_group_accuracy_chooses_and_patience_stops(bright: Bright, tmp_pat
 def test_worst_group_accuracy_is_the_lowest_of_a_group(bright: Bright, tmp_path: Path) -> None:
     data = bright(40, seed=1)
     labels = data.labels.copy()
-    labels[data.groups == 0] = 1 - labels[data.groups == 0]  # what is learnt is wrong for the group "few"
+    labels[data.groups == 0] = 1 - labels[data.groups == 0]  # what is learned is wrong for the group "few"
     wrong = LabelledImages(data.images, data.rows, labels, data.groups, ("few", "many", "nobody"))
     result = train(network(), bright(), wrong, SHORT.model_copy(update={"epochs": 6}), tmp_path)
     last = result.epochs[-1]

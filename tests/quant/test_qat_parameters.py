@@ -1,4 +1,4 @@
-"""What quantization-aware training learnt, on disk."""
+"""What quantization-aware training learned, on disk."""
 
 from __future__ import annotations
 
