@@ -235,6 +235,9 @@ class QuantizeOptions(Section):
         description="Calibration range rule: auto (the best on validation images), minmax, mean_minmax, "
         "percentile=99.99, entropy or mse.",
     )
+    rounding: Literal["auto", "nearest", "data"] = Field(
+        "auto", description="Rounding of weights below 8 bits: to nearest, from calibration data, or the better one."
+    )
     keep_float: tuple[str, ...] | None = Field(
         None,
         description="Layers to leave in float, by role (first, head, depthwise, squeeze-excite) or name pattern.",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 Bits = Literal[32, 8, 4, 2]
 ActivationBits = Literal[32, 16, 8, 4, 2]
+LOW = 8  # weights of fewer bits may be rounded from data
 Role = Literal["first", "head", "depthwise", "squeeze-excite"]
 
 
@@ -84,6 +85,10 @@ class Scheme(BaseModel):
     bias_correction : str
         Whether biases take back the mean shift that rounding the weights gives each channel: ``on``, ``off``, or
         ``auto``, where the quantize stage tries both on validation images; a plan for ``auto`` itself corrects nothing.
+    rounding : str
+        How weights of fewer than 8 bits become integers: ``nearest``, ``data`` (by the second moments of the layer's
+        inputs on the calibration images, `fqbench.quant.rounding`), or ``auto``, where the quantize stage tries both; a
+        plan for ``auto`` itself rounds from data. Weights of 8 bits are always rounded to nearest.
     overrides : tuple of Override
         Other settings for some layers; of several that match, the last one that says something counts.
     """
@@ -97,6 +102,7 @@ class Scheme(BaseModel):
     calib_policy: str = "as-sampled"
     weight_rule: Literal["minmax", "mse"] = "mse"
     bias_correction: Literal["auto", "on", "off"] = "auto"
+    rounding: Literal["auto", "nearest", "data"] = "auto"
     overrides: tuple[Override, ...] = ()
 
     @classmethod
@@ -108,6 +114,11 @@ class Scheme(BaseModel):
     def needs_calibration(self) -> bool:
         """Whether activation ranges must be calibrated on images first."""
         return self.method is Method.PTQ_STATIC
+
+    @property
+    def has_low_bits(self) -> bool:
+        """Whether some weights have fewer than 8 bits."""
+        return min([self.bits, *(override.bits or self.bits for override in self.overrides)]) < LOW
 
     @property
     def uniform(self) -> Scheme:
@@ -128,7 +139,8 @@ class Scheme(BaseModel):
         policy = "" if self.calib_policy == "as-sampled" else f"+{self.calib_policy}"
         weights = "" if self.weight_rule == "mse" else f"-w{self.weight_rule}"
         corrected = {"auto": "", "on": "-corrected", "off": "-uncorrected"}[self.bias_correction]
-        return bits + suffix + rule + policy + weights + corrected + self._mixed
+        rounding = "" if self.rounding == "auto" else f"-{self.rounding}"
+        return bits + suffix + rule + policy + weights + corrected + rounding + self._mixed
 
     @property
     def _mixed(self) -> str:

@@ -108,6 +108,7 @@ class Choice:
         return {
             "range_rule": self.scheme.range_rule,
             "bias_correction": self.scheme.bias_correction,
+            "rounding": self.scheme.rounding,
             "tried": [vars(one) for one in self.trials],
         }
 
@@ -137,17 +138,18 @@ def choose(
     rules = RULES if scheme.range_rule == "auto" else (scheme.range_rule,)
     corrections = ("off", "on") if scheme.bias_correction == "auto" else (scheme.bias_correction,)
     settled = scheme.model_copy(update=_without_trial(scheme))
-    if validation is None or len(rules) * len(corrections) == 1:
+    open_rounding = scheme.rounding == "auto" and scheme.has_low_bits
+    if validation is None or (len(rules) * len(corrections) == 1 and not open_rounding):
         return Choice(make(settled, out), settled, ())
     trials = _Trials(validation, make, answer, out)
     for rule in rules:
-        candidate = scheme.model_copy(update={"range_rule": rule, "bias_correction": corrections[0]})
+        candidate = settled.model_copy(update={"range_rule": rule, "bias_correction": corrections[0]})
         if not trials.add(rule, candidate):
             return Choice(make(settled, out), settled, ())
     if len(corrections) > 1:
-        name, best = trials.best.name, trials.tried[trials.best.name][1]
-        corrected = best.model_copy(update={"bias_correction": corrections[1]})
-        trials.add(f"{name}, bias correction", corrected)
+        trials.vary("bias correction", {"bias_correction": corrections[1]})
+    if open_rounding:
+        trials.vary("rounded to nearest", {"rounding": "nearest"})
     return trials.keep()
 
 
@@ -177,6 +179,11 @@ class _Trials:
         self.tried[name] = trial(name, self.validation, found), candidate, made
         return True
 
+    def vary(self, name: str, change: Mapping[str, str]) -> None:
+        """Try the best candidate so far with one setting changed."""
+        best = self.best.name
+        self.add(f"{best}, {name}", self.tried[best][1].model_copy(update=change))
+
     def keep(self) -> Choice:
         """Move the best candidate's files into ``out``, and remove the others."""
         _best, scheme, artifact = self.tried[self.best.name]
@@ -197,4 +204,5 @@ def _moved(artifact: Artifact, out: Path) -> Artifact:
 def _without_trial(scheme: Scheme) -> Mapping[str, str]:
     rule = WITHOUT_TRIAL if scheme.range_rule == "auto" else scheme.range_rule
     correction = "off" if scheme.bias_correction == "auto" else scheme.bias_correction
-    return {"range_rule": rule, "bias_correction": correction}
+    rounding = "data" if scheme.rounding == "auto" and scheme.has_low_bits else scheme.rounding
+    return {"range_rule": rule, "bias_correction": correction, "rounding": rounding}

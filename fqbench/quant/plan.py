@@ -10,14 +10,16 @@ import numpy as np
 
 from fqbench.contracts.plan import Layer, QuantizationPlan, QuantizedWeight
 from fqbench.contracts.qparams import QParams
-from fqbench.contracts.scheme import Method
+from fqbench.contracts.scheme import LOW, Method
 from fqbench.errors import PluginError
 from fqbench.quant.activations import activations
 from fqbench.quant.graph import cleaned
+from fqbench.quant.moments import input_moments
 from fqbench.quant.observe import observe
 from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import TensorRanges, ranges_of
 from fqbench.quant.recipe import resolve
+from fqbench.quant.rounding import fit_rows
 from fqbench.quant.rules import Rule
 from fqbench.quant.weights import Weight, bias_of, correct_biases, levels_of, scales, weights_of
 
@@ -93,6 +95,8 @@ def _calibrated(
         low, high = ranges[key].by_name[name]
         found[name] = QParams.of(low, high, key[2], symmetric=numerics.activations.symmetric)
     weights = _weights(graph, layers)
+    if scheme.rounding != "nearest" and scheme.has_low_bits:
+        weights |= _rounded_from_data(graph, weights, calibration, main.image_weights)
     corrected = 0
     if scheme.bias_correction == "on":
         rounded = {name: one.rows * one.scale[:, None] for name, one in weights.items()}
@@ -136,11 +140,38 @@ def _weights(
     return found
 
 
+def _rounded_from_data(
+    graph: ModelProto,
+    weights: Mapping[str, QuantizedWeight],
+    calibration: CalibrationSet,
+    image_weights: Mapping[str, float],
+) -> dict[str, QuantizedWeight]:
+    """Round weights of fewer than 8 bits by their layers' inputs; what was rounded once is kept with the record."""
+    low = {name: weight for name, weight in weights.items() if weight.bits < LOW}
+    floats = {weight.name: weight for weight in weights_of(graph)}
+    assert calibration.record is not None  # noqa: S101  # the images were observed before
+    memory = calibration.record.memory
+    key = ("rounding", *sorted((name, one.bits, one.scale.tobytes()) for name, one in low.items()), str(image_weights))
+    if key not in memory:
+        found = {}
+        for moments in input_moments(graph, calibration, weights=low):
+            one, weight = low[moments.weight], floats[moments.weight]
+            levels, scale = fit_rows(weight.rows, one.scale, one.bits, moments.weighted(image_weights))
+            found[moments.weight] = replace(one, levels=_in_shape(levels, weight), scale=scale)
+        memory[key] = found
+    rounded: dict[str, QuantizedWeight] = memory[key]
+    return rounded
+
+
+def _in_shape(levels: NDArray[np.int8], weight: Weight) -> NDArray[np.int8]:
+    moved = np.moveaxis(weight.values, weight.axis, 0).shape
+    return np.ascontiguousarray(np.moveaxis(levels.reshape(moved), 0, weight.axis))
+
+
 def _quantized(weight: Weight, bits: int, rule: str, given: NDArray[np.float32] | None) -> QuantizedWeight:
     scale = scales(weight.rows, bits, rule) if given is None else given
-    moved = np.moveaxis(weight.values, weight.axis, 0).shape
-    levels = np.moveaxis(levels_of(weight.rows, scale, bits).reshape(moved), 0, weight.axis)
-    return QuantizedWeight(weight.name, weight.path, weight.axis, bits, np.ascontiguousarray(levels), scale)
+    levels = _in_shape(levels_of(weight.rows, scale, bits), weight)
+    return QuantizedWeight(weight.name, weight.path, weight.axis, bits, levels, scale)
 
 
 def _with_biases(graph: ModelProto, weights: Mapping[str, QuantizedWeight]) -> dict[str, QuantizedWeight]:

@@ -82,6 +82,7 @@ def _ends(shares: dict[str, float]) -> tuple[str, str, str, str]:
 def _trials(choice: dict[str, Any]) -> Iterator[Section]:
     """The candidates tried on validation images, the best first."""
     chosen = f"range rule {choice['range_rule']}, bias correction {choice['bias_correction']}"
+    chosen += f", rounding {choice['rounding']}" if choice["rounding"] != "auto" else ""
     tried = sorted(choice["tried"], key=lambda one: one["kl_divergence"] + one["worst_kl_divergence"])
     if not tried:
         yield from notes(f"  {chosen}")

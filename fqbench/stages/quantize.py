@@ -147,7 +147,9 @@ def _scheme(run: Run) -> Scheme:
         weights = {"weight_rule": asked.weight_rule} if asked.method == "qat" else {}
         return Scheme.model_validate(fields | {"range_rule": "none"} | weights)
     rules = {"range_rule": asked.range_rule, "calib_policy": asked.calib_policy, "weight_rule": asked.weight_rule}
-    return _checked(Scheme.model_validate(fields | rules | {"bias_correction": asked.bias_correction}))
+    return _checked(
+        Scheme.model_validate(fields | rules | {"bias_correction": asked.bias_correction, "rounding": asked.rounding})
+    )
 
 
 def _checked(scheme: Scheme) -> Scheme:
@@ -210,7 +212,8 @@ def _written(backend: Backend, source: _Source, scheme: Scheme, out: Path) -> Ar
 
 def _is_open(scheme: Scheme) -> bool:
     """Whether a scheme leaves a choice to the validation images."""
-    return scheme.needs_calibration and "auto" in {scheme.range_rule, scheme.bias_correction}
+    chosen = {scheme.range_rule, scheme.bias_correction, scheme.rounding if scheme.has_low_bits else ""}
+    return scheme.needs_calibration and "auto" in chosen
 
 
 def _tell(run: Run, scheme: Scheme, made: Choice) -> None:

@@ -16,8 +16,11 @@ from fqbench.contracts.numerics import Numerics
 from fqbench.contracts.scheme import Override, Scheme
 from fqbench.errors import InputError
 from fqbench.quant.graph import cleaned
+from fqbench.quant.moments import input_moments
 from fqbench.quant.plan import make_plan
 from fqbench.quant.recipe import read_recipe, resolve, write_recipe
+from fqbench.quant.rounding import output_error
+from fqbench.quant.weights import weights_of
 from fqbench.testing.tiny_model import calibration_set, tiny_model
 
 
@@ -173,3 +176,25 @@ def test_the_plan_is_the_same_for_runtimes_of_the_same_numerics(tmp_path: Path) 
 def test_the_layers_are_those_of_the_cleaned_graph(tmp_path: Path) -> None:
     model = tiny_model(tmp_path)
     assert len(resolve(cleaned(model.path), Scheme())) == len(cleaned(model.path).graph.node)
+
+
+@pytest.mark.parametrize("bits", [4, 2])
+def test_rounding_from_data_changes_the_layer_less(bits: int, tmp_path: Path) -> None:
+    """On the calibration images, no layer's output is changed more than by rounding to nearest."""
+    model, calibration = tiny_model(tmp_path), calibration_set()
+    plans = {
+        rounding: make_plan(model, scheme, Numerics.of(scheme), calibration)
+        for rounding in ("nearest", "data")
+        for scheme in [Scheme(bits=bits, rounding=rounding)]
+    }
+    graph = cleaned(model.path)
+    floats = {weight.name: weight for weight in weights_of(graph)}
+    images = dict.fromkeys(calibration.group_counts, 1.0)
+    better = 0
+    for moments in input_moments(graph, calibration):
+        name, given = moments.weight, moments.weighted(images)
+        nearest, data = (plans[rounding].weights[name] for rounding in ("nearest", "data"))
+        before, after = (output_error(floats[name].rows, one.scale, one.rows, given).sum() for one in (nearest, data))
+        assert after <= before * (1 + 1e-6)
+        better += after < 0.9 * before
+    assert better >= 2

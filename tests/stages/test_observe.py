@@ -61,11 +61,11 @@ def test_bias_correction_can_be_told(make_run: MakeRun, asked: str) -> None:
     run = make_run(bias_correction=asked, range_rule="minmax")
     artifact = run.workspace.get(quantize(run).id, ARTIFACTS).facts
     assert artifact.details["corrected_biases"] == (3 if asked == "on" else 0)
-    assert artifact.choice == {"range_rule": "minmax", "bias_correction": asked, "tried": []}
+    assert artifact.choice == {"range_rule": "minmax", "bias_correction": asked, "rounding": "auto", "tried": []}
 
 
 def test_bias_correction_is_used_where_it_is_closer(make_run: MakeRun) -> None:
-    run = make_run(bits=4, range_rule="minmax")
+    run = make_run(bits=4, range_rule="minmax", rounding="nearest")
     facts = run.workspace.get(quantize(run).id, ARTIFACTS).facts.choice
     off, on = (one["kl_divergence"] + one["worst_kl_divergence"] for one in facts["tried"])
     assert facts["bias_correction"] == ("on" if on < off else "off")
@@ -84,11 +84,19 @@ def test_the_range_rule_is_chosen_on_validation_images(make_run: MakeRun) -> Non
     assert {path.name for path in entry.path.iterdir()} == {"manifest.json", *entry.facts.files}
 
 
+def test_low_bits_are_rounded_from_data_where_that_is_closer(make_run: MakeRun) -> None:
+    run = make_run(bits=2, range_rule="minmax", bias_correction="off")
+    facts = run.workspace.get(quantize(run).id, ARTIFACTS).facts.choice
+    tried = {one["name"]: one["kl_divergence"] + one["worst_kl_divergence"] for one in facts["tried"]}
+    assert set(tried) == {"minmax", "minmax, rounded to nearest"}
+    assert facts["rounding"] == ("data" if tried["minmax"] <= tried["minmax, rounded to nearest"] else "nearest")
+
+
 def test_without_validation_images_the_rule_is_one_that_holds(make_run: MakeRun, monkeypatch: Any) -> None:
     monkeypatch.setattr("fqbench.stages.quantize._validation", lambda *_: None)
     run = make_run()
     facts = run.workspace.get(quantize(run).id, ARTIFACTS).facts.choice
-    assert facts == {"range_rule": "mean_minmax", "bias_correction": "off", "tried": []}
+    assert facts == {"range_rule": "mean_minmax", "bias_correction": "off", "rounding": "auto", "tried": []}
 
 
 def test_a_group_without_calibration_images_is_an_error(make_run: MakeRun) -> None:
