@@ -82,7 +82,7 @@ def test_json_is_all_that_stdout_holds(invoke: Invoke, own: tuple[str, ...]) -> 
         (("train", "--model", "resnet5O"), 2, "unknown model 'resnet5O': did you mean 'resnet5"),
         (("quantize", "--data", "celebb"), 2, "unknown data set 'celebb'"),
         (("quantize", "--data", "folder"), 2, "add --root DIR"),
-        (("quantize", "--root", "/nowhere"), 2, "--root does not go with synthfaces"),
+        (("quantize", "--root", "/nowhere"), 2, "--root does not apply to synthfaces"),
         (("quantize", "--bits", "3"), 2, "--bits"),
         (("quantize", "--bits", "eight"), 2, "--bits"),
         (("quantize", "--bitz", "8"), 2, "--bitz"),

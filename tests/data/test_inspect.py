@@ -74,6 +74,6 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     code, out, _err = call("celeba", "--root", str(root), "--by", "Young", "--json")
     assert [group["images"] for group in json.loads(out)["groups"]] == [16, 16]
     code, _out, err = call("celeba", "--root", str(root), "--padding", "0.25")
-    assert (code, "--padding does not go with celeba; it is for fairface" in err) == (2, True)
+    assert (code, "--padding does not apply to celeba; it is for fairface" in err) == (2, True)
     code, _out, err = call("utkface")
     assert (code, "--data utkface needs the folder of the images: add --root DIR" in err) == (2, True)

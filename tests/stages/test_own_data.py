@@ -65,8 +65,8 @@ def test_a_table_needs_no_data_name(tmp_path: Path, capsys: pytest.CaptureFixtur
         (("--data", "table", "--images", "photos"), 2, "add --table FILE"),
         (("--data", "hf"), 2, "--data hf needs the folder .* add --root DIR, as save_to_disk wrote it"),
         (("--data", "imagefolder", "--root", "nowhere"), 2, "no folder .*nowhere"),
-        (("--data", "imagefolder", "--root", "photos", "--label", "pet"), 2, "--label does not go with imagefolder"),
-        (("--data", "celeba", "--root", "x", "--table", "labels.csv"), 2, "--table does not go with celeba"),
+        (("--data", "imagefolder", "--root", "photos", "--label", "pet"), 2, "--label does not apply to imagefolder"),
+        (("--data", "celeba", "--root", "x", "--table", "labels.csv"), 2, "--table does not apply to celeba"),
         (("--data", "folders", "--root", "photos"), 2, "did you mean 'folder'|did you mean 'imagefolder'"),
     ],
 )
