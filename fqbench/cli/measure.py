@@ -22,18 +22,19 @@ def demo(
     debug: Annotated[
         bool, typer.Option("--debug", help="Small data and short training, to test an installation in seconds.")
     ] = False,
+    details: Annotated[bool, typer.Option("--details", help="Print all tables, not only the main ones.")] = False,
 ) -> None:
     """Run the whole workflow on generated faces.
 
-    Draws synthfaces, trains a small classifier, quantizes it to INT8 with a random and with a balanced calibration set,
-    and reports accuracy per group and latency.
+    Draws synthfaces, trains a small classifier, quantizes it to INT8 and to INT2, trains it on for INT2 (QAT), and
+    reports a summary, accuracy per group and latency.
 
     Example: fqbench demo
     """
     from fqbench.demo import run_demo
     from fqbench.report.demo import demo_document
 
-    show(demo_document(run_demo(run, debug=debug)))
+    show(demo_document(run_demo(run, debug=debug), details=details))
 
 
 @app.verb("eval", panel=MEASURE, own=("eval",), more=QUANTIZED)
