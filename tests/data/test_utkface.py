@@ -101,9 +101,9 @@ def test_the_split_does_not_depend_on_the_chosen_features(tmp_path: Path) -> Non
         ({"label": "gendre"}, "no column 'gendre' for --label: did you mean 'gender'"),
         ({"sensitive": ["tone"]}, "no column 'tone' for --sensitive"),
         ({"sensitive": ["gender"]}, "'gender' is the label and a sensitive feature"),
-        ({"age_groups": (10, 20)}, "the age groups 10, 20 are none"),
+        ({"age_groups": (10, 20)}, "10, 20 are not valid age groups"),
         ({"age_groups": (0, 40, 20)}, "rising from 0"),
-        ({"age_groups": (0,)}, "the age groups 0 are none"),
+        ({"age_groups": (0,)}, "0 are not valid age groups"),
     ],
 )
 def test_wrong_options(tmp_path: Path, options: dict, message: str) -> None:
