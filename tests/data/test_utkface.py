@@ -102,7 +102,7 @@ def test_the_split_does_not_depend_on_the_chosen_features(tmp_path: Path) -> Non
         ({"sensitive": ["tone"]}, "no column 'tone' for --sensitive"),
         ({"sensitive": ["gender"]}, "'gender' is the label and a sensitive feature"),
         ({"age_groups": (10, 20)}, "10, 20 are not valid age groups"),
-        ({"age_groups": (0, 40, 20)}, "rising from 0"),
+        ({"age_groups": (0, 40, 20)}, "ascending order, starting with 0"),
         ({"age_groups": (0,)}, "0 are not valid age groups"),
     ],
 )
