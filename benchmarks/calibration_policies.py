@@ -18,9 +18,9 @@ from typing import Any
 
 import fqbench
 from fqbench.contracts.artifacts import Artifact
+from fqbench.fairness.evaluated import EvaluatedArtifact
 from fqbench.fairness.results import Estimate, GapEstimate
 from fqbench.run import Run
-from fqbench.stages.evaluate import EvaluatedArtifact
 from fqbench.terminal import TerminalReporter
 from fqbench.workspace.kinds import ARTIFACTS
 

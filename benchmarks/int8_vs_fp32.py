@@ -15,13 +15,13 @@ from pathlib import Path
 
 import fqbench
 from fqbench import plugins
+from fqbench.catalogue import model_of
 from fqbench.contracts.artifacts import Artifact
 from fqbench.latency.protocol import Subject, measure
 from fqbench.machine import this_machine, usable_cores
 from fqbench.predictions import predict
 from fqbench.run import Run
 from fqbench.stages.prepare import prepare
-from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read
 from fqbench.terminal import TerminalReporter
 

@@ -24,8 +24,8 @@ from fqbench.contracts.artifacts import Artifact
 from fqbench.data.samples import group_labels
 from fqbench.fairness.hierarchy import Design, Patterns, Spread, hierarchical_change
 from fqbench.fairness.metrics import accuracy
+from fqbench.predicted_labels import predicted_labels
 from fqbench.run import Run
-from fqbench.stages.decide import decide
 from fqbench.stages.predict import predict_split
 from fqbench.stages.read import read
 from fqbench.terminal import TerminalReporter
@@ -87,7 +87,7 @@ def compared(run: Run, seeds: Sequence[int]) -> list[Row]:
             artifacts.append(artifact)
             answered.append(predict_split(seeded, artifact))
     samples = read(run)
-    decided = decide(run, answered, (), samples.classes[-1])
+    decided = predicted_labels(answered, samples)
     frame = decided[0].frame
     groups = group_labels(frame, samples.features(run.config.eval.by))
     answers = np.column_stack([one.labels for one in decided])

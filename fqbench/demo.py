@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fqbench.fairness.evaluated import Evaluation
 from fqbench.latency.results import LatencyReport
 from fqbench.run import Run
 from fqbench.stages.bench import bench
-from fqbench.stages.evaluate import Evaluation, evaluate
+from fqbench.stages.evaluate import evaluate
 from fqbench.stages.quantize import quantize, reference
 
 BITS = 2  # what rounding after training harms, and training with fake quantization wins back

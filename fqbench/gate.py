@@ -19,8 +19,8 @@ from fqbench.storage import Stored, finite_or_none
 
 if TYPE_CHECKING:
     from fqbench.fairness import ChangeReport, GroupReport
+    from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation
     from fqbench.latency.results import LatencyReport
-    from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
 
 
 class Outcome(StrEnum):
@@ -167,7 +167,7 @@ def read_gate(path: Path) -> GateOptions:
     return options
 
 
-def decide(options: GateOptions, evaluation: Evaluation, latency: LatencyReport | None) -> GateReport:
+def check_limits(options: GateOptions, evaluation: Evaluation, latency: LatencyReport | None) -> GateReport:
     """Check every artifact except the reference against the limits.
 
     Parameters

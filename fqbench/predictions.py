@@ -13,10 +13,15 @@ from fqbench.errors import DataError
 from fqbench.reporter import Reporter, Silent
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
+    from fqbench.contracts.artifacts import Artifact
+    from fqbench.contracts.runtime import Arithmetic, Level
     from fqbench.data.images import PreparedImages
     from fqbench.plugins import Session
+    from fqbench.workspace import Entry
+    from fqbench.workspace.kinds import PredictionFacts
 
 PREDICTIONS = "predictions.parquet"
 
@@ -40,6 +45,26 @@ class Predictions:
     def labels(self) -> NDArray[np.int64]:
         """Index of the largest logit of each row, the first where several are equal; shape (n,)."""
         return np.asarray(np.argmax(self.logits, axis=1), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class ArtifactPredictions:
+    """An artifact's predictions on a split, with the table rows that they belong to."""
+
+    artifact: Artifact
+    frame: pd.DataFrame
+    predictions: Predictions
+    entry: Entry[PredictionFacts]
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Where the multiply-accumulates ran."""
+        return self.entry.facts.arithmetic
+
+    @property
+    def level(self) -> Level:
+        """How the artifact was executed."""
+        return self.entry.facts.level
 
 
 def predict(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fqbench import plugins
 from fqbench.contracts.numerics import IntegerFormat
 from fqbench.quant.rules import RULES, Distribution, Rule, minmax_ranges
 
@@ -62,3 +63,36 @@ def test_a_range_rule_is_one_function_and_one_line(monkeypatch: pytest.MonkeyPat
     empty = np.zeros(1)
     values = Distribution(np.zeros((1, 2)), np.ones((1, 1)), empty, np.array([-2.0]), np.array([4.0]), empty, empty)
     assert Rule.parse("half").ranges(values, IntegerFormat()).tolist() == [[-1.0, 2.0]]
+
+
+# Names of runtimes and of what brings them. ONNX Runtime is missing: the core's reference executor is that library.
+RUNTIMES = ("trt", "tensorrt", "torch_fx", "torch_compile", "inductor", "torchao", "pycuda", "openvino", "litert")
+ALLOWED = {"fqbench/quant/rules.py": "8-bit inference with TensorRT"}  # the title of a source
+
+
+def options_of_runtimes() -> set[str]:
+    backends = [plugins.backend(name) for name in plugins.installed(plugins.BACKENDS)]
+    names = {name for backend in backends for name in type(backend.options).model_fields}
+    assert "max_batch" in names
+    return names - {"workspace"}  # fqbench's own word for where results live
+
+
+def test_the_core_names_no_runtime_and_no_option_of_one() -> None:
+    words = re.compile(rf"\b({'|'.join([*RUNTIMES, *sorted(options_of_runtimes())])})\b", re.IGNORECASE)
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in sorted((ROOT / "fqbench").rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if words.search(line)
+        and not line.strip().startswith("Example: fqbench ")
+        and ALLOWED.get(str(path.relative_to(ROOT)), "\n") not in line
+    ]
+    assert found == []
+
+
+def test_every_module_of_the_core_has_a_layer() -> None:
+    (contract,) = PROJECT["tool"]["importlinter"]["contracts"]
+    layers = {module for layer in contract["layers"] for module in layer.split(" : ")}
+    modules = {path.stem for path in (ROOT / "fqbench").glob("*.py")}
+    modules |= {path.parent.name for path in (ROOT / "fqbench").glob("*/__init__.py")}
+    assert layers == {f"fqbench.{name}" for name in modules - {"__init__"}}

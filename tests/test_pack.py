@@ -17,8 +17,7 @@ from fqbench.run import Run
 from fqbench.stages.evaluate import evaluate
 from fqbench.stages.pack import Imported, import_results, pack, run_pack
 from fqbench.stages.predict import predict_split
-from fqbench.stages.quantize import quantize, reference
-from fqbench.stages.select import subjects
+from fqbench.stages.quantize import quantize, reference, subjects
 from fqbench.workspace import Workspace
 
 MakeRun = Callable[..., Run]

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fqbench.errors import DataError
+from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation, Evaluations
 from fqbench.fairness.results import ChangeReport, GroupReport
 from fqbench.gate import GateReport
-from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation, Evaluations
 from fqbench.stages.replicate import Replication
 from fqbench.storage import Stored, file_digest, finite_or_none, read_arrays, whole_file, write_arrays, write_whole
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from fqbench.contracts.qat_parameters import QatParameters
 from fqbench.contracts.qparams import QParams
 from fqbench.contracts.training import Hooks
 from fqbench.errors import PluginError
-from fqbench.quant.qat_parameters import QatParameters
 
 from .deprecated import freeze_bn_stats, update_bn_stats
 from .fake_quantize import ActivationFakeQuantize, WeightFakeQuantize

@@ -78,9 +78,9 @@ def build(
 
     Example: fqbench build resnet10t-trt-int8-balanced --backend-option trt.max_batch=8
     """
+    from fqbench.catalogue import artifact_named
     from fqbench.report.entries import entry_document
     from fqbench.stages.build import build as build_stage
-    from fqbench.stages.quantize import artifact_named
 
     made = build_stage(run, artifact_named(run.workspace, artifact_id))
     show(entry_document(run.workspace.get(made.id)))

@@ -56,7 +56,7 @@ def evaluate(
     """
     from fqbench.report.evaluation import evaluation_document
     from fqbench.stages.evaluate import evaluate_views
-    from fqbench.stages.select import subjects
+    from fqbench.stages.quantize import subjects
 
     views = evaluate_views(run, subjects(run, ids, reference), files=predictions or ())
     show(evaluation_document(*views))
@@ -78,7 +78,7 @@ def bench(
     """
     from fqbench.report.latency import latency_document
     from fqbench.stages.bench import bench as bench_stage
-    from fqbench.stages.select import subjects
+    from fqbench.stages.quantize import subjects
 
     show(latency_document(bench_stage(run, subjects(run, ids, reference, runnable=True), again=again)))
 

@@ -31,7 +31,7 @@ def pack(
     """
     from fqbench.report.entries import file_document
     from fqbench.stages.pack import pack as pack_stage
-    from fqbench.stages.select import subjects
+    from fqbench.stages.quantize import subjects
 
     show(file_document(pack_stage(run, subjects(run, ids), out)))
 

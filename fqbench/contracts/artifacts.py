@@ -11,7 +11,7 @@ from fqbench.contracts.scheme import Scheme
 
 if TYPE_CHECKING:
     from fqbench.config import Preprocessing
-    from fqbench.quant.qat_parameters import QatParameters
+    from fqbench.contracts.qat_parameters import QatParameters
 
 
 TRAVELS = ("id", "digest", "sampler", "model_id", "model_digest", "batch")
@@ -138,7 +138,7 @@ class Artifact:
 
     @property
     def label(self) -> str:
-        """Name in tables: backend, scheme, sampler, and where it was run, as in ``trt int8/balanced (emulated)``."""
+        """Name in tables: backend, scheme, sampler, and where it was run, as in ``ort int8/balanced (on edge-box)``."""
         decision = " +threshold" if self.decision else ""
         name = f"{self.backend} {self.scheme.label}" + (f"/{self.sampler}" if self.sampler else "") + decision
         return f"{name} ({self.where})" if self.where else name

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from fqbench.config import QatOptions
     from fqbench.contracts.artifacts import Artifact, ExportedModel
     from fqbench.contracts.plan import QuantizationPlan
+    from fqbench.contracts.qat_parameters import QatParameters
     from fqbench.contracts.scheme import Scheme
     from fqbench.contracts.training import Hooks
     from fqbench.quant.calibration import CalibrationSet
-    from fqbench.quant.qat_parameters import QatParameters
 
 
 WORSE = (Level.NATIVE, Level.PACKED, Level.SIMULATED, Level.NO)

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from fqbench.contracts.artifacts import ExportedModel
     from fqbench.contracts.numerics import Numerics
+    from fqbench.contracts.qat_parameters import QatParameters
     from fqbench.contracts.scheme import Scheme
     from fqbench.quant.calibration import CalibrationSet
-    from fqbench.quant.qat_parameters import QatParameters
 
 FLOAT_BITS = 32
 VIEWS = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Transpose"})

@@ -15,8 +15,8 @@ from fqbench.report.summary import summary
 if TYPE_CHECKING:
     from fqbench.demo import Demo
     from fqbench.fairness import GapEstimate
+    from fqbench.fairness.evaluated import Evaluation
     from fqbench.fairness.results import ChangeRow
-    from fqbench.stages.evaluate import Evaluation
 
 GAPS = {
     "accuracy_gap": "accuracy gap",

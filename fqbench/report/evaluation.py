@@ -12,9 +12,9 @@ from fqbench.report.names import legend, said_once, short_names
 
 if TYPE_CHECKING:
     from fqbench.fairness import Change, ChangeReport, Estimate, GapEstimate, GroupReport
+    from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation
     from fqbench.fairness.hypothesis_tests import Verdict
     from fqbench.fairness.results import ChangeRow, GroupRow
-    from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
 
 # In this order; the others are in --json and --csv.
 SHOWN_GAPS = {

@@ -16,9 +16,9 @@ from fqbench.report.names import short_names
 
 if TYPE_CHECKING:
     from fqbench.fairness import ChangeReport
+    from fqbench.fairness.evaluated import Evaluation
     from fqbench.fairness.results import ChangeRow
     from fqbench.latency.results import Interval, LatencyReport, SubjectLatency
-    from fqbench.stages.evaluate import Evaluation
 
 NAMED = 2  # groups that a sentence names; it counts the others
 

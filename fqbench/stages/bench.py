@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fqbench.catalogue import model_of
 from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import InputError
 from fqbench.execution import require_runtime, subject
@@ -12,11 +13,11 @@ from fqbench.latency.protocol import measure
 from fqbench.latency.results import LatencyReport
 from fqbench.latency.zero_weights import refuse_zero_weights
 from fqbench.machine import this_machine
+from fqbench.predictions import ArtifactPredictions
 from fqbench.run import Run
 from fqbench.stages.build import execution_of
-from fqbench.stages.predict import Answered, predict_split
+from fqbench.stages.predict import predict_split
 from fqbench.stages.prepare import prepare
-from fqbench.stages.quantize import model_of
 from fqbench.workspace import Derivation
 from fqbench.workspace.kinds import BENCHES, BenchFacts
 
@@ -59,7 +60,7 @@ def bench(run: Run, artifacts: Sequence[Artifact], *, again: bool = False) -> La
     return LatencyReport.open(entry.file(REPORT))
 
 
-def _derivation(run: Run, answered: Sequence[Answered], repeat: int) -> Derivation[BenchFacts]:
+def _derivation(run: Run, answered: Sequence[ArtifactPredictions], repeat: int) -> Derivation[BenchFacts]:
     asked = run.config.bench
     return Derivation(
         kind=BENCHES,
@@ -76,7 +77,7 @@ def _derivation(run: Run, answered: Sequence[Answered], repeat: int) -> Derivati
     )
 
 
-def _measure(run: Run, answered: Sequence[Answered]) -> LatencyReport:
+def _measure(run: Run, answered: Sequence[ArtifactPredictions]) -> LatencyReport:
     asked = run.config.bench
     models = [model_of(run.workspace, answer.artifact) for answer in answered]
     for path in {model.path for model in models}:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fqbench import plugins
+from fqbench.catalogue import model_of, open_artifact
 from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import InputError
 from fqbench.execution import Execution, execution, require_runtime
@@ -14,7 +15,6 @@ from fqbench.plugins import Builder, BuildSource, Level
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.run import Run
 from fqbench.stages.prepare import prepare
-from fqbench.stages.quantize import model_of, open_artifact
 from fqbench.stages.sample import TABLE
 from fqbench.workspace import Derivation
 from fqbench.workspace.kinds import ARTIFACTS, CALIBRATIONS, ENGINES, EngineFacts

@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.catalogue import model_of
 from fqbench.contracts.artifacts import Artifact
-from fqbench.contracts.runtime import Level
 from fqbench.data.samples import group_labels
 from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness import GAPS, change_report, count, count_paired, group_report
 from fqbench.fairness.comparison import accuracy_p_values
-from fqbench.fairness.measures import Measures, measures
+from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation, Evaluations
+from fqbench.fairness.measures import measures
 from fqbench.fairness.paired_scores import PairedScoreRow, paired_score_rows
-from fqbench.fairness.results import ChangeReport, GroupReport
 from fqbench.fairness.scores import ScoreRow, score_rows
+from fqbench.predicted_labels import PredictedLabels, predicted_labels
 from fqbench.provenance import differences, preprocessing_differences
 from fqbench.run import Run
-from fqbench.stages.decide import Decisions, decide
 from fqbench.stages.predict import predict_split
-from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read, read_entry
-from fqbench.storage import Stored, finite_or_none
 from fqbench.workspace import Derivation
 from fqbench.workspace.kinds import EVALUATIONS, EXECUTABLE, EvaluationFacts
 
@@ -36,111 +34,6 @@ if TYPE_CHECKING:
     from fqbench.workspace import Entry
 
 REPORT = "fairness.json"
-
-
-@dataclass(frozen=True)
-class EvaluatedArtifact(Stored):
-    """The figures of one artifact, and the ids of what they came from.
-
-    Attributes
-    ----------
-    id, label : str
-        The artifact's id and its name in tables.
-    predictions_id : str
-        Entry of the predictions that were counted.
-    runtime : str
-        Backend, its version and the device.
-    report : GroupReport
-        Rates and gaps.
-    change : ChangeReport or None
-        What changed from the reference; None for the reference itself.
-    scores : tuple of ScoreRow
-        AUC, calibration error and shift of the logits by group; empty where there are no logits.
-    measures : Measures or None
-        The literature's measures of the change.
-    paired_scores : tuple of PairedScoreRow
-        Change of cross-entropy and KL divergence by group; empty for the reference, and where there are no logits.
-    level : Level
-        How the artifact was executed.
-    """
-
-    id: str
-    label: str
-    predictions_id: str
-    runtime: str
-    report: GroupReport
-    change: ChangeReport | None
-    scores: tuple[ScoreRow, ...] = ()
-    measures: Measures | None = None
-    paired_scores: tuple[PairedScoreRow, ...] = ()
-    level: Level = Level.NATIVE
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            "id": self.id,
-            "label": self.label,
-            "predictions_id": self.predictions_id,
-            "runtime": self.runtime,
-            "level": self.level.value,
-            "report": self.report.to_dict(),
-            "scores": [finite_or_none(row) for row in self.scores],
-            "change": self.change.to_dict() if self.change is not None else None,
-            "measures": self.measures.to_dict() if self.measures is not None else None,
-            "paired_scores": [finite_or_none(row) for row in self.paired_scores],
-        }
-
-
-@dataclass(frozen=True)
-class Evaluation(Stored):
-    """All artifacts on the same images.
-
-    Attributes
-    ----------
-    artifacts : tuple of EvaluatedArtifact
-        The reference first.
-    data, split : str
-        Which images.
-    by : tuple of str
-        Sensitive features whose intersections are the groups.
-    positive : str or None
-        The class that counts as positive.
-    notice : str
-        What has to be said of these data.
-    subset : str
-        Which part of the split, as in ``gender=feminine``; empty for all of it.
-    notes : tuple of str
-        Where the data or the preprocessing differ from those that an artifact was made with.
-    """
-
-    artifacts: tuple[EvaluatedArtifact, ...]
-    data: str
-    split: str
-    by: tuple[str, ...]
-    positive: str | None
-    notice: str
-    subset: str = ""
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            "data": self.data,
-            "notice": self.notice,
-            "notes": list(self.notes),
-            "split": self.split,
-            "subset": self.subset,
-            "by": list(self.by),
-            "positive": self.positive,
-            "artifacts": [artifact.to_dict() for artifact in self.artifacts],
-        }
-
-
-@dataclass(frozen=True)
-class Evaluations(Stored):
-    """The result of one evaluation request: one evaluation per view."""
-
-    views: tuple[Evaluation, ...]
 
 
 def open_evaluations(entry: Entry[EvaluationFacts]) -> tuple[Evaluation, ...]:
@@ -203,7 +96,7 @@ def evaluate_views(
         raise InputError(f"{samples.name} has no class {asked.positive!r} for --positive: {hint}")
     positive = asked.positive if asked.positive or len(samples.classes) > 2 else samples.classes[-1]
     answered = [predict_split(run, artifact) for artifact in artifacts]
-    decided = decide(run, answered, files, positive)
+    decided = predicted_labels(answered, samples, threshold=asked.threshold, positive=positive, files=files)
     notes = _differences(run, artifacts)
     options = {
         "positive": positive,
@@ -245,7 +138,7 @@ class _View:
     where: tuple[str, str] | None
 
 
-def _views(run: Run, decisions: Decisions, groupings: Sequence[tuple[str, ...]]) -> list[_View]:
+def _views(run: Run, decisions: PredictedLabels, groupings: Sequence[tuple[str, ...]]) -> list[_View]:
     control = run.config.eval.control
     if control is None:
         return [_View(by, None) for by in groupings]
@@ -264,7 +157,7 @@ def _differences(run: Run, artifacts: Sequence[Artifact]) -> tuple[str, ...]:
 
 
 def _evaluation(
-    run: Run, view: _View, decided: Sequence[Decisions], options: Mapping[str, Any], notes: tuple[str, ...]
+    run: Run, view: _View, decided: Sequence[PredictedLabels], options: Mapping[str, Any], notes: tuple[str, ...]
 ) -> Evaluation:
     samples = read(run)
     part = decided if view.where is None else [one.where(*view.where) for one in decided]
@@ -281,7 +174,7 @@ def _evaluation(
 
 
 def _figures_of_all(
-    run: Run, decided: Sequence[Decisions], by: Sequence[str], known: Sequence[str], options: Mapping[str, Any]
+    run: Run, decided: Sequence[PredictedLabels], by: Sequence[str], known: Sequence[str], options: Mapping[str, Any]
 ) -> tuple[EvaluatedArtifact, ...]:
     """Figures of all artifacts; p-values are corrected over the groups of all of them together."""
     groups, classes = _Groups(group_labels(decided[0].frame, by), known), read(run).classes
@@ -311,13 +204,13 @@ class _Groups:
 class _Against:
     """What an artifact is compared with: the reference, their joint counts, and the p-values of the other artifacts."""
 
-    reference: Decisions
+    reference: PredictedLabels
     paired: PairedCounts
     family: Sequence[float]
 
 
 def _figures(
-    run: Run, one: Decisions, groups: _Groups, against: _Against | None, options: Mapping[str, Any]
+    run: Run, one: PredictedLabels, groups: _Groups, against: _Against | None, options: Mapping[str, Any]
 ) -> EvaluatedArtifact:
     asked, classes, positive = run.config.eval, read(run).classes, options["positive"]
     labels = one.frame["label"].to_numpy(dtype=np.int64)

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
+from fqbench.catalogue import open_model
 from fqbench.contracts.artifacts import ExportedModel
 from fqbench.errors import InputError
 from fqbench.models import adopt as adopting
 from fqbench.models import export as exporting
 from fqbench.models import zoo
+from fqbench.models.lookup import classifier
 from fqbench.models.program import is_program, write_onnx
 from fqbench.models.train import CHECKPOINT, load_checkpoint
-from fqbench.quant.qat_parameters import open_qat_parameters
 from fqbench.run import Run
-from fqbench.stages.classifier import classifier
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read
 from fqbench.stages.train import TRAINED_BY, train
 from fqbench.storage import file_digest
-from fqbench.workspace import Derivation, Entry, Workspace
-from fqbench.workspace.kinds import CHECKPOINTS, MODELS, ModelFacts, QatModelFacts
+from fqbench.workspace import Derivation, Entry
+from fqbench.workspace.kinds import MODELS, ModelFacts
 
 PARITY_IMAGES = 8
 
@@ -38,25 +37,6 @@ def export(run: Run) -> ExportedModel:
         The exported graph answers differently from torch.
     """
     return run.once("model", TRAINED_BY, lambda: _opened(run))
-
-
-def open_model(workspace: Workspace, entry: Entry[ModelFacts]) -> ExportedModel:
-    """Open a model that this stage wrote, or one that was trained with quantization (`fqbench.stages.qat`)."""
-    facts = entry.facts
-    model = ExportedModel(
-        id=entry.id,
-        name=facts.model,
-        path=entry.file(exporting.MODEL),
-        digest=entry.digest,
-        classes=facts.classes,
-        preprocessing=facts.preprocessing,
-        architecture=facts.architecture,
-        batch=facts.batch,
-    )
-    if isinstance(facts, QatModelFacts):
-        return replace(model, checkpoint=entry.file(CHECKPOINT), learned=open_qat_parameters(entry.path))
-    trained = entry.manifest.inputs.get("checkpoint")
-    return model if trained is None else replace(model, checkpoint=workspace.get(trained, CHECKPOINTS).file(CHECKPOINT))
 
 
 def _opened(run: Run) -> ExportedModel:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fqbench.data.samples import group_labels
-from fqbench.gate import GateReport, decide, group_confidence, read_gate
+from fqbench.gate import GateReport, check_limits, group_confidence, read_gate
 from fqbench.run import Run
 from fqbench.stages.bench import bench
 from fqbench.stages.evaluate import evaluate_views
+from fqbench.stages.quantize import subjects
 from fqbench.stages.read import read
-from fqbench.stages.select import subjects
 from fqbench.storage import text_digest
 from fqbench.workspace import Derivation
 from fqbench.workspace.kinds import GATES, GateFacts
@@ -30,7 +30,7 @@ def gate(run: Run, limits: Path, ids: Sequence[str] | None = None, reference_id:
     limits : Path
         The YAML file.
     ids, reference_id
-        As `fqbench.stages.select.subjects` takes them.
+        As `fqbench.stages.quantize.subjects` takes them.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def gate(run: Run, limits: Path, ids: Sequence[str] | None = None, reference_id:
     )
 
     def build(out: Path) -> GateFacts:
-        report = decide(options, evaluation, latency)
+        report = check_limits(options, evaluation, latency)
         report.save(out / REPORT)
         ids = tuple(artifact.id for artifact in artifacts)
         return GateFacts(artifacts=ids, passed=report.passed, checks=len(report.checks))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fqbench import pack as archives
+from fqbench.catalogue import artifact_named, model_of
 from fqbench.config import Preprocessing
 from fqbench.contracts.artifacts import Artifact
 from fqbench.data.images import PreparedImages
@@ -27,7 +28,6 @@ from fqbench.predictions import PREDICTIONS, Predictions, read_predictions, writ
 from fqbench.run import Run
 from fqbench.stages.bench import INPUTS, REPORT
 from fqbench.stages.prepare import Prepared, prepare
-from fqbench.stages.quantize import artifact_named, model_of
 from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Derivation, Entry, kinds
 from fqbench.workspace.kinds import BenchFacts, PredictionFacts

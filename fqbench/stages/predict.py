@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fqbench import plugins, predictions
+from fqbench.catalogue import model_of
 from fqbench.contracts.artifacts import Artifact
-from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.execution import answers, batch_size_for
 from fqbench.machine import this_machine, usable_cores
-from fqbench.predictions import PREDICTIONS, Predictions, read_predictions
+from fqbench.predictions import PREDICTIONS, ArtifactPredictions, read_predictions
 from fqbench.provenance import require_same_classes
 from fqbench.run import Run
 from fqbench.stages.build import execution_of
 from fqbench.stages.prepare import prepare
-from fqbench.stages.quantize import model_of
 from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Derivation, Entry, kinds
 from fqbench.workspace.kinds import PredictionFacts
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-@dataclass(frozen=True)
-class Answered:
-    """An artifact's predictions on a split, with the table rows that they belong to."""
-
-    artifact: Artifact
-    frame: pd.DataFrame
-    predictions: Predictions
-    entry: Entry[PredictionFacts]
-
-    @property
-    def arithmetic(self) -> Arithmetic:
-        """Where the multiply-accumulates ran."""
-        return self.entry.facts.arithmetic
-
-    @property
-    def level(self) -> Level:
-        """How the artifact was executed."""
-        return self.entry.facts.level
-
-
-def predict_split(run: Run, artifact: Artifact) -> Answered:
+def predict_split(run: Run, artifact: Artifact) -> ArtifactPredictions:
     """Return the artifact's predictions on the configured split, running it if necessary.
 
     Raises
@@ -64,7 +39,7 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
     measured = measured_elsewhere(run, artifact)
     if measured is not None:
         found = read_predictions(measured.file(PREDICTIONS), expected=frame["sample_id"].tolist())
-        return Answered(replace(artifact, where=measured.facts.where), frame, found, measured)
+        return ArtifactPredictions(replace(artifact, where=measured.facts.where), frame, found, measured)
     running, threads = execution_of(run, artifact), asked.threads or usable_cores()
     artifact = running.artifact
     derivation = Derivation(
@@ -102,7 +77,7 @@ def predict_split(run: Run, artifact: Artifact) -> Answered:
 
     entry = run.produce(derivation, build, f"predicting the {asked.split} split with {artifact.label}")
     found = read_predictions(entry.file(PREDICTIONS), expected=frame["sample_id"].tolist())
-    return Answered(artifact, frame, found, entry)
+    return ArtifactPredictions(artifact, frame, found, entry)
 
 
 def measured_elsewhere(run: Run, artifact: Artifact) -> Entry[PredictionFacts] | None:

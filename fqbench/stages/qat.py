@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench import plugins
+from fqbench.catalogue import open_model
 from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.qat_parameters import ANSWERS
 from fqbench.contracts.scheme import Scheme
 from fqbench.errors import InputError
 from fqbench.execution import logits_of
 from fqbench.models import export as exporting
 from fqbench.models import train as training
 from fqbench.models import zoo
+from fqbench.models.lookup import classifier
 from fqbench.optional import require
 from fqbench.plugins import QuantizedTraining
-from fqbench.quant.qat_parameters import ANSWERS
 from fqbench.run import Run
-from fqbench.stages.classifier import classifier
-from fqbench.stages.export import PARITY_IMAGES, open_model
+from fqbench.stages.export import PARITY_IMAGES
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read
 from fqbench.stages.train import BOARDS, labelled, processes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from fqbench import plugins
+from fqbench.catalogue import artifact_named, artifacts, open_artifact, subject_named
 from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.scheme import Method, Override, Role, Scheme
 from fqbench.data.samples import group_labels
@@ -23,13 +24,13 @@ from fqbench.quant.recipe import read_recipe
 from fqbench.quant.rules import Rule
 from fqbench.reference_executor import reference_logits
 from fqbench.run import Run
-from fqbench.stages.export import export, open_model
+from fqbench.stages.export import export
 from fqbench.stages.observe import observe
 from fqbench.stages.prepare import prepare
 from fqbench.stages.qat import agreement, train_quantized
 from fqbench.stages.read import read
-from fqbench.workspace import Derivation, Entry, Workspace
-from fqbench.workspace.kinds import ARTIFACTS, DECISIONS, EXECUTABLE, MODELS, ArtifactFacts, DecisionFacts, RecordFacts
+from fqbench.workspace import Derivation, Entry
+from fqbench.workspace.kinds import ARTIFACTS, ArtifactFacts, RecordFacts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,48 +71,41 @@ def reference(run: Run, backend: str | None = None) -> Artifact:
     return quantize(run.with_options("quantize", backend=name, method="none", bits=32, act_bits=32))
 
 
-def artifacts(workspace: Workspace, model_id: str | None = None) -> list[Artifact]:
-    """Return the finished artifacts, of one model or of all, FP32 first."""
-    found = [open_artifact(workspace, entry) for kind in (ARTIFACTS, DECISIONS) for entry in workspace.entries(kind)]
-    mine = [artifact for artifact in found if model_id is None or artifact.model_id == model_id]
-    return sorted(mine, key=lambda artifact: artifact.scheme.label != "fp32")
+def subjects(
+    run: Run, ids: Sequence[str] | None, reference_id: str | None = None, *, runnable: bool = False
+) -> list[Artifact]:
+    """Return the selected artifacts, the reference first.
 
-
-def artifact_named(workspace: Workspace, id_or_prefix: str) -> Artifact:
-    """Return the artifact, engine or artifact with a fitted decision whose id is, or begins with, the given text.
-
-    Raises
-    ------
-    InputError
-        None or several have such an id.
+    Parameters
+    ----------
+    run : Run
+        The experiment.
+    ids : sequence of str, optional
+        Ids or beginnings of ids, of artifacts or of predictions brought in from another machine. Without any,
+        of its model are taken.
+    reference_id : str, optional
+        The reference; by default the FP32 artifact of the same model and backend.
+    runnable : bool
+        Without ids, leave out those artifacts, the configured one excepted, whose runtime is not available here.
     """
-    return open_artifact(workspace, workspace.get(id_or_prefix, EXECUTABLE))
+    if ids:
+        found = [subject_named(run.workspace, name) for name in ids]
+        first = [one for one in artifacts(run.workspace, found[0].model_id) if one.scheme.label == "fp32"]
+        first = [one for one in first if one.backend == found[0].backend and not one.decision]
+    else:
+        first, configured = [reference(run)], quantize(run)
+        others = artifacts(run.workspace, configured.model_id)
+        found = [configured, *(one for one in others if not (runnable and _left_out(run, one)))]
+    if reference_id is not None:
+        first = [artifact_named(run.workspace, reference_id)]
+    return list({(artifact.id, artifact.answers): artifact for artifact in (*first[:1], *found)}.values())
 
 
-def open_artifact(workspace: Workspace, entry: Entry[Any]) -> Artifact:
-    """Open an artifact, an engine, or an artifact with a fitted decision."""
-    facts = entry.facts
-    if isinstance(facts, DecisionFacts):
-        decides = artifact_named(workspace, entry.manifest.inputs["artifact"])
-        return replace(decides, id=entry.id, decision=facts.rule)
-    return Artifact(
-        backend=facts.backend,
-        scheme=facts.scheme,
-        root=entry.path,
-        files=facts.files,
-        details=facts.details,
-        id=entry.id,
-        digest=entry.digest,
-        sampler=facts.sampler,
-        model_id=entry.manifest.inputs["model"],
-        model_digest=facts.model_digest,
-        batch=facts.batch,
-    )
-
-
-def model_of(workspace: Workspace, artifact: Artifact) -> ExportedModel:
-    """Return the FP32 model that an artifact was made from."""
-    return open_model(workspace, workspace.get(artifact.model_id, MODELS))
+def _left_out(run: Run, artifact: Artifact) -> bool:
+    available = plugins.backend(artifact.backend).availability()
+    if not available.can_run:
+        run.reporter.say(f"{artifact.id} is left out: {available.reason}")
+    return not available.can_run
 
 
 def _validation(run: Run, model: ExportedModel) -> Validation | None:

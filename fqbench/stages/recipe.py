@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fqbench import plugins
+from fqbench.catalogue import artifact_named, model_of
 from fqbench.contracts.plan import Layer
 from fqbench.contracts.runtime import Level
 from fqbench.contracts.scheme import Scheme
@@ -16,7 +17,6 @@ from fqbench.quant.graph import cleaned
 from fqbench.quant.recipe import read_recipe, resolve
 from fqbench.run import Run
 from fqbench.stages.export import export
-from fqbench.stages.quantize import artifact_named, model_of
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from fqbench.errors import InputError
 from fqbench.fairness.hierarchy import Design, Patterns, Spread, hierarchical_change
 from fqbench.fairness.literature import compression_identified_exemplars
 from fqbench.fairness.metrics import accuracy, gap_values, one_vs_rest
+from fqbench.predicted_labels import predicted_labels
+from fqbench.predictions import ArtifactPredictions
 from fqbench.run import Run
-from fqbench.stages.decide import decide
-from fqbench.stages.predict import Answered, predict_split
+from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import quantize, reference
 from fqbench.stages.read import read, read_entry
 from fqbench.storage import Stored, finite_or_none
@@ -117,7 +118,7 @@ def replicate(run: Run, seeds: Sequence[int], draws: Sequence[int]) -> Replicati
         raise InputError(
             "--seeds trains the model again, and --onnx brings one that is trained; leave one of them out."
         )
-    answered: list[Answered] = []
+    answered: list[ArtifactPredictions] = []
     references, candidates = {}, {}
     for seed in seeds:
         seeded = run.with_options("train", seed=seed)
@@ -153,12 +154,12 @@ def replicate(run: Run, seeds: Sequence[int], draws: Sequence[int]) -> Replicati
 
 
 def _compare(
-    run: Run, answered: list[Answered], design: Design, levels: tuple[tuple[int, ...], tuple[int, ...]]
+    run: Run, answered: list[ArtifactPredictions], design: Design, levels: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> Replication:
     asked, samples = run.config.eval, read(run)
     by = samples.features(asked.by)
     name = asked.positive or samples.classes[-1]
-    decided = decide(run, answered, (), name)
+    decided = predicted_labels(answered, samples, threshold=asked.threshold, positive=name)
     frame = decided[0].frame
     labels, groups = frame["label"].to_numpy(dtype=np.int64), group_labels(frame, by)
     answers = np.column_stack([one.labels for one in decided])

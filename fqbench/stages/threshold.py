@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
 
+from fqbench.catalogue import artifact_named, open_artifact
 from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness import decisions
 from fqbench.fairness.decisions import Constraint, DecisionRule, probabilities
+from fqbench.fairness.evaluated import Evaluation
 from fqbench.run import Run
-from fqbench.stages.evaluate import Evaluation, evaluate
+from fqbench.stages.evaluate import evaluate
 from fqbench.stages.predict import predict_split
-from fqbench.stages.quantize import artifact_named, open_artifact, quantize, reference
+from fqbench.stages.quantize import quantize, reference
 from fqbench.stages.read import read
 from fqbench.workspace import Derivation
 from fqbench.workspace.kinds import DECISIONS, DecisionFacts

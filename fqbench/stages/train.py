@@ -15,11 +15,11 @@ from fqbench.errors import DataError, InputError
 from fqbench.models import code, huggingface, zoo
 from fqbench.models import train as training
 from fqbench.models.batches import LabelledImages
+from fqbench.models.lookup import check_weights, classifier
 from fqbench.models.objectives import objective
 from fqbench.models.weights import load_as_it_is
 from fqbench.optional import require
 from fqbench.run import Run
-from fqbench.stages.classifier import check_weights, classifier
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read, read_entry
 from fqbench.storage import file_digest

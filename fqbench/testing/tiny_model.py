@@ -17,8 +17,8 @@ from fqbench.storage import text_digest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fqbench.contracts.qat_parameters import QatParameters
     from fqbench.contracts.scheme import Scheme
-    from fqbench.quant.qat_parameters import QatParameters
 
 SIZE = 32
 CLASSES = ("red", "green", "blue", "grey")
@@ -68,10 +68,10 @@ def calibration_set(n: int = 32, seed: int = 1, images: Any = None) -> Calibrati
 
 def learned_scales(model: ExportedModel, scheme: Scheme, *, symmetric: bool = False) -> QatParameters:
     """Return scales for the suite's model as quantization-aware training would leave them: here, observed ones."""
+    from fqbench.contracts.qat_parameters import QatParameters
     from fqbench.contracts.qparams import QParams
     from fqbench.contracts.scheme import Scheme
     from fqbench.quant.graph import cleaned
-    from fqbench.quant.qat_parameters import QatParameters
     from fqbench.quant.ranges import tensor_ranges
     from fqbench.quant.weights import scales, weights_of
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from fqbench.fairness.evaluated import Evaluation
 from fqbench.gate import Check, GateReport, Outcome
 from fqbench.latency.results import LatencyReport
 from fqbench.latency.steadiness import Doubt, Mark
@@ -17,7 +18,7 @@ from fqbench.report.latency import latency_document
 from fqbench.report.layout import cell_width
 from fqbench.report.renderers.text import lines
 from fqbench.stages.bench import bench
-from fqbench.stages.evaluate import Evaluation, evaluate
+from fqbench.stages.evaluate import evaluate
 from fqbench.stages.quantize import quantize, reference
 from tests.conftest import write_classifier, write_photos
 

@@ -12,6 +12,7 @@ import pytest
 from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.demo import Demo
 from fqbench.fairness import change_report, count, count_paired, group_report
+from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation
 from fqbench.latency.conditions import conditions
 from fqbench.latency.results import Interval, LatencyReport, SubjectFacts, SubjectLatency
 from fqbench.machine import this_machine
@@ -20,7 +21,6 @@ from fqbench.report.document import Note
 from fqbench.report.layout import cell_width
 from fqbench.report.renderers.text import lines
 from fqbench.report.summary import summary
-from fqbench.stages.evaluate import EvaluatedArtifact, Evaluation
 
 GROUPS = ("dark", "light", "medium")
 FEW = {"replicates": 200, "positive": "yes"}

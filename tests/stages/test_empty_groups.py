@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from fqbench.fairness.evaluated import Evaluation
 from fqbench.gate import Outcome
 from fqbench.report.document import Format
 from fqbench.report.evaluation import evaluation_document
 from fqbench.report.renderers import render
 from fqbench.report.replication import replication_document
 from fqbench.run import Run
-from fqbench.stages.evaluate import Evaluation, evaluate, evaluate_views
+from fqbench.stages.evaluate import evaluate, evaluate_views
 from fqbench.stages.gate import gate
 from fqbench.stages.quantize import quantize, reference
 from fqbench.stages.replicate import replicate

@@ -15,9 +15,9 @@ import pytest
 from onnx import numpy_helper
 
 from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.qat_parameters import open_qat_parameters
 from fqbench.errors import DataError, InputError
 from fqbench.quant.graph import cleaned
-from fqbench.quant.qat_parameters import open_qat_parameters
 from fqbench.quant.weights import weights_of
 from fqbench.run import Run
 from fqbench.stages.evaluate import evaluate

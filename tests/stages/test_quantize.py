@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
+from fqbench.catalogue import artifacts
 from fqbench.errors import DataError, PluginError, SchemeNotSupported
 from fqbench.run import Run
-from fqbench.stages.quantize import artifacts, quantize, reference
+from fqbench.stages.quantize import quantize, reference
 
 MakeRun = Callable[..., Run]
 

@@ -21,8 +21,7 @@ from fqbench.stages.build import build, next_step
 from fqbench.stages.evaluate import evaluate
 from fqbench.stages.pack import import_results, pack, run_pack
 from fqbench.stages.predict import predict_split
-from fqbench.stages.quantize import quantize, reference
-from fqbench.stages.select import subjects
+from fqbench.stages.quantize import quantize, reference, subjects
 from fqbench.workspace import Workspace
 from tests.backends.trt.conftest import install
 from tests.backends.trt.world import World

@@ -1,4 +1,4 @@
-"""Decide: from logits, or a table made elsewhere, to one predicted class per image."""
+"""Predicted labels: from logits, or from the table of another program, to one class per image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from fqbench.contracts.runtime import Level
 from fqbench.data.samples import Samples
 from fqbench.errors import DataError, InputError, did_you_mean
 from fqbench.fairness.decisions import DecisionRule, probabilities
-from fqbench.run import Run
-from fqbench.stages.predict import Answered
-from fqbench.stages.read import read
+from fqbench.predictions import ArtifactPredictions
 from fqbench.storage import file_digest, text_digest
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Decisions:
+class PredictedLabels:
     """Predicted classes of one artifact, or of a table made elsewhere.
 
     Attributes
@@ -55,15 +53,35 @@ class Decisions:
     logits: NDArray[np.float32] | None
     level: Level = Level.NATIVE
 
-    def where(self, feature: str, value: str) -> Decisions:
+    def where(self, feature: str, value: str) -> PredictedLabels:
         """Return the part with one value of a feature."""
         mask = (self.frame[feature].astype(str) == value).to_numpy()
         logits = None if self.logits is None else self.logits[mask]
         return replace(self, frame=self.frame[mask], labels=self.labels[mask], logits=logits)
 
 
-def decide(run: Run, answered: Sequence[Answered], files: Sequence[Path], positive: str | None) -> list[Decisions]:
-    """Return the decisions of artifacts and of tables made elsewhere, all on the same images.
+def predicted_labels(
+    predictions: Sequence[ArtifactPredictions],
+    samples: Samples,
+    *,
+    threshold: float | None = None,
+    positive: str | None = None,
+    files: Sequence[Path] = (),
+) -> list[PredictedLabels]:
+    """Return the labels that artifacts and tables of other programs predict, all on the same images.
+
+    Parameters
+    ----------
+    predictions : sequence of ArtifactPredictions
+        At least one.
+    samples : Samples
+        The data set.
+    threshold : float, optional
+        Probability from which the positive class is predicted, in place of an artifact's own rule.
+    positive : str, optional
+        The positive class.
+    files : sequence of Path
+        Predictions of other programs, as CSV or Parquet.
 
     Raises
     ------
@@ -72,24 +90,23 @@ def decide(run: Run, answered: Sequence[Answered], files: Sequence[Path], positi
     DataError
         A table of other images than those of the split.
     """
-    samples, threshold = read(run), run.config.eval.threshold
     if threshold is not None and len(samples.classes) != 2:
         raise InputError(f"--threshold needs two classes, and {samples.name} has {len(samples.classes)}.")
     rule = None if threshold is None else DecisionRule.single(samples.classes.index(str(positive)), threshold)
-    decided = [_of_artifact(answer, rule or _stored_rule(answer)) for answer in answered]
+    decided = [_of_artifact(answer, rule or _stored_rule(answer)) for answer in predictions]
     decided += [_of_file(file, samples, decided[0].frame, rule) for file in files]
     _same_images(decided)
     return decided
 
 
-def _stored_rule(answer: Answered) -> DecisionRule | None:
+def _stored_rule(answer: ArtifactPredictions) -> DecisionRule | None:
     stored = answer.artifact.decision
     return DecisionRule.from_dict(stored) if stored else None
 
 
-def _of_artifact(answer: Answered, rule: DecisionRule | None) -> Decisions:
+def _of_artifact(answer: ArtifactPredictions, rule: DecisionRule | None) -> PredictedLabels:
     facts, logits = answer.entry.manifest.determined_by, answer.predictions.logits
-    return Decisions(
+    return PredictedLabels(
         id=answer.artifact.id,
         label=answer.artifact.label,
         predictions_id=answer.entry.id,
@@ -102,7 +119,7 @@ def _of_artifact(answer: Answered, rule: DecisionRule | None) -> Decisions:
     )
 
 
-def _of_file(file: Path, samples: Samples, expected: pd.DataFrame, rule: DecisionRule | None) -> Decisions:
+def _of_file(file: Path, samples: Samples, expected: pd.DataFrame, rule: DecisionRule | None) -> PredictedLabels:
     table = _read(file)
     if table["sample_id"].duplicated().any():
         twice = table["sample_id"][table["sample_id"].duplicated()].iloc[0]
@@ -128,7 +145,7 @@ def _of_file(file: Path, samples: Samples, expected: pd.DataFrame, rule: Decisio
         labels = _class_indices(file, table["prediction"].tolist(), samples.classes)
     digest = file_digest(file)
     name = f"file:{digest[:10]}"
-    return Decisions(
+    return PredictedLabels(
         id=name,
         label=file.stem,
         predictions_id=name,
@@ -172,7 +189,7 @@ def _digest(predictions: str, rule: DecisionRule | None) -> str:
     return text_digest(f"{predictions} {rule.to_dict() if rule else None}")
 
 
-def _same_images(decided: Sequence[Decisions]) -> None:
+def _same_images(decided: Sequence[PredictedLabels]) -> None:
     first = decided[0].frame["sample_id"].to_numpy()
     for one in decided[1:]:
         if not np.array_equal(one.frame["sample_id"].to_numpy(), first):

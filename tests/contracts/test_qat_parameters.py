@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fqbench.contracts.qat_parameters import FACTS, SCALES, QatParameters, open_qat_parameters
 from fqbench.contracts.qparams import QParams
 from fqbench.errors import DataError
-from fqbench.quant.qat_parameters import FACTS, SCALES, QatParameters, open_qat_parameters
 
 
 @pytest.fixture
