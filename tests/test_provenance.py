@@ -9,7 +9,8 @@ import pytest
 
 from fqbench.errors import InputError
 from fqbench.provenance import preprocessing_differences, require_same_classes
-from fqbench.report.evaluation import evaluation_sheets
+from fqbench.report.evaluation import evaluation_document
+from fqbench.report.renderers.text import lines
 from fqbench.run import Run
 from fqbench.stages.evaluate import evaluate
 from fqbench.stages.export import export
@@ -46,7 +47,8 @@ def test_other_data_of_the_same_classes_are_said_in_the_report(make_run: MakeRun
     (note,) = evaluation.notes
     assert note.startswith(f"{artifacts[1].id} was made with: folder ")
     assert str(other) in note
-    assert any(note in text for sheet in evaluation_sheets(evaluation) for text in sheet.notes)
+    shown = " ".join(line for line, _style in lines(evaluation_document(evaluation), 400))
+    assert note in shown
 
 
 def test_preprocessing_that_is_asked_for_and_not_used_is_said(make_run: MakeRun) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.models.test_huggingface import NAMES, save
-from tests.stages.test_own_torch import call, entries, photos, refused, tensors
-
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers", reason="transformers is not installed; it comes with fqbench[hf]")
+
+from tests.models.test_huggingface import NAMES, save  # noqa: E402 - it is skipped without transformers as well
+from tests.stages.test_own_torch import call, entries, photos, refused, tensors  # noqa: E402
+
 pytestmark = pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
