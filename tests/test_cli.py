@@ -208,7 +208,8 @@ def test_no_color_is_honoured(own: tuple[str, ...], tmp_path: Path) -> None:
     assert "\x1b[3" not in done.stdout
 
 
-def test_eval_writes_every_format(invoke: Invoke, own: tuple[str, ...]) -> None:
+def test_eval_writes_every_format(invoke: Invoke, own: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")  # bars are drawn where a table has room for them
     common = ("eval", *own, "--replicates", 200, "--by", "tone")
     _code, text, err = invoke(*common)
     assert "int8/balanced is equivalent to fp32 for" in " ".join(text.split()), err
@@ -255,7 +256,7 @@ def test_predictions_made_elsewhere(invoke: Invoke, own: tuple[str, ...], tmp_pa
     assert artifacts["phone"]["report"]["groups"] == artifacts["ort fp32"]["report"]["groups"]
     for spoilt, message in (
         (table.iloc[1:], "lacks 1 image(s)"),
-        (pd.concat([table, table.iloc[:1]]), "twice"),
+        (pd.concat([table, table.iloc[:1]]), "two predictions for"),
         (table.assign(sample_id=table["sample_id"] + "x"), "lacks 30 image(s)"),
         (table.assign(prediction="maybe").drop(columns="logits"), "predicts 'maybe', which is not a class"),
     ):

@@ -25,7 +25,7 @@ MakeRun = Callable[..., Run]
 def test_data_of_other_classes_are_refused_with_both_lists(make_run: MakeRun) -> None:
     run = make_run()
     artifact = reference(run)
-    with pytest.raises(InputError, match=r"answers \[no, yes\], .*synthfaces has the classes \[.*smiling\]; choose"):
+    with pytest.raises(InputError, match=r"predicts \[no, yes\], .*synthfaces has the classes \[.*smiling\]; choose"):
         predict_split(run.with_options("data", name="synthfaces", root=None, images=60, size=32), artifact)
 
 

@@ -132,7 +132,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[Any, s
         main([str(argument) for argument in (*arguments, "--json")])
     captured = capsys.readouterr()
     assert not stop.value.code, captured.err
-    return json.loads(captured.out), captured.err
+    return json.loads(captured.out), " ".join(captured.err.split())
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:

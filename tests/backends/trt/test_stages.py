@@ -54,7 +54,7 @@ def test_the_command_that_the_project_was_described_by(invoke: Invoke, tmp_path:
     code, out, err = invoke("quantize", "--backend", "trt", "--bits", 8, "--calib", "balanced")
     assert code == 0, err
     assert out.startswith("artifacts/bright-trt-int8-balanced-")
-    assert "engine: not built here; on a machine with TensorRT and a GPU run `fqbench build bright-trt-int8" in err
+    assert "engine: not built here; on a machine with TensorRT and a GPU run `fqbench build" in " ".join(err.split())
     folder = next((tmp_path / "workspace" / "artifacts").iterdir())
     assert {path.name for path in folder.iterdir()} >= {"model.onnx", "calibration.cache", "build.txt"}
     code, out, err = invoke("eval", "--backend", "trt")
