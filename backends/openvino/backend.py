@@ -1,0 +1,142 @@
+"""OpenVINO: Q/DQ models with the nodes where its transformations want them, compiled when they are loaded."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.scheme import Method, Scheme
+from fqbench.errors import DataError, InputError, PluginError, UnavailableError
+from fqbench.optional import require
+from fqbench.plugins import Availability, BackendBase, Level, Support, packed_support, require_support
+
+from ..ort.packed import widened, write_packed
+from .options import OpenVinoOptions
+from .placement import write_placed
+from .session import OpenVinoSession
+
+if TYPE_CHECKING:
+    from fqbench.contracts.artifacts import ExportedModel
+    from fqbench.contracts.plan import QuantizationPlan
+
+MODEL = "model.onnx"
+PORTABLE = "portable"  # what is written without OpenVINO
+DEVICES = ("cpu", "gpu", "npu")
+
+
+class OpenVinoBackend(BackendBase):
+    """FP32 and 8-bit models on OpenVINO; GPU and NPU are chosen by name, and have not been tried."""
+
+    name = "openvino"
+    options: OpenVinoOptions = OpenVinoOptions()
+
+    def availability(self) -> Availability:
+        """Return the version and OpenVINO's devices; artifacts can be written without it."""
+        try:
+            openvino = require("openvino", extra="openvino")
+        except UnavailableError as error:
+            remedy = "pip install 'fqbench[openvino]'"
+            return Availability(None, reason=str(error), remedy=remedy, writer=PORTABLE)
+        core = openvino.Core()
+        devices = [name for name in core.available_devices if _kind(name) in DEVICES]
+        names = {name.lower(): str(core.get_property(name, "FULL_DEVICE_NAME")) for name in devices if name != "CPU"}
+        version = str(openvino.__version__).partition("-")[0]
+        return Availability(version, tuple(map(str.lower, devices)), writer=PORTABLE, device_names=names)
+
+    def supports(self, scheme: Scheme) -> Support:
+        """Say which schemes run in integer kernels."""
+        if scheme.method is Method.NONE:
+            return Support(Level.NATIVE)
+        nearest = "--method ptq_static --bits 8"
+        if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
+            reason = f"method {scheme.method.value} is not built for it"
+            if scheme.method is Method.PTQ_DYNAMIC:
+                reason = "its integer kernels take activation ranges from constants of the graph"
+            return Support(Level.NO, reason, nearest)
+        if scheme.bits == 32 or scheme.act_bits == 32:
+            return Support(Level.NO, "its kernels take integers on both sides", nearest)
+        if scheme.act_bits != 8:
+            return Support(Level.NO, f"its kernels take 8-bit activations, not {scheme.act_bits}-bit ones", nearest)
+        return packed_support(scheme)
+
+    def quantize(self, model: ExportedModel, scheme: Scheme, plan: QuantizationPlan | None, out: Path) -> Artifact:
+        """Write ``model.onnx`` into ``out``; OpenVINO reads ONNX itself.
+
+        Raises
+        ------
+        SchemeNotSupported
+            ``supports`` said no, and why.
+        """
+        require_support(self, scheme)
+        details: dict[str, Any] = {"input_shape": list(model.input_shape)}
+        files = [MODEL]
+        if scheme.method is Method.NONE:
+            for file in model.files:
+                shutil.copyfile(file, out / file.name)  # the graph names its external data, so names stay
+            files = [file.name for file in model.files]
+        elif plan is None:
+            raise PluginError(f"{self.name} needs a quantization plan for {scheme.label}; give one.")
+        else:
+            bits = {name: weight.bits for name, weight in plan.weights.items()}
+            portable = write_packed(write_placed(plan), bits, out / MODEL)
+            if portable is not None:
+                files.append(portable)
+                details["portable"] = portable
+            details |= plan.facts
+        return Artifact(backend=self.name, scheme=scheme, root=out, files=tuple(files), details=details)
+
+    def load(self, artifact: Artifact, *, threads: int, device: str) -> OpenVinoSession:
+        """Compile a model for a device, in FP32 where it is not quantized.
+
+        Raises
+        ------
+        InputError
+            OpenVINO has no device of this name.
+        UnavailableError
+            OpenVINO is not installed, or does not see the device here.
+        DataError
+            OpenVINO cannot read or compile the model.
+        """
+        if _kind(device) not in DEVICES:
+            raise InputError(f"{self.name} knows no device {device!r}; choose one of: {', '.join(DEVICES)}.")
+        openvino = require("openvino", extra="openvino")
+        core = openvino.Core()
+        target = device.upper()
+        here = core.available_devices
+        if target not in {*here, *(name.partition(".")[0] for name in here)}:
+            seen = ", ".join(map(str.lower, here)) or "none"
+            raise UnavailableError(f"OpenVINO sees no {device} here (devices: {seen}); install its driver or use cpu.")
+        packed = artifact.scheme.method is not Method.NONE
+        source = (widened(artifact.main_file) if packed else None) or artifact.main_file
+        settings = self._settings(target, threads)
+        shape = tuple(artifact.details["input_shape"])
+
+        def model_of(batch: int) -> Any:
+            model = core.read_model(source)
+            model.reshape({model.input(0): [batch, *shape]})
+            return model
+
+        try:
+            return OpenVinoSession(
+                model_of, lambda model: core.compile_model(model, target, settings), artifact.batch or 1
+            )
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise DataError(f"OpenVINO cannot run {artifact.id or artifact.label} on {device}: {reason}") from error
+
+    def _settings(self, target: str, threads: int) -> dict[str, Any]:
+        # Without the hint OpenVINO computes FP32 models in bf16 on CPUs that have it.
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": self.options.streams}
+        if target == "CPU":
+            settings["INFERENCE_NUM_THREADS"] = threads
+        elif target.startswith("NPU"):
+            del settings["INFERENCE_PRECISION_HINT"]  # it has no float32
+        if self.options.cache_dir is not None:
+            settings["CACHE_DIR"] = str(self.options.cache_dir)
+        return settings
+
+
+def _kind(device: str) -> str:
+    return device.lower().partition(".")[0]

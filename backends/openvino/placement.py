@@ -1,0 +1,76 @@
+"""Where Q/DQ nodes go in an OpenVINO model; onnxruntime's ``QDQQuantizer`` writes them.
+
+OpenVINO's low-precision transformations carry a dequantization through the operators that follow, and fuse bias,
+activation and residual Add into the convolution before them. A Q/DQ pair after every operator is in their way, so only
+the inputs of the operators that multiply are quantized, and of each residual Add the one branch that is not fused with
+a convolution, which is then kept in 8 bits until the Add reads it. The product of attention's softmax and its values
+stays in float, as in NNCF (``MULTIHEAD_ATTENTION_OUTPUT`` of its ignored patterns); every bias is float, because it is
+added to the dequantized sum.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fqbench.quant.qdq import Dialect, write_qdq
+
+from ..trt.placement import residual_branch
+from ..trt.qdq_graph import QdqGraph
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto
+
+    from fqbench.contracts.plan import QuantizationPlan
+
+OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+REARRANGING = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+
+
+def write_placed(plan: QuantizationPlan) -> ModelProto:
+    """Return the plan's graph with Q/DQ nodes where OpenVINO wants them.
+
+    Raises
+    ------
+    DataError
+        A range is missing.
+    """
+    graph = plan.model.graph
+    dialect = Dialect(
+        op_types=OPERATORS,
+        nodes=operators(graph),
+        tensors=residuals(plan),
+        options={
+            "QuantizeBias": False,
+            "QDQDisableWeightAdjustForInt32Bias": True,
+            "OpTypesToExcludeOutputQuantization": sorted({node.op_type for node in graph.node}),
+            "ForceQuantizeNoInputCheck": True,
+        },
+    )
+    return write_qdq(plan, dialect)
+
+
+def operators(graph: GraphProto) -> tuple[str, ...]:
+    """Name the operators whose inputs are quantized, in the order of the graph."""
+    producers = {name: node for node in graph.node for name in node.output}
+
+    def is_softmax(name: str) -> bool:
+        node = producers.get(name)
+        while node is not None and node.op_type in REARRANGING:
+            node = producers.get(node.input[0])
+        return node is not None and node.op_type == "Softmax"
+
+    return tuple(
+        node.name
+        for node in graph.node
+        if node.op_type in OPERATORS and not (node.op_type == "MatMul" and any(map(is_softmax, node.input)))
+    )
+
+
+def residuals(plan: QuantizationPlan) -> tuple[str, ...]:
+    """Name the branches of residual Adds that are quantized for the Add alone, where the plan has a range for them."""
+    graph = QdqGraph(plan.model.graph)
+    chosen = set(operators(plan.model.graph)) - plan.float_nodes
+    read = {name for node in plan.model.graph.node if node.name in chosen for name in node.input}
+    adds = [node for node in graph.nodes("Add") if node.name not in plan.float_nodes]
+    branches = dict.fromkeys(residual_branch(graph, node) for node in adds)
+    return tuple(name for name in branches if name is not None and name in plan.activations and name not in read)
