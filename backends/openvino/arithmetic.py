@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,14 +58,14 @@ def measure_arithmetic(compiled: Any, model: Any, batch: int = 1) -> Arithmetic:
     return Arithmetic(counted.integer_macs // batch, counted.total_macs // batch, counted.uncounted)
 
 
-def count_macs(nodes: Sequence[Executed], multiplying: Collection[str]) -> Arithmetic:
+def count_macs(nodes: Sequence[Executed], multiplying: AbstractSet[str]) -> Arithmetic:
     """Count the multiply-accumulates of an executed graph.
 
     Parameters
     ----------
     nodes : sequence of Executed
         The graph.
-    multiplying : collection of str
+    multiplying : set of str
         Names of the model's operators that multiply: a node of another type that executes one is named as uncounted.
     """
     integer, total, uncounted = 0, 0, set()
