@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 from fqbench.backends.trt import TensorRtBackend
-from fqbench.backends.trt.qdq_graph import CONVOLUTIONS, WEIGHTED, QdqGraph
 from fqbench.backends.trt.rules import violations
 
 from fqbench.contracts.scheme import Scheme
 from fqbench.models.zoo import STUDY
+from fqbench.quant.qdq_graph import CONVOLUTIONS, WEIGHTED, QdqGraph
 from fqbench.testing.planned import write_artifact
 from fqbench.testing.study_models import study_model
 from fqbench.testing.tiny_model import Pictures, calibration_set

@@ -11,8 +11,8 @@ from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import DataError, InputError, PluginError, UnavailableError
 from fqbench.optional import require
 from fqbench.plugins import Availability, BackendBase, Level, Support, packed_support, require_support
+from fqbench.quant.packed_onnx import widened, write_packed
 
-from ..ort.packed import widened, write_packed
 from .options import OpenVinoOptions
 from .placement import write_placed
 from .session import OpenVinoSession

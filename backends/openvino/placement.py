@@ -13,9 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fqbench.quant.qdq import Dialect, write_qdq
-
-from ..trt.placement import residual_branch
-from ..trt.qdq_graph import QdqGraph
+from fqbench.quant.qdq_graph import QdqGraph, residual_branch
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto

@@ -24,10 +24,10 @@ from fqbench.plugins import (
     require_support,
 )
 from fqbench.quant.graph import quiet_quantizer
+from fqbench.quant.packed_onnx import widened, write_packed
 from fqbench.quant.qdq import Dialect, quantizable_types, write_qdq
 
 from .arithmetic import measure_arithmetic
-from .packed import widened, write_packed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

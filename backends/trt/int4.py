@@ -14,9 +14,9 @@ import numpy as np
 
 from fqbench.errors import SchemeNotSupported
 from fqbench.quant.graph import quiet_quantizer
+from fqbench.quant.qdq_graph import QdqGraph
 from fqbench.quant.weights import scales
 
-from .qdq_graph import QdqGraph
 from .rules import require_rules
 
 if TYPE_CHECKING:

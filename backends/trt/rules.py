@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fqbench.errors import DataError, InputError
-
-from .qdq_graph import DEQUANTIZE, QUANTIZE, WEIGHTED, QdqGraph, attribute
+from fqbench.quant.qdq_graph import DEQUANTIZE, QUANTIZE, WEIGHTED, QdqGraph, attribute
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto

@@ -10,7 +10,6 @@ import onnx
 import pytest
 from fqbench.backends.openvino.arithmetic import Executed, count_macs
 from fqbench.backends.openvino.placement import operators, residuals
-from fqbench.backends.ort.packed import widened
 from onnx import TensorProto, helper, numpy_helper
 
 from fqbench import plugins
@@ -21,6 +20,7 @@ from fqbench.contracts.qparams import QParams
 from fqbench.contracts.scheme import Method, Override, Scheme
 from fqbench.errors import InputError, UnavailableError
 from fqbench.plugins import Backend
+from fqbench.quant.packed_onnx import widened
 from fqbench.quant.plan import make_plan
 from fqbench.testing.backend_suite import SCHEMES, BackendSuite
 from fqbench.testing.planned import write_artifact

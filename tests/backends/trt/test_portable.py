@@ -11,8 +11,7 @@ import onnx
 import pytest
 from fqbench.backends.trt.cache import read_cache
 from fqbench.backends.trt.commands import trtexec
-from fqbench.backends.trt.placement import place, residual_branch, write_placed
-from fqbench.backends.trt.qdq_graph import QdqGraph
+from fqbench.backends.trt.placement import place, write_placed
 from fqbench.backends.trt.rules import violations
 from fqbench.backends.trt.versions import V10, V11
 from hypothesis import HealthCheck, given, settings
@@ -28,6 +27,7 @@ from fqbench.plugins import Abilities, Availability, Backend, Level, Support
 from fqbench.quant.graph import cleaned
 from fqbench.quant.observe import observe
 from fqbench.quant.plan import make_plan
+from fqbench.quant.qdq_graph import QdqGraph, residual_branch
 from fqbench.quant.ranges import tensor_ranges
 from fqbench.testing.backend_suite import BackendSuite
 from fqbench.testing.planned import write_artifact

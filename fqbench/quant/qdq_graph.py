@@ -1,4 +1,4 @@
-"""What the rules and the placement look at: a quantized ONNX graph as pairs, origins and readers."""
+"""An ONNX graph with the look-ups that Q/DQ placement and its rules need: pairs, origins, readers, residuals."""
 
 from __future__ import annotations
 
@@ -135,3 +135,38 @@ class QdqGraph:
 def attribute(node: NodeProto, name: str, default: int) -> int:
     """Return an integer attribute of a node."""
     return next((int(given.i) for given in node.attribute if given.name == name), default)
+
+
+def residual_branch(graph: QdqGraph, node: NodeProto) -> str | None:
+    """Return the input of an Add that is to be quantized; None where the Add is none of a residual connection.
+
+    One branch is fused with the convolution that it is the only result of. Where both are such, the longer one is
+    fused: it ends later, and the shorter one, a convolution of the shortcut, is what has to be kept until then.
+    """
+    if len(node.input) != 2 or any(graph.is_constant(name) or name not in graph.producers for name in node.input):
+        return None
+    convolutions = [graph.convolution_before(name) is not None for name in node.input]
+    if not any(convolutions):
+        return None
+    if all(convolutions):
+        lengths = [_weighted_upstream(graph, name) for name in node.input]
+        return str(node.input[0] if lengths[0] < lengths[1] else node.input[1])
+    return str(node.input[1] if convolutions[0] else node.input[0])
+
+
+def _weighted_upstream(graph: QdqGraph, name: str, seen: dict[str, int] | None = None) -> int:
+    """Most weighted operators on a way from the graph's input to a tensor."""
+    depths = {} if seen is None else seen
+    stack = [name]
+    while stack:
+        current = stack[-1]
+        node = graph.producers.get(current)
+        pending = [] if node is None else [given for given in node.input if given and given not in depths]
+        if pending:
+            stack.extend(pending)
+            continue
+        own = 0 if node is None else int(node.op_type in WEIGHTED)
+        before = [] if node is None else [depths[given] for given in node.input if given]
+        depths[current] = own + max(before, default=0)
+        stack.pop()
+    return depths[name]

@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from fqbench.backends.ort.packed import widened
 from onnx import numpy_helper
 
 from fqbench import plugins
 from fqbench.contracts.numerics import Numerics
 from fqbench.contracts.runtime import Level
 from fqbench.contracts.scheme import Override, Scheme
+from fqbench.quant.packed_onnx import widened
 from fqbench.quant.plan import make_plan
 from fqbench.testing.planned import write_artifact
 from fqbench.testing.tiny_model import calibration_set, pictures, tiny_model
