@@ -74,7 +74,7 @@ def options_of_runtimes() -> set[str]:
     backends = [plugins.backend(name) for name in plugins.installed(plugins.BACKENDS)]
     names = {name for backend in backends for name in type(backend.options).model_fields}
     assert "max_batch" in names
-    return names - {"workspace"}  # fqbench's own word for where results live
+    return names - {"workspace", "streams"}  # words that the core has a use of its own for
 
 
 def test_the_core_names_no_runtime_and_no_option_of_one() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACES = ("fqbench", "backends", "calib", "docs", "CHANGELOG.md", "CONTRIBUTING.md")
+PLACES = ("README.md", "fqbench", "backends", "calib", "docs", "CHANGELOG.md", "CONTRIBUTING.md")
 BANNED = re.compile(
     r"\banew\b|\btold from\b|\bwhom\b|\bbeside (?!=|\||:)|(?<!there )(?<!There )\bis no (?!longer\b)|"
     r"\bone (?:row|line|column|range|scale|module|test case) an? \w|\ba defect of\b"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 WEIGHTED = CONVOLUTIONS | {"Gemm", "MatMul"}
-# They neither compute nor choose: what TensorRT folds away between a weighted operator and what it is fused with.
+# They neither compute nor choose: what runtimes fold away between a weighted operator and what it is fused with.
 TRANSPARENT = frozenset({"Identity", "Cast", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
 
 
