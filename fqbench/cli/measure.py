@@ -26,8 +26,8 @@ def demo(
 ) -> None:
     """Run the whole workflow on generated faces.
 
-    Draws synthfaces, trains a small classifier, quantizes it to INT8 and to INT2, trains it on for INT2 (QAT), and
-    reports a summary, accuracy per group and latency.
+    Draws synthfaces, trains a small classifier, quantizes it to INT8, to INT4 in the plain way, and to INT4 with chosen
+    ranges and rounding. Reports a summary, accuracy per group and latency.
 
     Example: fqbench demo
     """

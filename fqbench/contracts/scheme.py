@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 Bits = Literal[32, 8, 4, 2]
 ActivationBits = Literal[32, 16, 8, 4, 2]
+# Extremes as ranges, nearest rounding and no correction have one short name.
+PLAIN = ("minmax", "minmax", "off", "nearest")
 LOW = 8  # weights of fewer bits may be rounded from data
 Role = Literal["first", "head", "depthwise", "squeeze-excite"]
 
@@ -135,6 +137,12 @@ class Scheme(BaseModel):
         if not self.needs_calibration:
             trained = "-wminmax" if self.method is Method.QAT and self.weight_rule == "minmax" else ""
             return bits + suffix + trained + self._mixed
+        if (self.range_rule, self.weight_rule, self.bias_correction, self.rounding) == PLAIN:
+            return (
+                f"{bits}{suffix}-plain"
+                + ("" if self.calib_policy == "as-sampled" else f"+{self.calib_policy}")
+                + self._mixed
+            )
         rule = "" if self.range_rule in {"minmax", "auto"} else f"-{self.range_rule}"
         policy = "" if self.calib_policy == "as-sampled" else f"+{self.calib_policy}"
         weights = "" if self.weight_rule == "mse" else f"-w{self.weight_rule}"
