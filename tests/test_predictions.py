@@ -51,7 +51,7 @@ def test_order_and_batches(batch_size: int) -> None:
 
 
 def test_nan_names_the_first_image() -> None:
-    with pytest.raises(DataError, match="answers 1 images with NaN or infinity, s4 first"):
+    with pytest.raises(DataError, match="returns NaN or infinity for 1 images, the first is s4"):
         predict(Mean(spoil=4), store(9), np.arange(9), batch_size=2)
 
 

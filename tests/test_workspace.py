@@ -376,7 +376,7 @@ def test_entry_is_found_by_the_beginning_of_its_id(workspace: Workspace) -> None
 
 def test_ambiguous_beginning_names_the_candidates(workspace: Workspace) -> None:
     one, two = (workspace.produce(derivation("vit", seed=seed), write, {}) for seed in (1, 2))
-    with pytest.raises(InputError, match="could be") as caught:
+    with pytest.raises(InputError, match="is ambiguous") as caught:
         workspace.get("vit")
     assert one.id in str(caught.value)
     assert two.id in str(caught.value)
