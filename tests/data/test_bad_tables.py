@@ -105,7 +105,7 @@ def test_numbers_that_are_classes_stay_classes(tmp_path: Path, labels: list[str]
         ("file_name,label", ["1", "1.0", "0"] * 4, "column 'label' has both '1' and '1.0'"),
         ("file_name,label", ["very  good", "very good", "bad"] * 4, "'very  good' and 'very good'"),
         ("file_name,label,sex", ["a,Male", "b,male", "a,F", "b,F"] * 3, "column 'sex' has both 'Male' and 'male'"),
-        ("file_name,label,tone", ["a,light×old", "b,dark"] * 6, "'light×old' in column 'tone' holds '×'"),
+        ("file_name,label,tone", ["a,light×old", "b,dark"] * 6, "'light×old' in column 'tone' contains '×'"),
         ("file_name,label,label", ["a,b", "b,a"] * 6, "has two columns 'label'; rename one of them"),
         ("file_name,label, label", ["a,b", "b,a"] * 6, "has two columns 'label'; rename one of them"),
         ("file_name,label,,", ["a,b,c", "b,a,c"] * 6, "has two columns ''; rename one of them"),

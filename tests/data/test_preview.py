@@ -67,7 +67,7 @@ def test_a_row_holds_at_most_per_group(samples: Samples, tmp_path: Path) -> None
 
 
 def test_options_out_of_range(samples: Samples, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"per_group is 0 and tile 96, .*; choose them in these ranges\."):
+    with pytest.raises(InputError, match=r"per_group must be from .*, not 0 and 96; choose values in these ranges\."):
         contact_sheet(samples, tmp_path / "sheet.png", per_group=0)
     with pytest.raises(InputError, match=r"there is no folder .*nowhere to write x.png into; create it first\."):
         contact_sheet(samples, tmp_path / "nowhere" / "x.png")

@@ -259,5 +259,5 @@ def test_smoothing_leaves_other_readers_alone() -> None:
     model.graph.node.append(helper.make_node("Relu", ["normal"], ["other"]))
     model.graph.output.append(helper.make_tensor_value_info("other", 1, None))
     assert smooth(model, maxima).pairs == ()
-    with pytest.raises(ValueError, match="alpha is from 0 to 1"):
+    with pytest.raises(ValueError, match="alpha must be from 0 to 1"):
         smooth(model, maxima, alpha=1.5)

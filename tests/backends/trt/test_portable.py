@@ -152,7 +152,7 @@ def test_what_it_cannot_do(backend: object, scheme: Scheme, reason: str, nearest
 
 
 def test_int4_without_a_matrix_product(make: Make) -> None:
-    with pytest.raises(SchemeNotSupported, match="this model has none that blocks of 32 divide; try --bits 8"):
+    with pytest.raises(SchemeNotSupported, match="this model has none with a multiple of 32 rows; try --bits 8"):
         make(Scheme(bits=4, act_bits=32))
 
 
