@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.plugins import Arithmetic
+from fqbench.quant.qdq_graph import attribute
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -104,7 +105,7 @@ def count_macs(graph: GraphProto, shapes: Mapping[str, tuple[list[int], list[int
 
 def _runs_in_integers(node: NodeProto) -> bool:
     if node.op_type in NBITS_MATMUL:
-        return _attribute(node, "accuracy_level", 0) == INTEGER_ACCURACY_LEVEL
+        return attribute(node, "accuracy_level", 0) == INTEGER_ACCURACY_LEVEL
     return node.op_type in INTEGER_CONV | INTEGER_MATMUL
 
 
@@ -120,7 +121,7 @@ def _macs(
     if node.op_type in FLOAT_CONV | INTEGER_CONV:
         return None if weight is None else math.prod(output) * math.prod(weight[1:])
     if node.op_type in NBITS_MATMUL:
-        return math.prod(output) * int(_attribute(node, "K", 0))
+        return math.prod(output) * int(attribute(node, "K", 0))
     inner = math.prod(weight) // output[-1] if weight is not None and len(weight) == 2 else first[-1]
     return math.prod(output) * inner
 
@@ -140,7 +141,3 @@ def _shapes(events: list[dict[str, Any]]) -> dict[str, tuple[list[int], list[int
                 name = event["name"].removesuffix("_kernel_time")
                 found[name] = (next(iter(inputs[0].values())), next(iter(outputs[0].values())))
     return found
-
-
-def _attribute(node: NodeProto, name: str, default: int) -> int:
-    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)
