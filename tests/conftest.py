@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from fqbench import terminal
 from fqbench.config import configure
 from fqbench.run import Run
 from fqbench.workspace import Workspace
@@ -20,6 +21,13 @@ SIZE = 32
 # The first example imports what the code under test imports late; time is measured by benchmarks, not here.
 settings.register_profile("fqbench", deadline=None)
 settings.load_profile("fqbench")
+
+
+@pytest.fixture(autouse=True)
+def consoles_of_its_own() -> None:
+    """Forget the consoles that an earlier test of this process made: they keep its width."""
+    terminal.stdout.cache_clear()
+    terminal.stderr.cache_clear()
 
 
 def write_photos(root: Path, count: int = 120, *, seed: int = 0) -> Path:

@@ -41,14 +41,14 @@ def test_celeba_through_train_quantize_and_eval(
     monkeypatch.setenv("FQBENCH_WORKSPACE", str(tmp_path))
     asked = ("--model", name, "--data", "celeba", "--root", celeba, *SMALL)
     trained = call(capsys, "train", *asked[:-4])
-    assert trained["details"]["training"]["worst_group"] in {
+    assert trained["facts"]["training"]["worst_group"] in {
         "Male×Young",
         "Male×not Young",
         "not Male×Young",
         "not Male×not Young",
     }
     artifact = call(capsys, "quantize", *asked[:-2])
-    assert artifact["details"]["support"] == "native"
+    assert artifact["facts"]["support"] == "native"
     evaluation = call(capsys, "eval", *asked)
     assert {made["label"] for made in evaluation["artifacts"]} == {"ort fp32", "ort int8/balanced"}
 
@@ -78,4 +78,4 @@ def test_the_other_data_sets(
     options = ("--model", "resnet10t", "--data", data, "--root", root, "--seeds", "0,1", *SMALL[:6])
     entries = call(capsys, "train", *options, "--objective", "group-balanced", "--train-by", "race")
     assert len({entry["id"] for entry in entries}) == 2
-    assert {entry["details"]["training"]["seed"] for entry in entries} == {0, 1}
+    assert {entry["facts"]["training"]["seed"] for entry in entries} == {0, 1}
