@@ -39,8 +39,8 @@ def network_of(model: ExportedModel) -> nn.Module:
     """
     if not model.architecture or model.checkpoint is None:
         raise InputError(
-            f"{model.name} came as ONNX or as a program of torch.export, but this backend quantizes torch networks; use "
-            "--backend ort, or name the network (`fqbench models`, or --model MODULE:BUILD for your own)."
+            f"{model.name} came as ONNX or as a program of torch.export, but this backend quantizes torch networks; "
+            "use --backend ort, or name the network (`fqbench models`, or --model MODULE:BUILD for your own)."
         )
     return load_checkpoint(stored_of(model).network(), model.checkpoint)
 
