@@ -57,8 +57,8 @@ class Quantized:
         readers: dict[str, list[str]] = {}
         for node in graph.nodes("QuantizeLinear"):
             if not graph.is_weight(node):
-                pairs = graph.readers.get(node.output[0], [])
-                found = [_kind(graph, reader) for pair in pairs for reader in graph.readers.get(pair.output[0], [])]
+                pairs = graph.consumers.get(node.output[0], [])
+                found = [_kind(graph, reader) for pair in pairs for reader in graph.consumers.get(pair.output[0], [])]
                 readers.setdefault(node.input[0], []).extend(found)
         weighted = [one for one in graph.nodes(*WEIGHTED) if graph.dequantized_from(one.input[1]) is not None]
         return cls(readers, Counter(one.op_type for one in weighted), len(violations(model.graph)))

@@ -90,6 +90,25 @@ def test_the_core_names_no_runtime_and_no_option_of_one() -> None:
     assert found == []
 
 
+# What fqbench/onnx_graph.py is for, as it would be written again. `consumers` and `producers` as attributes of a class
+# are caches of a graph that does not change, so they have to be made of the module's functions.
+LOOK_UPS = {
+    "a function of the same name": r"^def _?(attributes?|producers|consumers|initializers|constants|origin|copied)\(",
+    "a map of producers": r"\w+: node for node in [\w.]+ for \w+ in node\.output",
+    "a map of initializers": r"for \w+ in [\w.]+\.initializer\}",
+    "a map of consumers": r"\.setdefault\(\w+, \[\]\)\.append\(node\)",
+    "the value of an attribute": r"helper\.get_attribute_value\(|for \w+ in [\w.]+\.attribute if \w+\.name ==",
+    "the values of a tensor": r"numpy_helper\.to_array\(",
+}
+
+
+@pytest.mark.parametrize("what", LOOK_UPS)
+def test_graph_look_ups_stand_in_one_module(what: str) -> None:
+    pattern = re.compile(LOOK_UPS[what], re.MULTILINE)
+    found = [str(path.relative_to(ROOT)) for path in CODE if pattern.search(path.read_text(encoding="utf-8"))]
+    assert found == ["fqbench/onnx_graph.py"]
+
+
 def test_every_module_of_the_core_has_a_layer() -> None:
     (contract,) = PROJECT["tool"]["importlinter"]["contracts"]
     layers = {module for layer in contract["layers"] for module in layer.split(" : ")}

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fqbench.onnx_graph import origin, producers
 from fqbench.quant.qdq import Dialect, write_qdq
-from fqbench.quant.qdq_graph import QdqGraph, residual_branch
+from fqbench.quant.qdq_graph import TRANSPARENT, QdqGraph, residual_branch
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from fqbench.contracts.plan import QuantizationPlan
 
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-REARRANGING = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
 def write_placed(plan: QuantizationPlan) -> ModelProto:
@@ -49,12 +49,10 @@ def write_placed(plan: QuantizationPlan) -> ModelProto:
 
 def operators(graph: GraphProto) -> tuple[str, ...]:
     """Name the operators whose inputs are quantized, in the order of the graph."""
-    producers = {name: node for node in graph.node for name in node.output}
+    made_by = producers(graph)
 
     def is_softmax(name: str) -> bool:
-        node = producers.get(name)
-        while node is not None and node.op_type in REARRANGING:
-            node = producers.get(node.input[0])
+        node = made_by.get(origin(name, made_by, TRANSPARENT))
         return node is not None and node.op_type == "Softmax"
 
     return tuple(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.onnx_graph import attribute, initializers
 from fqbench.plugins import Arithmetic
-from fqbench.quant.qdq_graph import attribute
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -86,7 +86,7 @@ def count_macs(graph: GraphProto, shapes: Mapping[str, tuple[list[int], list[int
     shapes : mapping
         Node name to (shape of its first input, shape of its first output), as profiled.
     """
-    weights = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    weights = {name: list(tensor.dims) for name, tensor in initializers(graph).items()}
     integer, total, uncounted = 0, 0, set()
     for node in graph.node:
         if node.op_type in OPAQUE:
@@ -105,7 +105,7 @@ def count_macs(graph: GraphProto, shapes: Mapping[str, tuple[list[int], list[int
 
 def _runs_in_integers(node: NodeProto) -> bool:
     if node.op_type in NBITS_MATMUL:
-        return attribute(node, "accuracy_level", 0) == INTEGER_ACCURACY_LEVEL
+        return int(attribute(node, "accuracy_level", 0)) == INTEGER_ACCURACY_LEVEL
     return node.op_type in INTEGER_CONV | INTEGER_MATMUL
 
 

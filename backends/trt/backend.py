@@ -12,6 +12,7 @@ from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.numerics import Numerics
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import DataError, InputError, PluginError, UnavailableError
+from fqbench.onnx_graph import true_inputs
 from fqbench.optional import require
 from fqbench.plugins import (
     Abilities,
@@ -249,6 +250,4 @@ def _placed(placement: Placement) -> dict[str, Any]:
 def _input_name(model: Path) -> str:
     import onnx
 
-    graph = onnx.load(model, load_external_data=False).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    return str(next(value.name for value in graph.input if value.name not in constants))
+    return str(true_inputs(onnx.load(model, load_external_data=False).graph)[0].name)

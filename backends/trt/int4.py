@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.errors import SchemeNotSupported
+from fqbench.onnx_graph import initializers
 from fqbench.quant.graph import quiet_quantizer
 from fqbench.quant.qdq_graph import QdqGraph
 from fqbench.quant.weights import scales
@@ -106,7 +107,7 @@ def _requantize(graph: GraphProto, node: NodeProto, weight: NDArray[np.float32],
     scale = scales(rows, 4, rule)
     levels = np.clip(np.rint(rows / scale[:, None]), -8, 7).astype(np.int8)
     integers = levels.reshape(depth // block, width, block).transpose(0, 2, 1).reshape(depth, width)
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    tensors = initializers(graph)
     given = numpy_helper.from_array(scale.reshape(depth // block, width), pair.input[1])
     tensors[pair.input[1]].CopyFrom(given)
     packed = helper.make_tensor(pair.input[0], TensorProto.INT4, [depth, width], integers.reshape(-1).tolist())

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fqbench.errors import DataError, InputError
-from fqbench.quant.qdq_graph import DEQUANTIZE, QUANTIZE, WEIGHTED, QdqGraph, attribute
+from fqbench.onnx_graph import attribute
+from fqbench.quant.qdq_graph import DEQUANTIZE, QUANTIZE, WEIGHTED, QdqGraph
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -100,7 +101,7 @@ def pairs_agree(graph: QdqGraph) -> Found:
     Source: "Explicit Quantization" (Q/DQ pairs; pre-quantized weights need a DQ before the operator).
     """
     for node in graph.nodes(QUANTIZE):
-        for reader in graph.readers.get(node.output[0], ()):
+        for reader in graph.consumers.get(node.output[0], ()):
             if reader.op_type != DEQUANTIZE:
                 yield node, f"its integers go into {reader.op_type} without a DequantizeLinear"
             elif not _same_scale(graph, node, reader):
@@ -201,8 +202,8 @@ def activation_functions_stay_fused(graph: QdqGraph) -> Found:
         operator = graph.producers.get(node.input[0])
         if operator is None or operator.op_type not in WEIGHTED:
             continue
-        for pair in graph.readers.get(node.output[0], ()):
-            readers = graph.readers.get(pair.output[0], []) if pair.output else []
+        for pair in graph.consumers.get(node.output[0], ()):
+            readers = graph.consumers.get(pair.output[0], []) if pair.output else []
             between = sorted({reader.op_type for reader in readers} & (ACTIVATIONS | FLOAT_ONLY))
             if between:
                 yield node, f"it stands between {operator.op_type} {_name(operator)} and {', '.join(between)}"

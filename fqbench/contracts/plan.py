@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fqbench.onnx_graph import copied
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -143,8 +145,4 @@ class QuantizationPlan:
 
     def copied_model(self) -> ModelProto:
         """Return a copy of the graph, to be changed."""
-        import onnx
-
-        copied = onnx.ModelProto()
-        copied.CopyFrom(self.model)
-        return copied
+        return copied(self.model)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fqbench.errors import DataError, InputError
+from fqbench.onnx_graph import constants, origin, producers, values_of
 
 if TYPE_CHECKING:
     import onnx
@@ -60,33 +61,11 @@ def refuse_zero_weights(path: Path) -> None:
 
 def zero_weights(graph: onnx.GraphProto) -> Iterator[tuple[onnx.NodeProto, str]]:
     """Yield the nodes, and the names of their weights, that consist of zeros alone."""
-    constants = _constants(graph)
-    producers = {output: node for node in graph.node for output in node.output}
+    known, made_by = constants(graph), producers(graph)
     for node in graph.node:
         for position in WEIGHT_INPUTS.get(node.op_type, ()):
             if position >= len(node.input):
                 continue
-            name = _origin(node.input[position], producers)
-            if name in constants and not _values(constants[name]).any():
+            name = origin(node.input[position], made_by, RESHAPING)
+            if name in known and not values_of(known[name]).any():
                 yield node, name
-
-
-def _constants(graph: onnx.GraphProto) -> dict[str, Any]:
-    """Tensors that do not depend on the input, still encoded."""
-    found: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            found[node.output[0]] = node.attribute[0].t
-    return found
-
-
-def _values(tensor: onnx.TensorProto) -> Any:
-    from onnx import numpy_helper
-
-    return numpy_helper.to_array(tensor)
-
-
-def _origin(name: str, producers: dict[str, Any]) -> str:
-    while name in producers and producers[name].op_type in RESHAPING:
-        name = producers[name].input[0]
-    return name

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fqbench.onnx_graph import initializers, origin, producers
+
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
@@ -23,7 +25,7 @@ def name_by_module(graph: GraphProto) -> None:
     A node with a weight is named after it: with BatchNorm folded in, a convolution would be called ``bn1``.
     The same model gives the same names; a second node of the same kind in a module gets ``_1``.
     """
-    weights = {tensor.name: tensor for tensor in graph.initializer}
+    weights = initializers(graph)
     taken: dict[str, int] = {}
     renamed: dict[str, str] = {}
     for node in graph.node:
@@ -56,27 +58,19 @@ def head_of(graph: GraphProto) -> str:
     str
         Empty where there is none.
     """
-    weights = {tensor.name for tensor in graph.initializer}
+    weights = set(initializers(graph))
     weights |= {node.output[0] for node in graph.node if node.op_type in {"Constant", "DequantizeLinear"}}
-    makers = {output: node for node in graph.node for output in node.output}
+    made_by = producers(graph)
     waiting, seen = [graph.output[0].name], set()
     while waiting:
-        node = makers.get(waiting.pop(0))
+        node = made_by.get(waiting.pop(0))
         if node is None or id(node) in seen:
             continue
         seen.add(id(node))
-        if node.op_type in WEIGHTED and _is_weighted(node, weights, makers):
+        if node.op_type in WEIGHTED and origin(node.input[1], made_by, {"Transpose", "Identity", "Cast"}) in weights:
             return str(node.name)
         waiting.extend(node.input)
     return ""
-
-
-def _is_weighted(node: NodeProto, weights: set[str], makers: dict[str, NodeProto]) -> bool:
-    """Whether the second input is a weight, perhaps transposed on the way."""
-    name = node.input[1]
-    while name in makers and makers[name].op_type in {"Transpose", "Identity", "Cast"}:
-        name = makers[name].input[0]
-    return name in weights
 
 
 def _module_of(node: NodeProto, weights: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fqbench.errors import InputError
+from fqbench.onnx_graph import consumers, initializer_values, initializers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -146,11 +147,7 @@ def activations(model: ModelProto, *, sample: int = SAMPLE) -> Activations:
     """
     graph = model.graph
     shapes, batch = _shapes(graph), _batch(graph)
-    constants = {tensor.name for tensor in graph.initializer}
-    readers: dict[str, list[NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
+    constants, readers = set(initializers(graph)), consumers(graph)
     observed: list[Activation] = []
     aliases: dict[str, str] = {}
     non_negative: set[str] = set()
@@ -218,10 +215,8 @@ def _ceiling(producer: NodeProto | None, graph: GraphProto) -> float | None:
 
 
 def _scalar(name: str, graph: GraphProto) -> float | None:
-    from onnx import numpy_helper
-
-    tensor = next((tensor for tensor in graph.initializer if tensor.name == name), None)
-    return None if tensor is None or not name else float(numpy_helper.to_array(tensor).reshape(-1)[0])
+    values = initializer_values(graph, name)
+    return None if values is None else float(values.reshape(-1)[0])
 
 
 def _shapes(graph: GraphProto) -> dict[str, list[int | str]]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fqbench.quant.weights import attribute
+from fqbench.onnx_graph import attribute, consumers, copied, initializers, values_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "Identity"})  # f(s x) = s f(x) for every s > 0
 SWEEPS = 20  # a pair changes what its neighbours have: repeated until no factor is far from 1
@@ -41,7 +41,7 @@ class Constants:
 
     def __init__(self, model: ModelProto) -> None:
         self.graph = model.graph
-        self.tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.tensors = initializers(model.graph)
         self.uses = Counter(name for node in model.graph.node for name in node.input if name)
 
     def has(self, node: NodeProto, position: int) -> bool:
@@ -53,10 +53,7 @@ class Constants:
 
     def get(self, node: NodeProto, position: int) -> NDArray[np.float32]:
         """Return a parameter of a node that is there."""
-        from onnx import numpy_helper
-
-        values: NDArray[np.float32] = numpy_helper.to_array(self.tensors[node.input[position]])
-        return values
+        return values_of(self.tensors[node.input[position]])
 
     def put(self, node: NodeProto, position: int, values: NDArray[Any]) -> None:
         """Set a parameter of one node; other nodes that share it keep the old value."""
@@ -105,10 +102,7 @@ def equalize(model: ModelProto) -> Rescaled:
     .. [1] M. Nagel et al., "Data-free quantization through weight equalization and bias correction", ICCV 2019,
        section 4.1, eq. 11.
     """
-    from onnx import ModelProto
-
-    changed = ModelProto()
-    changed.CopyFrom(model)
+    changed = copied(model)
     constants = Constants(changed)
     found = [(first, second) for first, second in _neighbours(changed) if _movable(first, second, constants)]
     for _ in range(SWEEPS):
@@ -120,18 +114,14 @@ def equalize(model: ModelProto) -> Rescaled:
 def _neighbours(model: ModelProto) -> list[tuple[NodeProto, NodeProto]]:
     """List convolutions and the only convolution that reads each, perhaps through homogeneous functions."""
     outputs = {output.name for output in model.graph.output}
-    readers: dict[str, list[NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    read_by, constants = consumers(model.graph), initializers(model.graph)
     found = []
     for node in model.graph.node:
         if node.op_type != "Conv":
             continue
         name, reader = node.output[0], node
-        while name not in outputs and len(readers.get(name, [])) == 1:
-            reader = readers[name][0]
+        while name not in outputs and len(read_by.get(name, [])) == 1:
+            reader = read_by[name][0]
             if not _homogeneous(reader, constants):
                 break
             name = reader.output[0]
@@ -140,9 +130,7 @@ def _neighbours(model: ModelProto) -> list[tuple[NodeProto, NodeProto]]:
     return found
 
 
-def _homogeneous(node: NodeProto, constants: dict[str, Any]) -> bool:
-    from onnx import numpy_helper
-
+def _homogeneous(node: NodeProto, constants: dict[str, TensorProto]) -> bool:
     if node.op_type != "Clip":
         return node.op_type in HOMOGENEOUS
     ends = []
@@ -150,7 +138,7 @@ def _homogeneous(node: NodeProto, constants: dict[str, Any]) -> bool:
         name = node.input[position] if len(node.input) > position else ""
         if name and name not in constants:
             return False
-        ends.append(float(numpy_helper.to_array(constants[name])) if name else default)
+        ends.append(float(values_of(constants[name])) if name else default)
     return ends[0] in {0, -np.inf} and ends[1] >= float(np.finfo(np.float32).max)
 
 

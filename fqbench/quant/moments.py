@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.errors import DataError
+from fqbench.onnx_graph import attribute, with_outputs
 from fqbench.quant.observe import groups_of
 from fqbench.quant.weights import Weight, weights_of
 from fqbench.reference_executor import reference_session
@@ -21,7 +22,7 @@ from fqbench.storage import read_arrays, write_arrays, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
     from fqbench.quant.calibration import CalibrationSet
 
@@ -173,8 +174,7 @@ class _Layer:
         self.weight = weight
         self.source = weight.node.input[0]
         self.groups = groups
-        self.attributes = _attributes(weight)
-        self.convolution_groups = int(self.attributes.get("group", 1))
+        self.convolution_groups = int(attribute(weight.node, "group", 1))
         inputs: int = weight.rows.shape[1]
         self.taps: int = math.prod(weight.values.shape[2:]) if weight.node.op_type == "Conv" else 1
         affordable = memory // (8 * groups * self.convolution_groups * inputs)
@@ -202,7 +202,7 @@ class _Layer:
         by_channel = given[0].reshape(given.shape[1], -1) if convolution else given.reshape(-1, given.shape[-1]).T
         np.maximum(self.channel_maxima[group], np.abs(by_channel).max(axis=1), out=self.channel_maxima[group])
         if convolution:
-            inputs = _patches(given[0], self.weight.values.shape[2:], self.attributes)
+            inputs = _patches(given[0], self.weight.values.shape[2:], self.weight.node)
         else:
             inputs = by_channel[:, _positions(by_channel.shape[1], 1)]
         inputs = inputs.reshape(self.convolution_groups, -1, inputs.shape[-1])
@@ -213,15 +213,9 @@ class _Layer:
 
 class _Session:
     def __init__(self, model: ModelProto, layers: Sequence[_Layer], threads: int | None) -> None:
-        import onnx
-
-        laid_open = onnx.ModelProto()
-        laid_open.CopyFrom(model)
-        self._input = laid_open.graph.input[0].name
+        self._input = model.graph.input[0].name
         self._wanted = [name for name in dict.fromkeys(layer.source for layer in layers) if name != self._input]
-        there = {output.name for output in laid_open.graph.output}
-        laid_open.graph.output.extend([onnx.ValueInfoProto(name=name) for name in self._wanted if name not in there])
-        self._session = reference_session(laid_open.SerializeToString(), threads=threads)
+        self._session = reference_session(with_outputs(model, self._wanted).SerializeToString(), threads=threads)
 
     def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         outputs = self._session.run(self._wanted, {self._input: image}) if self._wanted else []
@@ -231,13 +225,7 @@ class _Session:
 def _usable(weight: Weight) -> bool:
     if weight.node.op_type == "Conv":
         return weight.values.ndim == 4
-    return not _attributes(weight).get("transA", 0)
-
-
-def _attributes(weight: Weight) -> dict[str, Any]:
-    from onnx import helper
-
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in weight.node.attribute}
+    return not attribute(weight.node, "transA", 0)
 
 
 def _passes(layers: Sequence[_Layer], memory: int) -> Iterator[list[_Layer]]:
@@ -259,11 +247,11 @@ def _positions(count: int, width: int) -> NDArray[np.int64]:
     return np.arange(0, count, step)
 
 
-def _patches(image: NDArray[np.float32], kernel: Sequence[int], attributes: Mapping[str, Any]) -> NDArray[np.float32]:
+def _patches(image: NDArray[np.float32], kernel: Sequence[int], node: NodeProto) -> NDArray[np.float32]:
     """Return what a convolution's kernel meets: (channels * taps, positions), in the order of the weight's rows."""
-    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
+    strides, dilations = attribute(node, "strides", [1, 1]), attribute(node, "dilations", [1, 1])
     spans = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, kernel, strict=True)]
-    padded = np.pad(image, [(0, 0), *_pads(image.shape[1:], spans, strides, attributes)])
+    padded = np.pad(image, [(0, 0), *_pads(image.shape[1:], spans, strides, node)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(1, 2))
     windows = windows[:, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
     height, width = windows.shape[1:3]
@@ -273,10 +261,8 @@ def _patches(image: NDArray[np.float32], kernel: Sequence[int], attributes: Mapp
     return patches
 
 
-def _pads(
-    size: Sequence[int], spans: Sequence[int], strides: Sequence[int], attributes: Mapping[str, Any]
-) -> list[tuple[int, int]]:
-    automatic = attributes.get("auto_pad", b"NOTSET").decode()
+def _pads(size: Sequence[int], spans: Sequence[int], strides: Sequence[int], node: NodeProto) -> list[tuple[int, int]]:
+    automatic = attribute(node, "auto_pad", b"NOTSET").decode()
     if automatic in {"SAME_UPPER", "SAME_LOWER"}:
         pads = []
         for length, span, stride in zip(size, spans, strides, strict=True):
@@ -284,5 +270,5 @@ def _pads(
             less, more = whole // 2, whole - whole // 2
             pads.append((less, more) if automatic == "SAME_UPPER" else (more, less))
         return pads
-    given = attributes.get("pads", [0, 0, 0, 0]) if automatic == "NOTSET" else [0, 0, 0, 0]
+    given = attribute(node, "pads", [0, 0, 0, 0]) if automatic == "NOTSET" else [0, 0, 0, 0]
     return [(given[0], given[2]), (given[1], given[3])]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.errors import DataError
+from fqbench.onnx_graph import producers, with_outputs
 from fqbench.quant import graph
 from fqbench.quant.activations import SAMPLE, activations
 from fqbench.quant.histogram import BINS, Histograms, Seen
@@ -209,15 +210,8 @@ def _identity(model: ExportedModel, calibration: CalibrationSet, sample: int) ->
 
 def _not_finite(cleaned: ModelProto, images: NDArray[np.float32], names: list[str]) -> DataError:
     """Run the images one by one with every activation as output, and name the first that is not finite."""
-    import onnx
-
-    laid_open = onnx.ModelProto()
-    laid_open.CopyFrom(cleaned)
-    given = laid_open.graph.input[0].name
-    known = {output.name for output in laid_open.graph.output} | {given}
-    produced = [name for node in laid_open.graph.node for name in node.output if name and name not in known]
-    laid_open.graph.output.extend([onnx.ValueInfoProto(name=name) for name in produced])
-    session = reference_session(laid_open.SerializeToString(), optimize=False)
+    given = cleaned.graph.input[0].name
+    session = reference_session(with_outputs(cleaned, producers(cleaned.graph)).SerializeToString(), optimize=False)
     order = {name: number for number, name in enumerate(name for node in cleaned.graph.node for name in node.output)}
     outputs = sorted((output.name for output in session.get_outputs()), key=lambda name: order[name])
     for name, image in zip(names, images, strict=True):

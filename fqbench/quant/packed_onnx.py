@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fqbench.onnx_graph import copied, initializers, values_of
 from fqbench.quant.packing import pack_bits, unpack_bits
 
 if TYPE_CHECKING:
@@ -51,15 +52,14 @@ def write_packed(model: ModelProto, bits: Mapping[str, int], out: Path) -> str |
     if not two:
         onnx.save(model, out)
         return None
-    portable = onnx.ModelProto()
-    portable.CopyFrom(model)
+    portable = copied(model)
     for name in two:
         _retype(portable, name, onnx.TensorProto.INT4)
     onnx.save(portable, out.with_name(PORTABLE))
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    tensors = initializers(model.graph)
     shapes: dict[str, list[int]] = {}
     for name in two:
-        levels = onnx.numpy_helper.to_array(tensors[name])
+        levels = values_of(tensors[name])
         shapes[name] = list(levels.shape)
         tensors[name].CopyFrom(onnx.numpy_helper.from_array(pack_bits(levels, 2), name))
     entry = model.metadata_props.add()
@@ -80,9 +80,9 @@ def widened(path: Path) -> bytes | None:
     four = [tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT4]
     if not two and not four:
         return None
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    tensors = initializers(model.graph)
     for name, shape in two.items():
-        levels = unpack_bits(numpy_helper.to_array(tensors[name]), 2, tuple(shape))
+        levels = unpack_bits(values_of(tensors[name]), 2, tuple(shape))
         tensors[name].CopyFrom(numpy_helper.from_array(levels, name))
     for name in four:
         tensors[name].CopyFrom(numpy_helper.from_array(_int8(tensors[name]), name))
@@ -92,7 +92,7 @@ def widened(path: Path) -> bytes | None:
 
 def _low_bit_tensors(model: ModelProto, bits: Mapping[str, int]) -> dict[str, int]:
     """Return the bits of the integer initializers that were made of these weights."""
-    names = {tensor.name for tensor in model.graph.initializer}
+    names = initializers(model.graph)
     found = {}
     for node in model.graph.node:
         if node.op_type == DEQUANTIZE and node.input[0] in names:
@@ -106,7 +106,7 @@ def _retype(model: ModelProto, name: str, kind: int) -> None:
     """Store a weight and its zero points, which must be of the same type, with fewer bits."""
     from onnx import helper
 
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    tensors = initializers(model.graph)
     together = {name}
     for node in model.graph.node:
         if node.op_type == DEQUANTIZE and node.input[0] == name and len(node.input) > 2:
@@ -119,6 +119,4 @@ def _retype(model: ModelProto, name: str, kind: int) -> None:
 
 
 def _int8(tensor: TensorProto) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
-    from onnx import numpy_helper
-
-    return np.asarray(numpy_helper.to_array(tensor)).astype(np.int8)
+    return values_of(tensor).astype(np.int8)

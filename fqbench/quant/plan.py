@@ -12,6 +12,7 @@ from fqbench.contracts.plan import Layer, QuantizationPlan, QuantizedWeight
 from fqbench.contracts.qparams import QParams
 from fqbench.contracts.scheme import LOW, Method
 from fqbench.errors import PluginError
+from fqbench.onnx_graph import origin, producers
 from fqbench.quant.activations import activations
 from fqbench.quant.graph import cleaned
 from fqbench.quant.moments import input_moments
@@ -190,15 +191,12 @@ class _Tensors:
     def of(cls, graph: Any, layers: tuple[Layer, ...], scheme: Scheme) -> _Tensors:
         default = (scheme.range_rule, scheme.calib_policy, scheme.act_bits)
         settings = {layer.node: (layer.range_rule, layer.calib_policy, layer.act_bits) for layer in layers}
-        producers = {name: node for node in graph.graph.node for name in node.output}
+        made_by = producers(graph.graph)
         found: dict[str, tuple[str, str, int]] = {}
         for node in graph.graph.node:
             key = settings[node.name]
             if key == default:
                 continue
             for name in node.input[:2]:
-                source = name
-                while source in producers and producers[source].op_type in VIEWS:
-                    source = producers[source].input[0]
-                found.setdefault(source, key)
+                found.setdefault(origin(name, made_by, VIEWS), key)
         return cls(default, found)

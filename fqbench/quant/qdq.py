@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.errors import DataError
+from fqbench.onnx_graph import initializers
 from fqbench.quant.graph import quiet_quantizer
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def quantizable_types() -> tuple[str, ...]:
 
 def without_ranges(model: ModelProto, plan: QuantizationPlan, op_types: Sequence[str]) -> list[str]:
     """Name the operators that touch an activation without a range, or a weight that the plan leaves in float."""
-    constants = {tensor.name for tensor in model.graph.initializer}
+    constants = set(initializers(model.graph))
     values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type == FLOAT} - constants
     weights = {layer.weight for layer in plan.layers if layer.weight} - set(plan.weights)
@@ -158,8 +159,7 @@ def _clip_low_bits(model: ModelProto, activations: Mapping[str, QParams]) -> Non
     for node in [node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] in low_bits]:
         name, one = node.input[0], low_bits[node.input[0]]
         ends = [f"{name}.lowest", f"{name}.highest"]
-        known = {tensor.name for tensor in model.graph.initializer}
-        if ends[0] not in known:
+        if ends[0] not in initializers(model.graph):
             pair = zip((one.low, one.high), ends, strict=True)
             model.graph.initializer.extend([numpy_helper.from_array(_single(end), which) for end, which in pair])
         clipped = f"{node.name}.clipped"

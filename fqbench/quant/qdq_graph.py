@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from fqbench.onnx_graph import constants, consumers, origin, producers, values_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnx import GraphProto, NodeProto
+    from onnx import GraphProto, NodeProto, TensorProto
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -34,16 +36,12 @@ class QdqGraph:
     @cached_property
     def producers(self) -> dict[str, NodeProto]:
         """The node that writes each tensor."""
-        return {name: node for node in self.graph.node for name in node.output if name}
+        return producers(self.graph)
 
     @cached_property
-    def readers(self) -> dict[str, list[NodeProto]]:
+    def consumers(self) -> dict[str, list[NodeProto]]:
         """The nodes that read each tensor, once for each input that they read it through."""
-        found: dict[str, list[NodeProto]] = {}
-        for node in self.graph.node:
-            for name in node.input:
-                found.setdefault(name, []).append(node)
-        return found
+        return consumers(self.graph)
 
     @cached_property
     def outputs(self) -> frozenset[str]:
@@ -51,12 +49,8 @@ class QdqGraph:
         return frozenset(value.name for value in self.graph.output)
 
     @cached_property
-    def _initializers(self) -> dict[str, Any]:
-        found = {tensor.name: tensor for tensor in self.graph.initializer}
-        for node in self.graph.node:
-            if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-                found[node.output[0]] = node.attribute[0].t
-        return found
+    def _constants(self) -> dict[str, TensorProto]:
+        return constants(self.graph)
 
     def nodes(self, *kinds: str) -> Iterator[NodeProto]:
         """Yield the nodes of these operator types, in the order of the graph."""
@@ -64,32 +58,25 @@ class QdqGraph:
 
     def is_constant(self, name: str) -> bool:
         """Whether a tensor is the same for every input, through operators that only rearrange it."""
-        if name in self._initializers:
-            return True
-        node = self.producers.get(name)
-        return node is not None and node.op_type in TRANSPARENT and self.is_constant(node.input[0])
+        return origin(name, self.producers, TRANSPARENT) in self._constants
 
     def value(self, name: str) -> NDArray[Any] | None:
         """Return the values of an initializer or Constant; None for anything computed."""
-        tensor = self._initializers.get(name)
+        tensor = self._constants.get(name)
         if tensor is None:
             return None
         if name not in self._values:
-            from onnx import numpy_helper
-
-            self._values[name] = numpy_helper.to_array(tensor)
+            self._values[name] = values_of(tensor)
         return self._values[name]
 
     def element_type(self, name: str) -> int | None:
         """Return the ONNX element type of an initializer or Constant."""
-        tensor = self._initializers.get(name)
+        tensor = self._constants.get(name)
         return None if tensor is None else int(tensor.data_type)
 
     def dequantized_from(self, name: str) -> NodeProto | None:
         """Return the DequantizeLinear that gives a tensor, through operators that only rearrange it."""
-        node = self.producers.get(name)
-        while node is not None and node.op_type in TRANSPARENT:
-            node = self.producers.get(node.input[0])
+        node = self.producers.get(origin(name, self.producers, TRANSPARENT))
         return node if node is not None and node.op_type == DEQUANTIZE else None
 
     def quantizer_of(self, dequantizer: NodeProto) -> NodeProto | None:
@@ -119,7 +106,7 @@ class QdqGraph:
         constant bias and a Q/DQ pair; every tensor on it has one reader.
         """
         node = self.producers.get(name)
-        while node is not None and name not in self.outputs and len(self.readers.get(name, ())) == 1:
+        while node is not None and name not in self.outputs and len(self.consumers.get(name, ())) == 1:
             if node.op_type in CONVOLUTIONS:
                 return node
             if node.op_type not in TRANSPARENT | {"BatchNormalization", QUANTIZE, DEQUANTIZE, "Add"}:
@@ -130,11 +117,6 @@ class QdqGraph:
             name = dynamic[0] if node.op_type == "Add" and dynamic else node.input[0]
             node = self.producers.get(name)
         return None
-
-
-def attribute(node: NodeProto, name: str, default: int) -> int:
-    """Return an integer attribute of a node."""
-    return next((int(given.i) for given in node.attribute if given.name == name), default)
 
 
 def residual_branch(graph: QdqGraph, node: NodeProto) -> str | None:

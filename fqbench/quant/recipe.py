@@ -14,7 +14,8 @@ from fqbench.config import read_yaml
 from fqbench.contracts.plan import Layer
 from fqbench.contracts.scheme import Override, Scheme
 from fqbench.errors import InputError, did_you_mean
-from fqbench.quant.weights import Weight, attribute, weights_of
+from fqbench.onnx_graph import attribute, producers
+from fqbench.quant.weights import Weight, weights_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -136,17 +137,17 @@ def _macs(node: NodeProto, weight: Weight, shapes: Mapping[str, list[int]]) -> i
 
 def _squeeze_excite(graph: GraphProto, weighted: set[str]) -> Iterator[str]:
     """Name the layers between a global pooling and the gate that multiplies the pooled map."""
-    producers = {name: node for node in graph.node for name in node.output}
+    made_by = producers(graph)
     for mul in graph.node:
         if mul.op_type != "Mul":
             continue
-        for gate in (producers.get(name) for name in mul.input):
+        for gate in (made_by.get(name) for name in mul.input):
             if gate is None or gate.op_type not in GATES:
                 continue
-            found, node = [], producers.get(gate.input[0])
+            found, node = [], made_by.get(gate.input[0])
             while node is not None and (node.name in weighted or node.op_type in PASSED):
                 if node.name in weighted:
                     found.append(node.name)
-                node = producers.get(node.input[0])
+                node = made_by.get(node.input[0])
             if node is not None and node.op_type in POOLS:
                 yield from found

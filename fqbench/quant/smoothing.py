@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fqbench.onnx_graph import attribute, consumers, copied
 from fqbench.quant.equalization import Constants, Rescaled
 
 if TYPE_CHECKING:
@@ -45,19 +46,16 @@ def smooth(model: ModelProto, maxima: Mapping[str, NDArray[np.float32]], *, alph
     .. [1] G. Xiao et al., "SmoothQuant: Accurate and efficient post-training quantization for large language models",
        ICML 2023, eq. 4.
     """
-    from onnx import ModelProto
-
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be from 0 to 1, not {alpha}")
-    changed = ModelProto()
-    changed.CopyFrom(model)
+    changed = copied(model)
     constants = Constants(changed)
-    outputs = {output.name for output in changed.graph.output}
+    outputs, read_by = {output.name for output in changed.graph.output}, consumers(changed.graph)
     pairs = []
     for node in changed.graph.node:
         if node.op_type != "LayerNormalization" or node.output[0] in outputs:
             continue
-        readers = [other for other in changed.graph.node if node.output[0] in other.input]
+        readers = read_by.get(node.output[0], [])
         channels = _channels(node, constants)
         if not channels or not readers or not all(_fits(reader, node, channels, constants) for reader in readers):
             continue
@@ -81,7 +79,7 @@ def _channels(node: NodeProto, constants: Constants) -> int:
 def _fits(reader: NodeProto, node: NodeProto, channels: int, constants: Constants) -> bool:
     if reader.op_type not in {"MatMul", "Gemm"} or node.output[0] in reader.input[1:]:
         return False
-    if not constants.has(reader, 1) or not constants.own(reader, 1) or _flag(reader, "transA"):
+    if not constants.has(reader, 1) or not constants.own(reader, 1) or attribute(reader, "transA", 0):
         return False
     weight = constants.get(reader, 1)
     return weight.ndim == 2 and weight.shape[_input_axis(reader)] == channels
@@ -109,8 +107,4 @@ def _weight(reader: NodeProto, constants: Constants) -> NDArray[np.float32]:
 
 
 def _input_axis(reader: NodeProto) -> int:
-    return 1 if reader.op_type == "Gemm" and _flag(reader, "transB") else 0
-
-
-def _flag(node: NodeProto, name: str) -> bool:
-    return any(attribute.name == name and attribute.i for attribute in node.attribute)
+    return 1 if reader.op_type == "Gemm" and attribute(reader, "transB", 0) else 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from fqbench.onnx_graph import attribute, initializer_values, initializers, origin, producers, values_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,14 +54,12 @@ class Weight:
 
 def weights_of(model: ModelProto) -> list[Weight]:
     """List the constant weights of Conv, Gemm and MatMul; one that several operators share is listed once."""
-    from onnx import numpy_helper
-
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants = initializers(model.graph)
     found: dict[str, Weight] = {}
     for node in model.graph.node:
         if node.op_type not in {"Conv", "Gemm", "MatMul"} or len(node.input) < 2 or node.input[1] not in constants:
             continue
-        values = numpy_helper.to_array(constants[node.input[1]])
+        values = values_of(constants[node.input[1]])
         if values.dtype != np.float32 or (node.op_type == "MatMul" and values.ndim != 2):
             continue
         out_first = node.op_type == "Conv" or (node.op_type == "Gemm" and attribute(node, "transB", 0))
@@ -162,12 +162,8 @@ def correct_biases(model: ModelProto, ranges: TensorRanges, rounded_rows: Mappin
 
 def bias_of(node: NodeProto, model: ModelProto) -> NDArray[np.float32] | None:
     """Return the constant bias of a Conv or Gemm, flat; None where it has none."""
-    from onnx import numpy_helper
-
-    if len(node.input) < 3 or not node.input[2]:
-        return None
-    constant = next((tensor for tensor in model.graph.initializer if tensor.name == node.input[2]), None)
-    return None if constant is None else numpy_helper.to_array(constant).astype(np.float32).reshape(-1)
+    bias = initializer_values(model.graph, node.input[2]) if len(node.input) > 2 else None
+    return None if bias is None else bias.astype(np.float32).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -199,10 +195,7 @@ def _errors(rows: NDArray[np.float32], scale: NDArray[np.float64], bits: int) ->
 
 def _source(name: str, model: ModelProto) -> str:
     """Follow a Flatten or a Reshape of one pixel per channel back to the map whose channel means are the same."""
-    producers = {output: node for node in model.graph.node for output in node.output}
-    while name in producers and producers[name].op_type in {"Flatten", "Reshape", "Squeeze", "Identity"}:
-        name = producers[name].input[0]
-    return name
+    return origin(name, producers(model.graph), {"Flatten", "Reshape", "Squeeze", "Identity"})
 
 
 def _shift(error: NDArray[np.float64], means: NDArray[np.float64], groups: int) -> NDArray[np.float64] | None:
@@ -236,11 +229,11 @@ def _subtract(model: ModelProto, node: NodeProto, shift: NDArray[np.float64]) ->
     """Give the node its own bias, minus the shift."""
     from onnx import numpy_helper
 
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants = initializers(model.graph)
     old = node.input[2] if len(node.input) > 2 else ""
     if old and old not in constants:
         return
-    bias = numpy_helper.to_array(constants[old]).astype(np.float64) if old else np.zeros_like(shift)
+    bias = values_of(constants[old]).astype(np.float64) if old else np.zeros_like(shift)
     if bias.size != shift.size or (node.op_type == "Gemm" and attribute(node, "beta", 1.0) != 1.0):
         return
     name = f"{node.input[1]}.corrected_bias"
@@ -251,13 +244,3 @@ def _subtract(model: ModelProto, node: NodeProto, shift: NDArray[np.float64]) ->
     node.input[2] = name
     if old and not any(old in other.input for other in model.graph.node):
         model.graph.initializer.remove(constants[old])
-
-
-def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """Return the value of a node's attribute, or the default if there is none."""
-    from onnx import helper
-
-    for attribute in node.attribute:
-        if attribute.name == name:
-            return helper.get_attribute_value(attribute)
-    return default

@@ -1,10 +1,12 @@
-"""Edit an ONNX graph: producers, readers and constants of its values."""
+"""Edit an ONNX graph while it is read: every look-up sees the changes made before it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fqbench.onnx_graph import copied, initializer_values, initializers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,17 +52,13 @@ class Editor:
 
     def constant(self, name: str) -> NDArray[Any] | None:
         """Return a constant's values; None where the value is computed."""
-        from onnx import numpy_helper
-
-        found = next((tensor for tensor in self.graph.initializer if tensor.name == name), None)
-        return None if found is None or not name else np.asarray(numpy_helper.to_array(found))
+        return initializer_values(self.graph, name)
 
     def set_constant(self, name: str, values: NDArray[Any]) -> None:
         """Replace the values of a constant."""
         from onnx import numpy_helper
 
-        found = next(tensor for tensor in self.graph.initializer if tensor.name == name)
-        found.CopyFrom(numpy_helper.from_array(np.asarray(values, order="C"), name))
+        initializers(self.graph)[name].CopyFrom(numpy_helper.from_array(np.asarray(values, order="C"), name))
 
     def add_constant(self, values: NDArray[Any], stem: str) -> str:
         """Add a constant, and return its name."""
@@ -108,7 +106,7 @@ class Editor:
 
     def sort(self) -> None:
         """Sort the nodes topologically."""
-        waiting = [_copied(node) for node in self.graph.node]
+        waiting = [copied(node) for node in self.graph.node]
         made = {name for node in waiting for name in node.output}
         ordered: list[NodeProto] = []
         while waiting:
@@ -129,20 +127,12 @@ class Editor:
             if needed & set(node.output):
                 kept.append(node)
                 needed |= {name for name in (*node.input, *_captured(node)) if name}
-        nodes = [_copied(node) for node in reversed(kept)]
+        nodes = [copied(node) for node in reversed(kept)]
         del self.graph.node[:]
         self.graph.node.extend(nodes)
-        constants = [_copied(tensor) for tensor in self.graph.initializer if tensor.name in needed]
+        constants = [copied(tensor) for tensor in self.graph.initializer if tensor.name in needed]
         del self.graph.initializer[:]
         self.graph.initializer.extend(constants)
-
-
-def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
-    """Return an attribute's value, or the default."""
-    from onnx import helper
-
-    found = next((entry for entry in node.attribute if entry.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)
 
 
 def called(node: NodeProto) -> str:
@@ -173,9 +163,3 @@ def _captured(node: NodeProto) -> set[str]:
                 found |= set(inner.input) | _captured(inner)
             found |= {value.name for value in body.output}
     return found
-
-
-def _copied(message: Any) -> Any:
-    copy = type(message)()
-    copy.CopyFrom(message)
-    return copy

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fqbench.models.adopt.graph import Editor, attribute
+from fqbench.models.adopt.graph import Editor
+from fqbench.onnx_graph import attribute
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fqbench.models.adopt.graph import FLOAT, Editor, attribute, dimensions
+from fqbench.models.adopt.graph import FLOAT, Editor, dimensions
+from fqbench.onnx_graph import attribute
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,6 +9,7 @@ import numpy as np
 
 from fqbench.errors import InputError, did_you_mean
 from fqbench.models.adopt.graph import Editor, called, dimensions
+from fqbench.onnx_graph import attribute, copied, true_inputs, values_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -86,14 +87,13 @@ def unify(model: ModelProto, output: str | None, path: Path) -> ModelProto:
     """
     from onnx import inliner
 
-    model = inliner.inline_local_functions(model, True) if model.functions else _copied(model)
+    model = inliner.inline_local_functions(model, True) if model.functions else copied(model)
     _choose_output(model, output, path)
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
+    inputs = true_inputs(model.graph)
     if len(inputs) != 1:
         listed = ", ".join(value.name for value in inputs) or "none"
         raise InputError(f"{path} has {len(inputs)} inputs ({listed}); a classifier with one image input is needed.")
-    kept = [_copied(value) for value in inputs]
+    kept = [copied(value) for value in inputs]
     del model.graph.input[:]
     model.graph.input.extend(kept)
     del model.graph.value_info[:]
@@ -140,7 +140,7 @@ def to_float32(model: ModelProto) -> None:
 
     def convert(tensor: Any) -> None:
         if tensor.data_type in kinds:
-            values = np.asarray(numpy_helper.to_array(tensor)).astype(np.float32)
+            values = values_of(tensor).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
     for tensor in model.graph.initializer:
@@ -170,7 +170,7 @@ def _choose_output(model: ModelProto, output: str | None, path: Path) -> None:
     if output is None and len(values) > 1:
         listed = ", ".join(f"{name} {dimensions(value)}" for name, value in values.items())
         raise InputError(f"{path} has {len(values)} outputs ({listed}); choose the classes' with --output NAME.")
-    chosen = _copied(values[output] if output is not None else next(iter(values.values())))
+    chosen = copied(values[output] if output is not None else next(iter(values.values())))
     if not chosen.type.HasField("tensor_type"):
         maker = next(node for node in model.graph.node if chosen.name in node.output)
         raise InputError(
@@ -182,21 +182,21 @@ def _choose_output(model: ModelProto, output: str | None, path: Path) -> None:
 
 
 def _constants_to_initializers(model: ModelProto) -> None:
-    from onnx import helper, numpy_helper
+    from onnx import numpy_helper
 
     kept = []
     for node in model.graph.node:
         if node.op_type != "Constant":
-            kept.append(_copied(node))
+            kept.append(copied(node))
             continue
-        entry = node.attribute[0]
-        values = helper.get_attribute_value(entry)
-        if entry.name == "value":
-            values = numpy_helper.to_array(values)
-        elif entry.name not in VALUES_OF_CONSTANT:
-            kept.append(_copied(node))  # sparse or text: the runtime knows what to do with it
+        name = node.attribute[0].name
+        values = attribute(node, name)
+        if name == "value":
+            values = values_of(values)
+        elif name not in VALUES_OF_CONSTANT:
+            kept.append(copied(node))  # sparse or text: the runtime knows what to do with it
             continue
-        array = np.asarray(values, dtype=VALUES_OF_CONSTANT.get(entry.name))
+        array = np.asarray(values, dtype=VALUES_OF_CONSTANT.get(name))
         model.graph.initializer.append(numpy_helper.from_array(array, node.output[0]))
     del model.graph.node[:]
     model.graph.node.extend(kept)
@@ -212,9 +212,3 @@ def _upsample_to_resize(model: ModelProto) -> None:
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines or [type(error).__name__])[0][:200]
-
-
-def _copied(message: Any) -> Any:
-    copy = type(message)()
-    copy.CopyFrom(message)
-    return copy

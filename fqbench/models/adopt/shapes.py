@@ -10,6 +10,7 @@ import numpy as np
 
 from fqbench.errors import InputError
 from fqbench.models.adopt.graph import FLOAT, Editor, called, dimensions
+from fqbench.onnx_graph import attribute
 from fqbench.optional import require
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _free_resize(editor: Editor, node: NodeProto) -> None:
     from onnx import helper
 
     sizes = editor.constant(node.input[3])
-    if sizes is None or any(entry.name == "axes" for entry in node.attribute):
+    if sizes is None or attribute(node, "axes") is not None:
         return
     node.input[3] = editor.add_constant(sizes[1:], f"{node.input[3]}.free")
     node.attribute.append(helper.make_attribute("axes", list(range(1, len(sizes)))))
@@ -135,7 +136,7 @@ def _free_resize(editor: Editor, node: NodeProto) -> None:
 def _free_concat(editor: Editor, node: NodeProto, shapes: dict[str, list[int | str]], batch: int | str) -> None:
     """Expand a constant with one entry per image, such as a class token, to the batch that it is concatenated with."""
     rank = len(shapes.get(node.output[0], []))
-    axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 0)
+    axis = attribute(node, "axis", 0)
     computed = [name for name in node.input if editor.constant(name) is None]
     if not rank or axis % rank == 0 or not computed:
         return

@@ -15,6 +15,7 @@ from fqbench.models.adopt.graph import dimensions, shape_text
 from fqbench.models.adopt.inputs import Convention
 from fqbench.models.adopt.loading import load, unify
 from fqbench.models.adopt.shapes import BATCH, MAX_MESSAGE, set_input_shape
+from fqbench.onnx_graph import true_inputs, with_outputs
 from fqbench.reference_executor import reference_session
 
 if TYPE_CHECKING:
@@ -101,14 +102,8 @@ class Source:
         return np.concatenate(answers).astype(np.float32)
 
     def _session(self) -> Any:
-        known = {value.name for value in self.original.graph.output}
-        model = self.original
-        if self.output not in known:
-            import onnx
-
-            model = onnx.ModelProto()
-            model.CopyFrom(self.original)
-            model.graph.output.append(onnx.ValueInfoProto(name=self.output))
+        given = any(value.name == self.output for value in self.original.graph.output)
+        model = self.original if given else with_outputs(self.original, [self.output])
         whole: Any = model.SerializeToString() if model.ByteSize() < MAX_MESSAGE else self.path
         try:
             return reference_session(whole, quiet=True)
@@ -244,8 +239,7 @@ def _per_image(answer: NDArray[Any], size: int, path: Path) -> NDArray[Any]:
 def likely_axes(path: Path) -> tuple[Literal["nchw", "nhwc"], Literal["rgb", "gray"]]:
     """Return layout and channels as far as the shape of a file's input tells them: NCHW and RGB where it does not."""
     model = load(path)
-    constants = {tensor.name for tensor in model.graph.initializer}
-    shape = next((dimensions(value) for value in model.graph.input if value.name not in constants), [])
+    shape = next(map(dimensions, true_inputs(model.graph)), [])
     if len(shape) != 4:
         return "nchw", "rgb"
     last = shape[3] in {1, 3} and shape[1] not in {1, 3}
