@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,12 @@ def test_graph_look_ups_stand_in_one_module(what: str) -> None:
     pattern = re.compile(LOOK_UPS[what], re.MULTILINE)
     found = [str(path.relative_to(ROOT)) for path in CODE if pattern.search(path.read_text(encoding="utf-8"))]
     assert found == ["fqbench/onnx_graph.py"]
+
+
+def test_a_public_class_is_defined_once() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in CODE if path.parent.name != "testing"]
+    found = [name for text in texts for name in re.findall(r"^class ([A-Z]\w*)", text, re.MULTILINE)]
+    assert [name for name, times in Counter(found).items() if times > 1] == []
 
 
 def test_every_module_of_the_core_has_a_layer() -> None:

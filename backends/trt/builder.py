@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fqbench.errors import DataError, InputError
 
 from .calibrator import Images, make_calibrator
-from .cuda import Memory, current
+from .cuda import DeviceMemory, current
 from .logger import failure, make_logger
 from .versions import Version
 
@@ -86,7 +86,7 @@ def build_engine(
     InputError
         Implicit quantization on 11.x.
     """
-    memory = Memory(number)
+    memory = DeviceMemory(number)
     try:
         with current(memory.context):
             return _build(trt, memory, model, options, implicit=implicit, timing_cache=timing_cache)
@@ -96,7 +96,7 @@ def build_engine(
 
 def _build(
     trt: Any,
-    memory: Memory,
+    memory: DeviceMemory,
     model: Path,
     options: TensorRtOptions,
     *,

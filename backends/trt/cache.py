@@ -19,7 +19,6 @@ from .versions import V10, Version
 
 CACHE = "calibration.cache"
 ALGORITHMS = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration", "percentile": "LegacyCalibration"}
-INT8_MAX = 127.0
 
 
 def write_cache(scales: Mapping[str, float], *, version: Version = V10, algorithm: str = "entropy") -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .cache import retarget
-from .cuda import Memory, current
+from .cuda import DeviceMemory, current
 from .versions import Version
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ class Images:
     ----------
     calibration : CalibrationSet
         Every image is given once, in order.
-    memory : Memory
+    memory : DeviceMemory
         Where the one device buffer comes from.
     """
 
-    def __init__(self, calibration: CalibrationSet, memory: Memory) -> None:
+    def __init__(self, calibration: CalibrationSet, memory: DeviceMemory) -> None:
         self._batches: Iterator[Any] = calibration.batches(BATCH)
         self._memory = memory
         self._buffer: Any = None

@@ -95,7 +95,7 @@ def current(context: Any) -> Iterator[None]:
         context.pop()
 
 
-class Memory:
+class DeviceMemory:
     """Pinned host arrays and device buffers of one context, all of which `close` frees, the last first."""
 
     def __init__(self, number: int = 0) -> None:

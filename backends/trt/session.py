@@ -16,7 +16,7 @@ import numpy as np
 from fqbench.errors import DataError, InputError
 from fqbench.plugins import Arithmetic, SessionBase
 
-from .cuda import Memory, current
+from .cuda import DeviceMemory, current
 from .inspector import read_arithmetic
 from .logger import failure, make_logger
 from .versions import Version
@@ -53,7 +53,7 @@ class TensorRtSession(SessionBase):
 
     def __init__(self, trt: Any, plan: bytes, *, number: int = 0) -> None:
         self._trt = trt
-        self._memory = Memory(number)
+        self._memory = DeviceMemory(number)
         self.close = weakref.finalize(self, self._memory.close)
         try:
             with current(self._memory.context):

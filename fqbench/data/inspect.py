@@ -17,7 +17,7 @@ LISTED = 10
 
 
 @dataclass(frozen=True)
-class GroupCounts:
+class GroupSize:
     """Images of one group.
 
     Attributes
@@ -55,7 +55,7 @@ class Inspection:
         Images a split.
     labels : dict
         Images a class, in each split.
-    groups : tuple of GroupCounts
+    groups : tuple of GroupSize
         Every group of the data, smallest first.
     class_imbalance, group_imbalance : float
         Images of the largest class (group) over those of the smallest.
@@ -69,13 +69,13 @@ class Inspection:
     images: int
     splits: dict[str, int]
     labels: dict[str, dict[str, int]]
-    groups: tuple[GroupCounts, ...]
+    groups: tuple[GroupSize, ...]
     class_imbalance: float
     group_imbalance: float
     problems: tuple[Problem, ...]
 
     @property
-    def smallest_groups(self) -> tuple[GroupCounts, ...]:
+    def smallest_groups(self) -> tuple[GroupSize, ...]:
         """The few groups with the fewest images."""
         return self.groups[:SMALLEST]
 
@@ -125,13 +125,13 @@ def inspect(samples: Samples, by: Sequence[str] | None = None) -> Inspection:
     )
 
 
-def _groups(table: pd.DataFrame, classes: Sequence[str]) -> tuple[GroupCounts, ...]:
+def _groups(table: pd.DataFrame, classes: Sequence[str]) -> tuple[GroupSize, ...]:
     found = []
     for group, rows in table.groupby("group", sort=True):
         splits = rows["split"].value_counts()
         labels = rows["label"].value_counts()
         found.append(
-            GroupCounts(
+            GroupSize(
                 group=str(group),
                 images=len(rows),
                 share=len(rows) / len(table),
@@ -142,7 +142,7 @@ def _groups(table: pd.DataFrame, classes: Sequence[str]) -> tuple[GroupCounts, .
     return tuple(sorted(found, key=lambda group: (group.images, group.group)))
 
 
-def _count_problems(groups: Sequence[GroupCounts], labels: dict[str, dict[str, int]]) -> list[Problem]:
+def _count_problems(groups: Sequence[GroupSize], labels: dict[str, dict[str, int]]) -> list[Problem]:
     problems = []
     for split in SPLITS:
         missing = [group.group for group in groups if not group.splits[split]]

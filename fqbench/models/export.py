@@ -115,15 +115,6 @@ def trace(model: nn.Module, images: NDArray[np.float32]) -> ModelProto:
     return proto
 
 
-def read_preprocessing(path: Path) -> tuple[Preprocessing, tuple[str, ...]]:
-    """Return preprocessing and class names from a file that `export` or `adopt` wrote."""
-    import onnx
-
-    metadata = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
-    classes = tuple(json.loads(metadata[METADATA_CLASSES]))
-    return Preprocessing.model_validate_json(metadata[METADATA_PREPROCESSING]), classes
-
-
 def head_name(path: Path) -> str:
     """Return the name of the node that computes the classes, or "" where there is none."""
     import onnx

@@ -20,7 +20,7 @@ FACTS = "facts"
 
 
 @dataclass(frozen=True)
-class State:
+class SavedTraining:
     """What a run needs to resume.
 
     Attributes
@@ -60,7 +60,7 @@ def save_state(
     partial.replace(folder / STATE)
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> State | None:
+def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> SavedTraining | None:
     """Restore model, optimizer and random state of an interrupted run; None if there was none."""
     import torch
 
@@ -75,7 +75,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
     torch.set_rng_state(tensors["random/cpu"])
     for name, value in _below(tensors, "random/cuda/").items():
         torch.cuda.set_rng_state(value, int(name))
-    return State(_below(tensors, "best/"), facts)
+    return SavedTraining(_below(tensors, "best/"), facts)
 
 
 def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

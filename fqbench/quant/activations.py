@@ -70,13 +70,6 @@ class Activation:
     lattice: tuple[int, int] = (1, 1)
 
     @property
-    def thinned(self) -> tuple[int, ...]:
-        """Shape of one image's values after rows and columns were dropped."""
-        if not self.is_map:
-            return self.shape
-        return (self.shape[0], *(math.ceil(size / self.pixels) for size in self.shape[1:]))
-
-    @property
     def complete(self) -> bool:
         """Whether the sample contains every value."""
         return self.pixels == 1 and self.step == 1

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fqbench.errors import DataError
 from fqbench.onnx_graph import attribute, with_outputs
 from fqbench.quant.observe import groups_of
 from fqbench.quant.weights import Weight, weights_of
 from fqbench.reference_executor import reference_session
 from fqbench.reporter import Reporter, Silent
-from fqbench.storage import read_arrays, write_arrays, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
 MEMORY = 2**30  # bytes of matrices that are kept at a time
 BLOCK = 1024  # inputs of a row whose moments with each other are kept
 POSITIONS = 256  # of an image, at which a convolution or a layer over tokens is looked at
-INDEX = "moments.json"
 
 
 @dataclass(frozen=True)
@@ -135,36 +130,6 @@ def input_moments(
                 yield InputMoments(
                     layer.weight.name, groups, images, tuple(layer.sums), layer.channel_maxima.astype(np.float32)
                 )
-
-
-def save_moments(folder: Path, moments: Iterable[InputMoments]) -> None:
-    """Write moments into an existing folder, a file per weight, in single precision."""
-    index: dict[str, Any] = {}
-    for number, one in enumerate(moments):
-        file = f"{number:04d}.npz"
-        arrays = {f"block{place}": block.astype(np.float32) for place, block in enumerate(one.blocks)}
-        write_arrays(folder / file, {"images": one.images, "channel_maxima": one.channel_maxima, **arrays})
-        index[one.weight] = {"file": file, "groups": list(one.groups)}
-    write_whole(folder / INDEX, json.dumps(index, indent=1) + "\n")
-
-
-def open_moments(folder: Path, weight: str) -> InputMoments | None:
-    """Read the moments of one weight that `save_moments` wrote, or None where that weight has none.
-
-    Raises
-    ------
-    DataError
-        The files are damaged.
-    """
-    try:
-        facts = json.loads((folder / INDEX).read_text(encoding="utf-8")).get(weight)
-        if facts is None:
-            return None
-        arrays = read_arrays(folder / facts["file"])
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"the input moments in {folder} are damaged ({error}); delete it and run again.") from error
-    blocks = tuple(arrays[f"block{place}"] for place in range(len(arrays) - 2))
-    return InputMoments(weight, tuple(facts["groups"]), arrays["images"], blocks, arrays["channel_maxima"])
 
 
 class _Layer:

@@ -21,7 +21,7 @@ CHUNK = 1 << 22  # values of the error matrix at a time
 
 
 @dataclass(frozen=True)
-class GroupCounts:
+class GroupHistograms:
     """Histograms of some groups of some tensors.
 
     Attributes
@@ -39,17 +39,17 @@ class GroupCounts:
     counts: NDArray[np.float64]
     totals: NDArray[np.float64]
 
-    def of(self, tensors: NDArray[np.bool_]) -> GroupCounts:
+    def of(self, tensors: NDArray[np.bool_]) -> GroupHistograms:
         """Return those of some tensors."""
-        return GroupCounts(self.edges[tensors], self.counts[tensors], self.totals[tensors])
+        return GroupHistograms(self.edges[tensors], self.counts[tensors], self.totals[tensors])
 
-    def coarser(self, factor: int) -> GroupCounts:
+    def coarser(self, factor: int) -> GroupHistograms:
         """Return the same with ``factor`` neighbouring bins merged, where their number allows it."""
         tensors, groups, bins = self.counts.shape
         if bins % factor:
             return self
         merged = self.counts.reshape(tensors, groups, bins // factor, factor).sum(axis=3)
-        return GroupCounts(self.edges[:, ::factor], merged, self.totals)
+        return GroupHistograms(self.edges[:, ::factor], merged, self.totals)
 
     def errors(self, ranges: NDArray[np.float64], quantizer: IntegerFormat) -> NDArray[np.float64]:
         """Return the mean squared quantization error of each group of each tensor, for several ranges.
@@ -91,7 +91,7 @@ class GroupCounts:
 
 
 def mse_range(
-    seen: GroupCounts,
+    seen: GroupHistograms,
     extremes: NDArray[np.float64],
     quantizer: IntegerFormat,
     others: NDArray[np.float64] | None = None,
@@ -103,7 +103,7 @@ def mse_range(
 
     Parameters
     ----------
-    seen : GroupCounts
+    seen : GroupHistograms
         What was observed.
     extremes : ndarray, shape (tensors, 2)
         The lowest and the highest value.
@@ -140,7 +140,7 @@ def _square() -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class _Search:
-    seen: GroupCounts
+    seen: GroupHistograms
     extremes: NDArray[np.float64]
     quantizer: IntegerFormat
     others: NDArray[np.float64] | None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.contracts.numerics import IntegerFormat
-from fqbench.quant.mse_range import GroupCounts, mse_range
+from fqbench.quant.mse_range import GroupHistograms, mse_range
 from fqbench.quant.observe import observe
 from fqbench.quant.policies import AS_SAMPLED, BALANCED, MINIMAX, ONLY, STRATIFIED, Policy
 from fqbench.quant.rules import RULES, Distribution, Rule
@@ -211,8 +211,8 @@ def _minimax(record: CalibrationRecord, quantizer: IntegerFormat) -> NDArray[np.
     return mse_range(_seen(record), extremes, quantizer, np.stack(others, axis=1))
 
 
-def _seen(record: CalibrationRecord) -> GroupCounts:
-    return GroupCounts(record.edges, record.counts, _totals(record))
+def _seen(record: CalibrationRecord) -> GroupHistograms:
+    return GroupHistograms(record.edges, record.counts, _totals(record))
 
 
 def _totals(record: CalibrationRecord) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fqbench.contracts.numerics import IntegerFormat
 from fqbench.errors import InputError, did_you_mean
-from fqbench.quant.mse_range import GroupCounts, mse_range
+from fqbench.quant.mse_range import GroupHistograms, mse_range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -150,7 +150,7 @@ def mean_minmax_ranges(values: Distribution) -> NDArray[np.float64]:
 
 def mse_ranges(values: Distribution, quantizer: IntegerFormat) -> NDArray[np.float64]:
     """Return the ranges with the least squared quantization error."""
-    seen = GroupCounts(values.edges, values.counts[:, None, :], values.total[:, None])
+    seen = GroupHistograms(values.edges, values.counts[:, None, :], values.total[:, None])
     return mse_range(seen, minmax_ranges(values), quantizer)
 
 

@@ -81,7 +81,8 @@ def test_strata_give_every_value_its_share(shape: tuple[int, ...]) -> None:
 
 def test_another_position_is_met_in_every_channel() -> None:
     activation = Activation("map", (2048, 7, 7), True, None, 0, *strides((2048, 7, 7), 8192))
-    index = np.arange(0, np.prod(activation.thinned), activation.step)
+    assert activation.pixels == 1
+    index = np.arange(0, np.prod(activation.shape), activation.step)
     assert len(np.unique(index % 49)) == 49
     assert len(np.unique(index // 49)) == 2048
     assert np.bincount(index % 49).std() < 2

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from fqbench.errors import DataError
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.graph import cleaned
-from fqbench.quant.moments import InputMoments, input_moments, open_moments, save_moments
+from fqbench.quant.moments import InputMoments, input_moments
 from fqbench.quant.policies import Policy
 from fqbench.quant.weights import Weight, weights_of
 from fqbench.reference_executor import reference_session
@@ -161,24 +161,6 @@ def test_little_memory_means_smaller_blocks_of_whole_channels(tmp_path: Path) ->
     assert [block.shape[-1] for block in blocks.blocks] == [36, 36, 36, 36]
     assert sum(block.nbytes for block in blocks.blocks) <= memory
     np.testing.assert_array_equal(blocks.blocks[1], whole.blocks[0][:, :, 36:72, 36:72])
-
-
-def test_kept_moments_are_read_back(tmp_path: Path) -> None:
-    model = cleaned(tiny_model(tmp_path).path)
-    folder = tmp_path / "moments"
-    folder.mkdir()
-    found = list(input_moments(model, calibration_set(6)))
-    save_moments(folder, found)
-    for moments in found:
-        back = open_moments(folder, moments.weight)
-        assert back is not None
-        assert (back.weight, back.groups) == (moments.weight, moments.groups)
-        for array, other in zip(arrays_of(moments), arrays_of(back), strict=True):
-            np.testing.assert_allclose(other, array, rtol=1e-6)
-    assert open_moments(folder, "other") is None
-    (folder / "0001.npz").write_bytes(b"damaged")
-    with pytest.raises(DataError, match="damaged"):
-        open_moments(folder, "conv2.weight")
 
 
 def test_a_group_without_images_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fqbench.data.synthfaces.traits import Draws, Eyes, Hair, Head, Mouth, Pose, Scene, Traits
+from fqbench.data.synthfaces.traits import Draws, Eyes, Hair, HeadTraits, Mouth, Pose, Scene, Traits
 
 # All are float32; the types of numpy's functions do not keep that.
 Plane = NDArray[np.floating[Any]]
@@ -164,7 +164,7 @@ def _paint_body(canvas: Canvas, traits: Traits) -> None:
     lower.paint(neck * lower.cover(lower.y - 0.86 + lower.x**2, 0.04), head.skin * np.float32(0.78))
 
 
-def _paint_head(canvas: Canvas, head: Head) -> None:
+def _paint_head(canvas: Canvas, head: HeadTraits) -> None:
     ears = canvas.window(-0.7, 0.7, -0.25, 0.25)
     side = np.abs(ears.x) - _each(head.half_width)
     ears.paint(ears.ellipse(side, ears.y - 0.02, 0.07, 0.13), head.skin * np.float32(0.88))
@@ -176,7 +176,7 @@ def _paint_head(canvas: Canvas, head: Head) -> None:
     canvas.paint(canvas.head, head.skin)
 
 
-def _paint_age(face: Canvas, head: Head, mouth: Mouth) -> None:
+def _paint_age(face: Canvas, head: HeadTraits, mouth: Mouth) -> None:
     """Paint the lines of age, which smiling draws too, cheeks and blush."""
     smile = np.clip(mouth.smile, 0, 1.1)
     cheeks = face.window(-0.48, 0.48, -0.05, 0.62)
@@ -303,7 +303,7 @@ def _paint_beard(face: Canvas, hair: Hair, mouth: Mouth) -> None:
     part.paint(lip * _each(hair.moustache) * np.minimum(strands, 1), colour)
 
 
-def _paint_form(canvas: Canvas, head: Head, scene: Scene) -> None:
+def _paint_form(canvas: Canvas, head: HeadTraits, scene: Scene) -> None:
     """Shade the head as a ball under the light."""
     nx = canvas.x / _each(head.half_width)
     ny = (canvas.y - 0.02) / _each(head.half_height)
@@ -312,7 +312,7 @@ def _paint_form(canvas: Canvas, head: Head, scene: Scene) -> None:
     canvas.shade(canvas.head * (1 - light))
 
 
-def _paint_hair(canvas: Canvas, hair: Hair, head: Head) -> None:
+def _paint_hair(canvas: Canvas, hair: Hair, head: HeadTraits) -> None:
     """Paint the hair that lies over the head: a cap that leaves the face free."""
     long = hair.long > 0
     thick = _each((1 - hair.bald) * (0.03 + 0.10 * hair.volume))

@@ -136,7 +136,7 @@ class Pose:
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadTraits:
     """Skin and shape of the head, and the marks of age."""
 
     skin: Floats
@@ -229,7 +229,7 @@ class Traits:
     """All that a picture is drawn from; every array has one entry (or one RGB row) per picture."""
 
     pose: Pose
-    head: Head
+    head: HeadTraits
     mouth: Mouth
     eyes: Eyes
     hair: Hair
@@ -272,10 +272,10 @@ def _colours(draws: Draws, table: NDArray[np.float64], which: Ints, spread: floa
     return np.clip(colours + shift, 0.02, 1.0).astype(np.float32)
 
 
-def _draw_head(draws: Draws, people: People, age: Floats, masculine: Floats) -> Head:
+def _draw_head(draws: Draws, people: People, age: Floats, masculine: Floats) -> HeadTraits:
     skin = _colours(draws, SKIN, people.skin_tone, 0.10)
     wrinkles = age**2 * draws.uniform(0.6, 1.2)
-    return Head(
+    return HeadTraits(
         skin=skin,
         half_width=draws.normal(0.49 + 0.02 * masculine, 0.02, 0.44, 0.56),
         half_height=draws.normal(0.66, 0.025, 0.60, 0.72),

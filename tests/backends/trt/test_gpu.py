@@ -49,9 +49,9 @@ def _has_gpu() -> bool:
 @pytest.mark.gpu
 @pytest.mark.skipif(bool(only_pycuda()), reason=only_pycuda() or "ready")
 def test_pinned_memory_goes_to_the_device_and_back() -> None:
-    from fqbench.backends.trt.cuda import Memory, current
+    from fqbench.backends.trt.cuda import DeviceMemory, current
 
-    memory = Memory()
+    memory = DeviceMemory()
     try:
         with current(memory.context):
             there, back = memory.host((4, 1024)), memory.host((4, 1024))

@@ -16,7 +16,7 @@ from fqbench.data.images import normalize
 from fqbench.errors import InputError
 from fqbench.models.adopt import Adopted, adopt, read_source
 from fqbench.models.adopt.adopting import run
-from fqbench.models.export import read_preprocessing
+from fqbench.models.export import METADATA_CLASSES, METADATA_PREPROCESSING
 from tests.conftest import write_classifier
 from tests.models.adopt.network import MEAN, SIZE, STD, Written, pictures, reference, write
 
@@ -57,8 +57,9 @@ def edited(path: Path, how: Written, change: Any) -> Path:
 
 def test_preprocessing_and_classes_travel_inside_the_file(classifier: Path, tmp_path: Path) -> None:
     made = adopted(classifier, tmp_path / "out", **STATED)
-    found, classes = read_preprocessing(tmp_path / "out" / "model.onnx")
-    assert (found, classes) == (made.preprocessing, CLASSES)
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "out" / "model.onnx").metadata_props}
+    found = Preprocessing.model_validate_json(metadata[METADATA_PREPROCESSING])
+    assert (found, json.loads(metadata[METADATA_CLASSES])) == (made.preprocessing, list(CLASSES))
     assert found.size == (32, 32)
     assert found.mean == pytest.approx(STATED["mean"])
     assert found.std == pytest.approx(STATED["std"])
