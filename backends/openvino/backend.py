@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import DataError, InputError, PluginError, UnavailableError
+from fqbench.errors import DataError, InputError, UnavailableError
 from fqbench.optional import require
-from fqbench.plugins import Availability, BackendBase, Level, Support, packed_support, require_support
+from fqbench.plugins import Availability, BackendBase, Level, Support, packed_support, require_plan, require_support
 from fqbench.quant.packed_onnx import widened, write_packed
 
 from .options import OpenVinoOptions
@@ -71,21 +70,11 @@ class OpenVinoBackend(BackendBase):
         """
         require_support(self, scheme)
         details: dict[str, Any] = {"input_shape": list(model.input_shape)}
-        files = [MODEL]
         if scheme.method is Method.NONE:
-            for file in model.files:
-                shutil.copyfile(file, out / file.name)  # the graph names its external data, so names stay
-            files = [file.name for file in model.files]
-        elif plan is None:
-            raise PluginError(f"{self.name} needs a quantization plan for {scheme.label}; give one.")
-        else:
-            bits = {name: weight.bits for name, weight in plan.weights.items()}
-            portable = write_packed(write_placed(plan), bits, out / MODEL)
-            if portable is not None:
-                files.append(portable)
-                details["portable"] = portable
-            details |= plan.facts
-        return Artifact(backend=self.name, scheme=scheme, root=out, files=tuple(files), details=details)
+            return Artifact(self.name, scheme, out, model.copy_files(out), details)
+        plan = require_plan(self, scheme, plan)
+        files, facts = write_packed(write_placed(plan), plan, out / MODEL)
+        return Artifact(self.name, scheme, out, files, details | facts)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> OpenVinoSession:
         """Compile a model for a device, in FP32 where it is not quantized.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import InputError, PluginError, UnavailableError
+from fqbench.errors import InputError, UnavailableError
 from fqbench.optional import require
 from fqbench.plugins import (
     Arithmetic,
@@ -21,6 +21,7 @@ from fqbench.plugins import (
     SessionBase,
     Support,
     packed_support,
+    require_plan,
     require_support,
 )
 from fqbench.quant.graph import quiet_quantizer
@@ -79,25 +80,17 @@ class OnnxRuntimeBackend(BackendBase):
         """
         require_support(self, scheme)
         details: dict[str, Any] = {"input_shape": list(model.input_shape)}
-        files = [MODEL]
         if scheme.method is Method.NONE:
-            for file in model.files:
-                shutil.copyfile(file, out / file.name)  # the graph names its external data, so names stay
-            files = [file.name for file in model.files]
-        elif plan is None:
-            raise PluginError(f"{self.name} needs a quantization plan for {scheme.label}; give one.")
-        elif scheme.method is Method.PTQ_DYNAMIC:
+            return Artifact(self.name, scheme, out, model.copy_files(out), details)
+        plan = require_plan(self, scheme, plan)
+        files: tuple[str, ...] = (MODEL,)
+        if scheme.method is Method.PTQ_DYNAMIC:
             _quantize_dynamic(plan, out / MODEL)
         else:
-            bits = {name: weight.bits for name, weight in plan.weights.items()}
-            portable = write_packed(write_qdq(plan, Dialect(quantizable_types())), bits, out / MODEL)
-            if portable is not None:
-                files.append(portable)
-                details["portable"] = portable
-            details |= plan.facts
-        if scheme.method is not Method.NONE:
-            details["operators"] = _operators(out / MODEL)
-        return Artifact(backend=self.name, scheme=scheme, root=out, files=tuple(files), details=details)
+            files, facts = write_packed(write_qdq(plan, Dialect(quantizable_types())), plan, out / MODEL)
+            details |= facts
+        details["operators"] = _operators(out / MODEL)
+        return Artifact(self.name, scheme, out, files, details)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> OnnxRuntimeSession:
         """Open a session with ``threads`` threads inside an operator, and operators one after another.
@@ -168,7 +161,4 @@ def _quantize_dynamic(plan: QuantizationPlan, out: Path) -> None:
 def _operators(model: Path) -> dict[str, int]:
     import onnx
 
-    counts: dict[str, int] = {}
-    for node in onnx.load(model, load_external_data=False).graph.node:
-        counts[node.op_type] = counts.get(node.op_type, 0) + 1
-    return dict(sorted(counts.items()))
+    return dict(sorted(Counter(node.op_type for node in onnx.load(model, load_external_data=False).graph.node).items()))

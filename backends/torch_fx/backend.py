@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import InputError, PluginError, UnavailableError
+from fqbench.errors import InputError, UnavailableError
 from fqbench.optional import installed_version, require
-from fqbench.plugins import Abilities, Availability, BackendBase, Level, Support, packed_support, require_support
+from fqbench.plugins import (
+    Abilities,
+    Availability,
+    BackendBase,
+    Level,
+    Support,
+    packed_support,
+    require_plan,
+    require_support,
+)
 
 if TYPE_CHECKING:
     from fqbench.config import QatOptions
@@ -69,12 +78,10 @@ class TorchFxBackend(BackendBase):
         details: dict[str, Any] = {"input_shape": list(model.input_shape)}
         if scheme.method is Method.NONE:
             quantizing.copy_float(model, out)
-        elif plan is None:
-            raise PluginError(f"{self.name} needs a quantization plan for {scheme.label}; give one.")
-        elif scheme.method is Method.PTQ_DYNAMIC:
-            details |= quantizing.quantize_dynamic(model, scheme, plan, out)
         else:
-            details |= quantizing.quantize_static(model, scheme, plan, out)
+            dynamic = scheme.method is Method.PTQ_DYNAMIC
+            quantize = quantizing.quantize_dynamic if dynamic else quantizing.quantize_static
+            details |= quantize(model, scheme, require_plan(self, scheme, plan), out)
         if details.get("not_traced"):
             paths = ", ".join(sorted(details["not_traced"]))
             logger.warning("%s: FX cannot trace these modules, which stay in float: %s", model.name, paths)

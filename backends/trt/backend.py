@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.numerics import Numerics
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import DataError, InputError, PluginError, UnavailableError
+from fqbench.errors import DataError, InputError, UnavailableError
 from fqbench.onnx_graph import true_inputs
 from fqbench.optional import require
 from fqbench.plugins import (
@@ -21,6 +21,7 @@ from fqbench.plugins import (
     BuildSource,
     Level,
     Support,
+    require_plan,
     require_support,
 )
 
@@ -108,13 +109,13 @@ class TensorRtBackend(BackendBase):
         details: dict[str, Any] = {"input_shape": list(model.input_shape), "engine": NOT_BUILT}
         files = [MODEL]
         if scheme.method is Method.NONE:
-            shutil.copyfile(model.path, out / MODEL)
-        elif plan is None:
-            raise PluginError(f"{self.name} needs a quantization plan for {scheme.label}; give one.")
+            files = [*model.copy_files(out)]
         elif scheme.bits == 4:
+            plan = require_plan(self, scheme, plan)
             left = write_int4(plan.copied_model(), out / MODEL, plan.float_nodes, weight_rule=scheme.weight_rule)
             details |= {"left_in_float": left, "rules_checked": len(RULES)}
         else:
+            plan = require_plan(self, scheme, plan)
             placement = write_placed(plan, out / MODEL)
             scales = {name: float(one.scale) for name, one in plan.activations.items()}
             (out / CACHE).write_text(write_cache(scales), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,12 @@ class ExportedModel:
         """The ONNX file, with its external data next to it for models above 2 GB."""
         external = self.path.with_name(self.path.name + ".data")
         return (self.path, external) if external.is_file() else (self.path,)
+
+    def copy_files(self, out: Path) -> tuple[str, ...]:
+        """Copy the files into a folder under the same names, which the graph has for its external data; return them."""
+        for file in self.files:
+            shutil.copyfile(file, out / file.name)
+        return tuple(file.name for file in self.files)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

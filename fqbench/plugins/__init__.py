@@ -29,6 +29,7 @@ from fqbench.plugins.protocols import (
     SessionBase,
     Trainer,
     packed_support,
+    require_plan,
     require_support,
     support_of,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "distribution",
     "installed",
     "packed_support",
+    "require_plan",
     "require_support",
     "sampler",
     "support_of",

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fqbench.contracts.numerics import Numerics
 from fqbench.contracts.runtime import Arithmetic, Availability, Level, Support
-from fqbench.errors import SchemeNotSupported
+from fqbench.errors import PluginError, SchemeNotSupported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -226,6 +226,19 @@ def require_support(backend: Backend, scheme: Scheme) -> Support:
         hint = f"try {support.nearest}" if support.nearest else "`fqbench doctor` lists what each backend executes"
         raise SchemeNotSupported(f"{backend.name} cannot run {scheme.label}: {support.reason}; {hint}.")
     return support
+
+
+def require_plan(backend: Backend, scheme: Scheme, plan: QuantizationPlan | None) -> QuantizationPlan:
+    """Return the plan of a scheme that needs one.
+
+    Raises
+    ------
+    PluginError
+        None was given.
+    """
+    if plan is None:
+        raise PluginError(f"{backend.name} needs a quantization plan for {scheme.label}; give one.")
+    return plan
 
 
 def packed_support(scheme: Scheme) -> Support:

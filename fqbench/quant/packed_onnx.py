@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,38 +20,43 @@ if TYPE_CHECKING:
 
     from onnx import ModelProto, TensorProto
 
+    from fqbench.contracts.plan import QuantizationPlan
+
 PORTABLE = "portable.onnx"
 KEY = "fqbench.packed"
 DEQUANTIZE = "DequantizeLinear"
 
 
-def write_packed(model: ModelProto, bits: Mapping[str, int], out: Path) -> str | None:
+def write_packed(model: ModelProto, plan: QuantizationPlan, out: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Write a Q/DQ model whose weights are 8-bit integers with the levels of fewer bits.
 
     Parameters
     ----------
     model : ModelProto
         Changed in place.
-    bits : mapping
-        Bits of each weight that has fewer than 8, by name of the float initializer that it was made of.
+    plan : QuantizationPlan
+        What it was made of.
     out : Path
         File to write.
 
     Returns
     -------
-    str or None
-        Name of the file next to it that plain onnxruntime loads, where ``out`` itself is none.
+    files : tuple of str
+        Names of what was written: ``out``, and the file next to it that plain onnxruntime loads, where ``out`` itself
+        cannot be loaded by it.
+    details : dict
+        What the artifact says about them: the facts of the plan, and the second file as ``portable``.
     """
     import onnx
 
-    low = _low_bit_tensors(model, bits)
+    low = _low_bit_tensors(model, {name: weight.bits for name, weight in plan.weights.items()})
     for name, width in low.items():
         if width == 4:
             _retype(model, name, onnx.TensorProto.INT4)
     two = [name for name, width in low.items() if width == 2]
     if not two:
         onnx.save(model, out)
-        return None
+        return (out.name,), dict(plan.facts)
     portable = copied(model)
     for name in two:
         _retype(portable, name, onnx.TensorProto.INT4)
@@ -65,7 +70,7 @@ def write_packed(model: ModelProto, bits: Mapping[str, int], out: Path) -> str |
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, json.dumps(shapes, sort_keys=True)
     onnx.save(model, out)
-    return PORTABLE
+    return (out.name, PORTABLE), {"portable": PORTABLE, **plan.facts}
 
 
 def widened(path: Path) -> bytes | None:

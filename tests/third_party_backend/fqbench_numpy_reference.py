@@ -5,7 +5,6 @@ It executes FP32, and 8-bit weights by fake quantization, with one scale per ten
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -20,8 +19,17 @@ from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.numerics import IntegerFormat, Numerics
 from fqbench.contracts.plan import QuantizationPlan
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import InputError, PluginError
-from fqbench.plugins import Arithmetic, Availability, BackendBase, BackendOptions, Level, Support, require_support
+from fqbench.errors import InputError
+from fqbench.plugins import (
+    Arithmetic,
+    Availability,
+    BackendBase,
+    BackendOptions,
+    Level,
+    Support,
+    require_plan,
+    require_support,
+)
 
 MODEL = "model.onnx"
 FORMAT = Numerics(
@@ -63,11 +71,9 @@ class NumpyReference(BackendBase):
         """Copy the model, with its weights rounded and its input quantized by a pair of nodes."""
         require_support(self, scheme)
         if scheme.method is Method.NONE:
-            shutil.copyfile(model.path, out / MODEL)
+            model.copy_files(out)
             return Artifact(backend=self.name, scheme=scheme, root=out, files=(MODEL,))
-        if plan is None:
-            raise PluginError(f"{self.name} needs a quantization plan for {scheme.label}; give one.")
-        details = _fake_quantize(plan, out / MODEL)
+        details = _fake_quantize(require_plan(self, scheme, plan), out / MODEL)
         return Artifact(backend=self.name, scheme=scheme, root=out, files=(MODEL,), details=details)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> NumpyReferenceSession:
