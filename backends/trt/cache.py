@@ -18,10 +18,10 @@ from fqbench.errors import DataError
 from .versions import V10, Version
 
 CACHE = "calibration.cache"
-ALGORITHMS = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration", "percentile": "LegacyCalibration"}
+ALGORITHM = "EntropyCalibration2"  # of the one calibrator that is given scales (`calibrator.BASES`)
 
 
-def write_cache(scales: Mapping[str, float], *, version: Version = V10, algorithm: str = "entropy") -> str:
+def write_cache(scales: Mapping[str, float], *, version: Version = V10) -> str:
     """Return the text of a cache.
 
     Parameters
@@ -30,15 +30,13 @@ def write_cache(scales: Mapping[str, float], *, version: Version = V10, algorith
         Tensor name to scale; rounded to 32 bits.
     version : Version
         Of the TensorRT that is to read it.
-    algorithm : str
-        One of `ALGORITHMS`.
 
     Raises
     ------
     DataError
         A scale that is not a positive number, or a name that the format cannot hold.
     """
-    lines = [_header(version, algorithm)]
+    lines = [_header(version)]
     for name, scale in scales.items():
         single = np.float32(scale)
         if not (np.isfinite(single) and single > 0):
@@ -72,11 +70,11 @@ def read_cache(text: str) -> dict[str, np.float32]:
     return scales
 
 
-def retarget(text: str, version: Version, algorithm: str = "entropy") -> str:
+def retarget(text: str, version: Version) -> str:
     """Return a cache with the first line that this version and calibrator read."""
     read_cache(text)
-    return _header(version, algorithm) + "\n" + text.partition("\n")[2]
+    return _header(version) + "\n" + text.partition("\n")[2]
 
 
-def _header(version: Version, algorithm: str) -> str:
-    return f"TRT-{version.number}-{ALGORITHMS[algorithm]}"
+def _header(version: Version) -> str:
+    return f"TRT-{version.number}-{ALGORITHM}"

@@ -39,8 +39,8 @@ def test_what_is_written_is_read(values: dict[str, float]) -> None:
 )
 def test_retarget_changes_the_first_line_alone(version: Version, number: int) -> None:
     text = write_cache({"a": 0.5, "b: c": 0.25})
-    changed = retarget(text, version, "minmax")
-    assert changed.splitlines()[0] == f"TRT-{number}-MinMaxCalibration"
+    changed = retarget(text, version)
+    assert changed.splitlines()[0] == f"TRT-{number}-EntropyCalibration2"
     assert changed.splitlines()[1:] == text.splitlines()[1:]
 
 
