@@ -31,22 +31,22 @@ def require_same_classes(model: ExportedModel, samples: Samples) -> None:
 
 
 def ancestors(workspace: Workspace, entry: Entry, kind: str) -> list[Entry]:
-    """Return the ancestors of an entry of one kind, direct or not, in the order found."""
+    """Return the nearest ancestors of an entry of one kind in the order found; their files are not checked."""
+    places = {path.name: (one, path) for one, path in workspace.folders()}
     found: dict[str, Entry] = {}
     seen: set[str] = set()
     waiting = list(entry.manifest.inputs.values())
     while waiting:
         name = waiting.pop(0)
-        if name in seen:
-            continue
-        seen.add(name)
-        try:
-            one = workspace.get(name)
-        except InputError:
+        if name in seen or name not in places:
             continue  # it was removed; what is left still tells
+        seen.add(name)
+        form, path = places[name]
+        one = workspace.open(path, form)
         if one.manifest.kind == kind:
-            found.setdefault(one.id, one)
-        waiting += one.manifest.inputs.values()
+            found[one.id] = one
+        else:
+            waiting += one.manifest.inputs.values()
     return list(found.values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
@@ -28,19 +29,26 @@ class Installed:
     version: str = ""
 
 
-def declared(group: str) -> list[EntryPoint]:
+@cache
+def declared(group: str) -> tuple[EntryPoint, ...]:
     """Return all entry points of a group; tests replace this with entry points in memory."""
-    return list(entry_points(group=group))
+    return tuple(entry_points(group=group))
 
 
 def installed(group: str) -> dict[str, list[Installed]]:
     """Return the declared plug-ins of a group by name; a name that two packages claim keeps both."""
     found: dict[str, dict[tuple[str, str], Installed]] = {}
     for point in declared(group):
-        origin, version = (point.dist.name, point.dist.version) if point.dist is not None else (point.value, "")
+        origin, version = _distribution_of(point)
         # The same distribution can be seen twice (an editable install and its sources): that is not a conflict.
         found.setdefault(point.name, {})[origin, point.value] = Installed(point.name, origin, point.load, version)
     return {name: list(found[name].values()) for name in sorted(found)}
+
+
+@cache
+def _distribution_of(point: EntryPoint) -> tuple[str, str]:
+    """Return name and version of the distribution that declares an entry point; its metadata are parsed once."""
+    return (point.dist.name, point.dist.version) if point.dist is not None else (point.value, "")
 
 
 def distribution(group: str, name: str) -> str:

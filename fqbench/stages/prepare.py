@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,7 +86,7 @@ def fingerprint(samples: Samples) -> str:
     found, missing = [], []
     for path in samples.files:
         try:
-            status = (samples.root / path).stat()
+            status = os.stat(f"{samples.root}/{path}")  # noqa: PTH116 - quicker than a Path per picture
         except FileNotFoundError:
             missing.append(path)
             continue
