@@ -1,7 +1,8 @@
 """An evaluation and a latency measurement in a few plain sentences: how fast, who is harmed, what to do.
 
-Every sentence is made of the results. A group is *harmed* where its loss of accuracy is statistically significant, and
-an artifact is *harmless* only where every group is proved equivalent to the reference.
+Every sentence is made of the results. A group is *harmed* where its loss of accuracy is statistically significant. An
+artifact is *harmless* only where it is proved for every group that its accuracy fell by less than the margin: the group
+is equivalent, it gained, or the confidence interval of its change lies above minus the margin (non-inferiority).
 """
 
 from __future__ import annotations
@@ -38,8 +39,17 @@ class _Candidate:
         return tuple(sorted(lost, key=lambda row: row.accuracy.value))
 
     @cached_property
+    def not_inferior(self) -> tuple[ChangeRow, ...]:
+        """Groups without a verdict that lost less than the margin, and that may have gained more than it."""
+        return tuple(row for row in self._without_verdict if row.accuracy.low > -row.verdict.margin)
+
+    @cached_property
     def undecided(self) -> tuple[ChangeRow, ...]:
-        """Groups without a verdict."""
+        """Groups that may have lost more than the margin, or whose change is undefined."""
+        return tuple(row for row in self._without_verdict if not row.accuracy.low > -row.verdict.margin)
+
+    @property
+    def _without_verdict(self) -> tuple[ChangeRow, ...]:
         return tuple(row for row in self.change.groups if row.verdict.answer == "undecided")
 
     @cached_property
@@ -49,7 +59,7 @@ class _Candidate:
 
     @property
     def harmless(self) -> bool:
-        """Whether every group is equivalent to the reference or gained."""
+        """Whether no group lost as much as the margin."""
         return bool(self.change.groups) and not self.harmed and not self.undecided
 
     @property
@@ -113,12 +123,16 @@ def _harm(reference: str, one: _Candidate, before: Sequence[_Candidate]) -> str:
         parts.append(
             f"{one.name} harms no group: the accuracy of all {count} is within {points} of {reference}'s (proved)"
         )
+    elif one.harmless:
+        parts.append(f"{one.name} harms no group: none of the {count} loses as much as {points} of accuracy (proved)")
     else:
         within = f"{len(one.equivalent)} of {count} groups are within {points} of {reference}'s accuracy (proved)"
         parts.append(f"{one.name}: {within}")
-    gained = count - len(one.harmed) - len(one.undecided) - len(one.equivalent)
+    gained = count - sum(map(len, (one.harmed, one.undecided, one.not_inferior, one.equivalent)))
     if gained:
         parts.append(f"{gained} gained accuracy")
+    if one.not_inferior:
+        parts.append(f"{_named(one.not_inferior)} may have gained more than {points}")
     if one.undecided:
         parts.append(_undecided(one))
     worst = max((other for other in before if other.harmed), key=lambda other: len(other.harmed), default=None)
@@ -138,11 +152,14 @@ def _lost(row: ChangeRow) -> str:
 
 
 def _undecided(one: _Candidate) -> str:
-    groups = ", ".join(row.group for row in one.undecided[:NAMED])
-    more = len(one.undecided) - NAMED
     needed = one.images_needed
     enough = f" (about {needed:,.0f} images per group would decide)" if math.isfinite(needed) else ""
-    return f"undecided for {groups}{f' and {more} more' if more > 0 else ''}{enough}"
+    return f"undecided for {_named(one.undecided)}{enough}"
+
+
+def _named(rows: Sequence[ChangeRow]) -> str:
+    groups = ", ".join(row.group for row in rows[:NAMED])
+    return f"{groups} and {len(rows) - NAMED} more" if len(rows) > NAMED else groups
 
 
 def _compared(one: _Candidate, worst: _Candidate) -> str:

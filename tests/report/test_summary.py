@@ -13,6 +13,7 @@ from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.demo import Demo
 from fqbench.fairness import change_report, count, count_paired, group_report
 from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation
+from fqbench.fairness.results import ChangeRow
 from fqbench.latency.conditions import conditions
 from fqbench.latency.results import Interval, LatencyReport, SubjectFacts, SubjectLatency
 from fqbench.machine import this_machine
@@ -23,6 +24,7 @@ from fqbench.report.renderers.text import lines
 from fqbench.report.summary import summary
 
 GROUPS = ("dark", "light", "medium")
+NONE = "none of the 3 loses as much as 1 point of accuracy (proved)"
 FEW = {"replicates": 200, "positive": "yes"}
 
 
@@ -129,8 +131,35 @@ def test_undecided_is_neither_harmless_nor_harmed() -> None:
 def test_a_gain_is_no_harm() -> None:
     evaluation = evaluated(int8={"dark": -150})
     _speed, harm, advice = summary(evaluation, timed(evaluation, 2.0))
-    assert harm == "int8: 2 of 3 groups are within 1 point of fp32's accuracy (proved); 1 gained accuracy."
+    assert (
+        harm == "int8 harms no group: none of the 3 loses as much as 1 point of accuracy (proved); 1 gained accuracy."
+    )
     assert advice.startswith("What to do: ship int8")
+
+
+def test_a_group_that_cannot_have_lost_a_point_is_not_harmed_though_it_may_have_gained_more() -> None:
+    evaluation = evaluated(images=2000, int8={"dark": -14})  # +0.7 points: the interval reaches beyond one point
+    change = evaluation.artifacts[1].change
+    assert change is not None
+    row = change.row("dark")
+    assert row.accuracy.low > -row.verdict.margin
+    # The same change with a verdict left open, as where gains and losses are many.
+    verdict = replace(row.verdict, answer="undecided", images_needed=9000.0)
+    wide = replace(row, accuracy=replace(row.accuracy, low=-0.003, high=0.012), verdict=verdict)
+    worse = replace(row, accuracy=replace(row.accuracy, low=-0.0101, high=0.012), verdict=verdict)
+
+    def said(one: ChangeRow) -> tuple[str, ...]:
+        groups = tuple(one if other.group == "dark" else other for other in change.groups)
+        artifact = replace(evaluation.artifacts[1], change=replace(change, groups=groups))
+        made = replace(evaluation, artifacts=(evaluation.artifacts[0], artifact))
+        return summary(made, timed(made, 2.0))[1:]
+
+    harm, advice = said(wide)
+    assert harm == f"int8 harms no group: {NONE}; dark may have gained more than 1 point."
+    assert advice.startswith("What to do: ship int8")
+    harm, advice = said(worse)
+    assert "undecided for dark (about 9,000 images per group would decide)" in harm
+    assert advice.startswith("What to do: no artifact is proved harmless")
 
 
 def test_a_simulated_artifact_has_no_speed_and_is_not_shipped() -> None:
