@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -30,25 +30,29 @@ class Installed:
 
 
 @cache
-def declared(group: str) -> tuple[EntryPoint, ...]:
+def declared(group: str) -> Sequence[EntryPoint]:
     """Return all entry points of a group; tests replace this with entry points in memory."""
     return tuple(entry_points(group=group))
 
 
+_READ: dict[str, tuple[Sequence[EntryPoint], dict[str, list[Installed]]]] = {}
+
+
 def installed(group: str) -> dict[str, list[Installed]]:
     """Return the declared plug-ins of a group by name; a name that two packages claim keeps both."""
+    points = declared(group)
+    if group not in _READ or _READ[group][0] is not points:  # each look at a distribution parses all its metadata
+        _READ[group] = points, _by_name(points)
+    return _READ[group][1]
+
+
+def _by_name(points: Sequence[EntryPoint]) -> dict[str, list[Installed]]:
     found: dict[str, dict[tuple[str, str], Installed]] = {}
-    for point in declared(group):
-        origin, version = _distribution_of(point)
+    for point in points:
+        origin, version = (point.dist.name, point.dist.version) if point.dist is not None else (point.value, "")
         # The same distribution can be seen twice (an editable install and its sources): that is not a conflict.
         found.setdefault(point.name, {})[origin, point.value] = Installed(point.name, origin, point.load, version)
     return {name: list(found[name].values()) for name in sorted(found)}
-
-
-@cache
-def _distribution_of(point: EntryPoint) -> tuple[str, str]:
-    """Return name and version of the distribution that declares an entry point; its metadata are parsed once."""
-    return (point.dist.name, point.dist.version) if point.dist is not None else (point.value, "")
 
 
 def distribution(group: str, name: str) -> str:
