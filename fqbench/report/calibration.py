@@ -40,6 +40,11 @@ def calibration_document(entry: Entry) -> Document:
     return Document(tuple(_sections(entry, facts, artifact.choice)), value, records)
 
 
+def largest_differences(tensors: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return tensors by name, those first that are clipped most differently from group to group."""
+    return sorted(tensors.items(), key=lambda item: _difference(item[1]), reverse=True)
+
+
 def _sections(entry: Entry, facts: dict[str, Any], choice: dict[str, Any]) -> Iterator[Section]:
     yield Heading(f"{entry.manifest.kind}/{entry.id}")
     counts = ", ".join(f"{group} {count}" for group, count in facts["groups"].items())
@@ -48,7 +53,7 @@ def _sections(entry: Entry, facts: dict[str, Any], choice: dict[str, Any]) -> It
         f"  calibration images: {counts}",
     )
     yield from _trials(choice)
-    ranked = sorted(facts["tensors"].items(), key=lambda item: _difference(item[1]), reverse=True)
+    ranked = largest_differences(facts["tensors"])
     rows = tuple(
         (name, f"[{tensor['low']:.4g}, {tensor['high']:.4g}]", *_ends(tensor["clipped"]), *_ends(tensor["noise"]))
         for name, tensor in ranked[:SHOWN]

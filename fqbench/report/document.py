@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from fqbench.report.figures import Figure
 
 UNDEFINED = "undefined"  # a figure that no image gives: never 0, and never significant
 
@@ -22,10 +24,11 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence of its own or below a sheet."""
+    """A sentence of its own or below a sheet; ``lead`` marks the one to read first."""
 
     text: str
     warning: bool = False
+    lead: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,17 @@ class Bars:
 
     column: int
     shares: tuple[float, ...]
+
+
+Tone: TypeAlias = Literal["good", "bad", "open", "plain"]
+
+
+@dataclass(frozen=True)
+class Tones:
+    """What the cells of a column mean, for renderers that have colours; the text says it, too."""
+
+    column: int
+    tones: tuple[Tone, ...]
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,14 @@ class Sheet:
         Whether the last row is a total.
     bars : Bars or None
         Drawn on a terminal that has room for them.
+    tones : Tones or None
+        Drawn on a page.
+    sources : tuple of tuple of str
+        Ids of the entries that each row came from; empty where it is not said per row.
+    name : str
+        File name without its ending, where the table is also written into a file of its own.
+    anchors : int or None
+        The column with the ids of the entries that the rows describe.
     """
 
     title: str
@@ -63,6 +85,10 @@ class Sheet:
     notes: tuple[Note, ...] = ()
     total: bool = False
     bars: Bars | None = None
+    tones: Tones | None = None
+    sources: tuple[tuple[str, ...], ...] = ()
+    name: str = ""
+    anchors: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,12 +103,24 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Heading:
-    """A title above the sections that follow."""
+    """A title above the sections that follow.
+
+    Attributes
+    ----------
+    text : str
+        The title.
+    level : int
+        2, or 3 for a part of what stands below a heading of level 2.
+    folded : bool
+        Whether a page shows what follows only when it is opened.
+    """
 
     text: str
+    level: int = 2
+    folded: bool = False
 
 
-Section: TypeAlias = Heading | Sheet | Note
+Section: TypeAlias = Heading | Sheet | Note | Figure
 
 
 @dataclass(frozen=True)
@@ -115,6 +153,18 @@ class Document:
     def sheets(self) -> tuple[Sheet, ...]:
         """The tables among the sections."""
         return tuple(section for section in self.sections if isinstance(section, Sheet))
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """The figures among the sections."""
+        return tuple(section for section in self.sections if not isinstance(section, Heading | Note | Sheet))
+
+    def figure(self, name: str) -> Figure:
+        """Return the figure with a name; KeyError if there is none."""
+        for figure in self.figures:
+            if figure.name == name:
+                return figure
+        raise KeyError(name)
 
 
 def notes(*texts: str) -> tuple[Note, ...]:

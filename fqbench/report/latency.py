@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,22 @@ RECORDS = (
 )  # fmt: skip
 
 
-def latency_document(report: LatencyReport) -> Document:
-    """Return one row per artifact, with every doubt about the figures below."""
-    return Document(tuple(_sections(report)), report.to_dict(), Records(RECORDS, [*map(_record, report.subjects)]))
+def latency_document(report: LatencyReport, names: Mapping[str, str] | None = None) -> Document:
+    """Return one row per artifact, with every doubt about the figures below.
+
+    Parameters
+    ----------
+    report : LatencyReport
+        The measurement.
+    names : mapping, optional
+        Names of all artifacts by id, where a larger document has given them.
+    """
+    subjects = report.subjects
+    called = short_names([one.label for one in subjects], [one.id for one in subjects])
+    if names is not None:
+        called = tuple(names[one.id] for one in subjects)
+    records = Records(RECORDS, [*map(_record, subjects)])
+    return Document(tuple(_sections(report, called)), report.to_dict(), records)
 
 
 def import_document(report: LatencyReport, predictions: Sequence[str], bench: str) -> Document:
@@ -33,10 +46,9 @@ def import_document(report: LatencyReport, predictions: Sequence[str], bench: st
     return replace(measured, value={"predictions": list(predictions), "bench": bench, "latency": measured.value})
 
 
-def _sections(report: LatencyReport) -> Iterator[Section]:
+def _sections(report: LatencyReport, names: Sequence[str]) -> Iterator[Section]:
     machine, subjects = report.machine, report.subjects
-    labels, ids = [subject.label for subject in subjects], [subject.id for subject in subjects]
-    names = short_names(labels, ids)
+    ids = [subject.id for subject in subjects]
     features = ", ".join(machine.features) or "none of the INT8 instructions"
     threads = "/".join(sorted({str(subject.facts.threads) for subject in subjects}))
     yield Heading(

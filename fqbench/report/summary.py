@@ -69,26 +69,28 @@ class _Candidate:
         return max(needed) if needed and all(map(math.isfinite, needed)) else math.nan
 
 
-def summary(evaluation: Evaluation, latency: LatencyReport) -> tuple[str, ...]:
+def summary(evaluation: Evaluation, latency: LatencyReport | None) -> tuple[str, ...]:
     """Return the speed, one sentence per artifact on the groups that it harms, and what to do.
 
     Parameters
     ----------
     evaluation : Evaluation
         The reference first.
-    latency : LatencyReport
+    latency : LatencyReport or None
         Of the same artifacts; one that was not timed has no speed.
     """
     artifacts = evaluation.artifacts
     names = short_names([one.label for one in artifacts], [one.id for one in artifacts])
-    timed = {subject.id: subject for subject in latency.subjects}
+    timed = {subject.id: subject for subject in latency.subjects} if latency is not None else {}
     candidates = [
         _Candidate(name, one.change, timed.get(one.id))
         for name, one in zip(names, artifacts, strict=True)
         if one.change is not None
     ]
     reference = timed.get(artifacts[0].id)
-    speed = [_speed(names[0], reference, candidates, latency)] if reference is not None else []
+    speed = []
+    if latency is not None and reference is not None:
+        speed = [_speed(names[0], reference, candidates, latency)]
     harm = [_harm(names[0], one, candidates[:index]) for index, one in enumerate(candidates)]
     return (*speed, *harm, _advice(names[0], reference, candidates))
 

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from fqbench.report.document import Document, Format, Heading, Note, Records, Sheet
+from fqbench.report.figures import Axis, Line, Lines
 from fqbench.report.renderers import render, show
 
 SHEET = Sheet(
@@ -46,6 +47,29 @@ def test_markdown() -> None:
         "## title_1\n\na note\n\n### rates & gaps\n\n"
         "| group | accuracy |\n|---|---:|\n| a\\|b×c | 50% |\n| all | 0.5 |\n\n> small\n"
     )
+
+
+def test_markdown_passes_no_html_on() -> None:
+    sheet = Sheet("", ("group",), (("<b>&lt;",), ("R&D",)))
+    assert "| &lt;b>&amp;lt; |\n| R&D |" in render(Document((sheet,)), Format.MARKDOWN)
+
+
+def test_a_row_that_begins_with_a_bracket_is_not_an_argument_of_the_line_break() -> None:
+    text = render(Document((Sheet("", ("a", "b"), (("[x]", "1"), ("*", "2"))),)), Format.LATEX)
+    assert "{}[x] & 1" in text
+    assert "{}* & 2" in text
+
+
+def test_a_figure_is_described_where_it_cannot_be_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    line = Line("a", (1.0,), (2.0,))
+    figure = Lines("curve", "Loss_1", "It falls.", "Read it so.", ("run-1",), Axis("epoch"), Axis("loss"), (line,))
+    document = Document((figure,))
+    assert "*Loss_1*: It falls." in render(document, Format.MARKDOWN)
+    assert "\\includegraphics[width=\\linewidth]{figures/curve.pdf}\n\\caption{Loss\\_1. Read it so.}" in render(
+        document, Format.LATEX
+    )
+    show(document)
+    assert "[figure curve] It falls." in capsys.readouterr().out
 
 
 def test_latex_escapes_everything() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fqbench.report.document import Document, Heading, Note, Section, Sheet
+from fqbench.report.figures import Figure
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -17,6 +18,10 @@ SPECIAL = {
     "^": r"\textasciicircum{}",
     "×": r"$\times$",
     "Δ": r"$\Delta$",
+    "±": r"$\pm$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "−": "$-$",
     "<": r"$<$",
     ">": r"$>$",
 }
@@ -32,7 +37,17 @@ def _section(section: Section) -> str:
         return f"\\paragraph{{{_escaped(section.text)}}}\n"
     if isinstance(section, Note):
         return _escaped(section.text) + "\n"
-    return _sheet(section)
+    return _sheet(section) if isinstance(section, Sheet) else _figure(section)
+
+
+def _figure(figure: Figure) -> str:
+    """The figure's PDF, as `fqbench report` writes it."""
+    caption = f"{figure.title}. {figure.caption}"
+    return (
+        "\\begin{figure}\n\\centering\n"
+        f"\\includegraphics[width=\\linewidth]{{figures/{figure.name}.pdf}}\n"
+        f"\\caption{{{_escaped(caption)}}}\n\\end{{figure}}\n"
+    )
 
 
 def _sheet(sheet: Sheet) -> str:
@@ -48,7 +63,9 @@ def _sheet(sheet: Sheet) -> str:
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    return " & ".join(map(_escaped, cells)) + r" \\"
+    # A bracket or a star at the start of a row would be an argument of the line break before it.
+    protected = "{}" if cells and cells[0].startswith(("[", "*")) else ""
+    return protected + " & ".join(map(_escaped, cells)) + r" \\"
 
 
 def _escaped(text: str) -> str:

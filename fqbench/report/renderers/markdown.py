@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from fqbench.report.document import Document, Heading, Note, Section, Sheet
+
+ENTITY = re.compile(r"&(?=#?\w+;)")
 
 
 def render(document: Document) -> str:
@@ -12,18 +16,25 @@ def render(document: Document) -> str:
 
 def _section(section: Section) -> str:
     if isinstance(section, Heading):
-        return f"## {section.text}"
+        return f"{'#' * section.level} {_escaped(section.text)}"
     if isinstance(section, Note):
-        return f"> {section.text}" if section.warning else section.text
-    return _sheet(section)
+        return f"> {_escaped(section.text)}" if section.warning else _escaped(section.text)
+    if isinstance(section, Sheet):
+        return _sheet(section)
+    return f"*{_escaped(section.title)}*: {_escaped(section.description)}"
 
 
 def _sheet(sheet: Sheet) -> str:
-    parts = [f"### {sheet.title}"] if sheet.title else []
+    parts = [f"### {_escaped(sheet.title)}"] if sheet.title else []
     lines = [_row(sheet.names), "|" + "|".join("---:" if right else "---" for right in sheet.right) + "|"]
     parts.append("\n".join([*lines, *map(_row, sheet.rows)]))
     return "\n\n".join([*parts, *map(_section, sheet.notes)])
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(_escaped(cell).replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _escaped(text: str) -> str:
+    """A name of a group or file may look like HTML, which Markdown would pass on."""
+    return ENTITY.sub("&amp;", text).replace("<", "&lt;")

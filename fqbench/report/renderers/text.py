@@ -46,8 +46,11 @@ def _section(section: Section, width: int) -> Iterator[tuple[str, str]]:
     elif isinstance(section, Note):
         for line in paragraph(f"! {section.text}" if section.warning else section.text, min(width, WIDEST_SENTENCE)):
             yield line, WARNING if section.warning else PLAIN
-    else:
+    elif isinstance(section, Sheet):
         yield from _sheet(section, width)
+    else:
+        for line in paragraph(f"[figure {section.name}] {section.description}", min(width, WIDEST_SENTENCE)):
+            yield line, DIM
 
 
 def _sheet(sheet: Sheet, width: int) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,39 @@
+"""The verb that writes reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fqbench.cli.app import INSPECT, app
+
+if TYPE_CHECKING:
+    from fqbench.cli.verbs import Show
+    from fqbench.run import Run
+
+
+@app.verb("report", panel=INSPECT)
+def report(
+    run: Run,
+    show: Show,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Evaluations, and at most one measurement (default: the newest)."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write.")] = Path("report"),
+) -> None:
+    """Write an evaluation as an HTML page, figures, tables and model cards.
+
+    Runs nothing: every figure is read from the workspace. The page needs no network; figures are also written as SVG
+    and PDF, tables as CSV and LaTeX, and a model card per quantized artifact.
+
+    Example: fqbench report --out report
+    """
+    from fqbench.report.entries import file_document
+    from fqbench.report.page import gather, page_document
+    from fqbench.report.page.folder import write_report
+
+    material = gather(run.workspace, ids or ())
+    show(file_document(write_report(material, page_document(material), out, run.reporter)))
