@@ -16,7 +16,7 @@ from fqbench.workspace.kinds import ModelFacts
 if TYPE_CHECKING:
     from fqbench.fairness import Estimate, GapEstimate
     from fqbench.fairness.results import ChangeRow
-    from fqbench.report.page.material import Material, Subject, View
+    from fqbench.report.page.material import Material, ReportedArtifact, View
 
 EXTRA = "report"
 TASK = "image-classification"
@@ -54,7 +54,7 @@ def model_card(material: Material, identity: str) -> str:
     return str(card)
 
 
-def _results(view: View, subject: Subject) -> Iterator[dict[str, Any]]:
+def _results(view: View, subject: ReportedArtifact) -> Iterator[dict[str, Any]]:
     """Results in the fields of Hugging Face's model index; an undefined figure is left out."""
     evaluation, report = view.evaluation, subject.figures.report
     where = {
@@ -73,7 +73,7 @@ def _results(view: View, subject: Subject) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _sections(material: Material, shown: list[tuple[View, Subject]]) -> Iterator[Section]:
+def _sections(material: Material, shown: list[tuple[View, ReportedArtifact]]) -> Iterator[Section]:
     view, subject = shown[0]
     yield Heading(subject.figures.id, level=1)
     words, _tone = verdict_of(subject)
@@ -97,7 +97,7 @@ def _verb(words: str) -> str:
     return words if words.startswith("harms") else f"is {words}"
 
 
-def _quantization(material: Material, subject: Subject) -> Iterator[Section]:
+def _quantization(material: Material, subject: ReportedArtifact) -> Iterator[Section]:
     entry = subject.entry
     yield Heading("Quantization")
     if entry is None:
@@ -131,7 +131,7 @@ def _model(material: Material, source: str | None) -> Iterator[tuple[str, str]]:
             yield "classes", ", ".join(entry.facts.classes)
 
 
-def _groups(view: View, subject: Subject) -> Iterator[Section]:
+def _groups(view: View, subject: ReportedArtifact) -> Iterator[Section]:
     report, change = subject.figures.report, subject.figures.change
     if change is None:
         return
@@ -151,7 +151,7 @@ def _groups(view: View, subject: Subject) -> Iterator[Section]:
     yield Sheet("", ("gap between groups", f">value, {report.confidence:.0%} interval"), gaps)
 
 
-def _speed(material: Material, subject: Subject) -> Iterator[Section]:
+def _speed(material: Material, subject: ReportedArtifact) -> Iterator[Section]:
     yield Heading("Speed")
     timed, latency = subject.latency, material.latency
     if timed is None or latency is None:
@@ -167,7 +167,7 @@ def _speed(material: Material, subject: Subject) -> Iterator[Section]:
         )
 
 
-def limits(material: Material, shown: list[tuple[View, Subject]]) -> Iterator[str]:
+def limits(material: Material, shown: list[tuple[View, ReportedArtifact]]) -> Iterator[str]:
     """Yield what must not be concluded from the figures, one sentence each."""
     subject = shown[0][1]
     yield from material.notices
@@ -186,7 +186,7 @@ def limits(material: Material, shown: list[tuple[View, Subject]]) -> Iterator[st
     yield "No license is stated: add that of the FP32 model and of its training data before you publish this card."
 
 
-def _limits_of_groups(subject: Subject) -> Iterator[str]:
+def _limits_of_groups(subject: ReportedArtifact) -> Iterator[str]:
     change = subject.figures.change
     rows = () if change is None else change.groups
     lost = lost_rows(subject)
@@ -203,7 +203,7 @@ def _limits_of_groups(subject: Subject) -> Iterator[str]:
         yield f"Fewer than 30 images of {', '.join(small)}: their figures say little."
 
 
-def _origins(material: Material, shown: list[tuple[View, Subject]]) -> set[str]:
+def _origins(material: Material, shown: list[tuple[View, ReportedArtifact]]) -> set[str]:
     """Ids of the entries that the card's figures came from, without those of other artifacts."""
     entries = {entry.id: entry for entry in material.lineage}
     waiting = [name for _view, subject in shown for name in subject.sources]

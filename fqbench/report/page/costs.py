@@ -13,7 +13,7 @@ from fqbench.report.latency import latency_document
 
 if TYPE_CHECKING:
     from fqbench.fairness import Estimate, GapEstimate
-    from fqbench.report.page.material import Material, Measurement, Subject, View
+    from fqbench.report.page.material import Material, Measurement, ReportedArtifact, View
 
 LATENCY = Quantity("latency", Axis("latency at p50, ms"), less_is_better=True)
 SIZE = Quantity("size", Axis("size of the artifact, MB"), less_is_better=True)
@@ -69,7 +69,7 @@ def _trade_off(material: Material, view: View) -> TradeOff:
     )
 
 
-def _candidate(subject: Subject) -> Candidate:
+def _candidate(subject: ReportedArtifact) -> Candidate:
     report, timed = subject.figures.report, subject.latency
     dots = {
         WORST.key: _share(report.gaps["worst_group_accuracy"]),

@@ -33,7 +33,7 @@ TAKEN = (EVALUATIONS, BENCHES)
 
 
 @dataclass(frozen=True)
-class Subject:
+class ReportedArtifact:
     """An artifact of an evaluation, with everything that is known of it.
 
     Attributes
@@ -79,16 +79,16 @@ class View:
 
     evaluation: Evaluation
     entry: Entry[EvaluationFacts]
-    subjects: tuple[Subject, ...]
+    subjects: tuple[ReportedArtifact, ...]
     number: int
 
     @property
-    def compared(self) -> tuple[tuple[Subject, ChangeReport], ...]:
+    def compared(self) -> tuple[tuple[ReportedArtifact, ChangeReport], ...]:
         """Subjects that were compared with the reference, and what changed."""
         return tuple((one, one.figures.change) for one in self.subjects if one.figures.change is not None)
 
     @property
-    def reference(self) -> Subject:
+    def reference(self) -> ReportedArtifact:
         """What the others are compared with."""
         return self.subjects[0]
 
@@ -252,13 +252,13 @@ def _measurement(
 
 def _subjects(
     evaluation: Evaluation, latency: LatencyReport | None, lineage: Iterable[Entry[Any]]
-) -> tuple[Subject, ...]:
+) -> tuple[ReportedArtifact, ...]:
     entries: Mapping[str, Entry[Any]] = {entry.id: entry for entry in lineage}
     timed = {subject.id: subject for subject in latency.subjects} if latency is not None else {}
     artifacts = evaluation.artifacts
     names = short_names([one.label for one in artifacts], [one.id for one in artifacts])
     return tuple(
-        Subject(name, one, _artifact(entries, one.id), timed.get(one.id))
+        ReportedArtifact(name, one, _artifact(entries, one.id), timed.get(one.id))
         for name, one in zip(names, artifacts, strict=True)
     )
 

@@ -12,7 +12,7 @@ from fqbench.report.summary import summary
 
 if TYPE_CHECKING:
     from fqbench.fairness.results import ChangeRow
-    from fqbench.report.page.material import Material, Subject, View
+    from fqbench.report.page.material import Material, ReportedArtifact, View
 
 COLUMNS = (
     "artifact", "verdict", ">equivalent", ">undecided", ">largest loss, points", ">worst-group accuracy",
@@ -45,7 +45,7 @@ def verdict_section(material: Material) -> Iterator[Section]:
         yield _verdicts(view, several=len(material.views) > 1)
 
 
-def verdict_of(subject: Subject) -> tuple[str, Tone]:
+def verdict_of(subject: ReportedArtifact) -> tuple[str, Tone]:
     """Return the verdict on an artifact in a few words, and its tone."""
     change = subject.figures.change
     if change is None:
@@ -61,7 +61,7 @@ def verdict_of(subject: Subject) -> tuple[str, Tone]:
     return "harms no group (proved)", "good"
 
 
-def lost_rows(subject: Subject) -> tuple[ChangeRow, ...]:
+def lost_rows(subject: ReportedArtifact) -> tuple[ChangeRow, ...]:
     """Groups whose loss of accuracy is statistically significant."""
     rows = subject.figures.change.groups if subject.figures.change is not None else ()
     return tuple(row for row in rows if row.verdict.answer == "different" and row.accuracy.value < 0)
@@ -97,7 +97,7 @@ def _how(view: View) -> str:
     )
 
 
-def _counts(subject: Subject) -> tuple[str, ...]:
+def _counts(subject: ReportedArtifact) -> tuple[str, ...]:
     change = subject.figures.change
     if change is None:
         return (WITHOUT_A_FIGURE,) * 3
@@ -111,7 +111,7 @@ def _counts(subject: Subject) -> tuple[str, ...]:
     return (*counts, f"{100 * one.value:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}] {worst.group}")
 
 
-def _costs(subject: Subject) -> tuple[str, ...]:
+def _costs(subject: ReportedArtifact) -> tuple[str, ...]:
     worst = subject.figures.report.gaps["worst_group_accuracy"]
     accuracy = WITHOUT_A_FIGURE if math.isnan(worst.value) else f"{worst.value:.3f} [{worst.low:.3f}, {worst.high:.3f}]"
     size = WITHOUT_A_FIGURE if math.isnan(subject.bytes) else f"{subject.bytes / 1e6:.2f}"

@@ -31,7 +31,7 @@ SHAPES = {"equivalent": "●", "different": "◆", "undecided": "○"}
 
 
 @dataclass
-class Part:
+class PagePart:
     """A heading of level 2 or 3 and what stands below it."""
 
     heading: Heading
@@ -130,14 +130,14 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _parts(sections: Sequence[Section]) -> list[Part]:
+def _parts(sections: Sequence[Section]) -> list[PagePart]:
     """Nest sections: parts of level 2 hold blocks, some of which are parts of level 3."""
-    parts: list[Part] = []
+    parts: list[PagePart] = []
     anchors: dict[str, int] = {}
-    inner: Part | None = None
+    inner: PagePart | None = None
     for section in sections:
         if isinstance(section, Heading):
-            part = Part(section, _anchor(section.text, anchors))
+            part = PagePart(section, _anchor(section.text, anchors))
             if section.level == 2 or not parts:
                 parts.append(part)
                 inner = None
@@ -146,7 +146,7 @@ def _parts(sections: Sequence[Section]) -> list[Part]:
                 inner = part
             continue
         if not parts:
-            parts.append(Part(Heading(""), _anchor("", anchors)))
+            parts.append(PagePart(Heading(""), _anchor("", anchors)))
         blocks = (inner or parts[-1]).blocks
         kind = "note" if isinstance(section, Note) else "sheet" if isinstance(section, Sheet) else "figure"
         blocks.append((kind, section))

@@ -9,15 +9,15 @@ from huggingface_hub import ModelCard
 
 from fqbench.report.page import Material
 from fqbench.report.page.card import limits, model_card
-from fqbench.report.page.material import Subject
+from fqbench.report.page.material import ReportedArtifact
 
 
 @pytest.fixture(scope="module")
-def subjects(material: Material) -> tuple[Subject, ...]:
+def subjects(material: Material) -> tuple[ReportedArtifact, ...]:
     return tuple(subject for subject, _change in material.views[0].compared)
 
 
-def test_metadata_can_be_read_back(material: Material, subjects: tuple[Subject, ...]) -> None:
+def test_metadata_can_be_read_back(material: Material, subjects: tuple[ReportedArtifact, ...]) -> None:
     for subject in subjects:
         card = ModelCard(model_card(material, subject.figures.id), ignore_metadata_errors=False)
         assert card.data.pipeline_tag == "image-classification"
@@ -30,7 +30,7 @@ def test_metadata_can_be_read_back(material: Material, subjects: tuple[Subject, 
             assert found.metric_args == {"group": row.group}
 
 
-def test_groups_quantization_and_origin_are_stated(material: Material, subjects: tuple[Subject, ...]) -> None:
+def test_groups_quantization_and_origin_are_stated(material: Material, subjects: tuple[ReportedArtifact, ...]) -> None:
     text = model_card(material, subjects[0].figures.id)
     _metadata, _, body = text.removeprefix("---\n").partition("\n---\n")
     assert "| &lt;script>boom()&lt;/script>×a\\|b_$1 |" in body
@@ -41,7 +41,7 @@ def test_groups_quantization_and_origin_are_stated(material: Material, subjects:
     assert subjects[1].figures.id not in body  # another artifact's card
 
 
-def test_limits_follow_from_the_figures(material: Material, subjects: tuple[Subject, ...]) -> None:
+def test_limits_follow_from_the_figures(material: Material, subjects: tuple[ReportedArtifact, ...]) -> None:
     view = material.views[0]
     native, simulated = (list(limits(material, [(view, one)])) for one in subjects)
     assert not any("simulated" in sentence for sentence in native)
@@ -52,7 +52,7 @@ def test_limits_follow_from_the_figures(material: Material, subjects: tuple[Subj
     assert not any("latency holds" in sentence for sentence in limits(material, [(view, untimed)]))
 
 
-def test_simulated_has_no_speed(material: Material, subjects: tuple[Subject, ...]) -> None:
+def test_simulated_has_no_speed(material: Material, subjects: tuple[ReportedArtifact, ...]) -> None:
     text = model_card(material, subjects[1].figures.id)
     assert "there is no speed to report" in text
     assert "ms [" not in text
