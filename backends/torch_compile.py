@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.plugins import Availability, BackendBase, Level, Support, packed_support, require_support
+from fqbench.plugins import Availability, BackendBase, Level, Support, float_support, packed_support, require_support
 
 from .torch_fx.backend import TorchFxBackend, refuse_device, torch_availability
 
@@ -35,9 +35,9 @@ class TorchCompileBackend(BackendBase):
         return found
 
     def supports(self, scheme: Scheme) -> Support:
-        """FP32, and 8 bits with static ranges."""
-        if scheme.method is Method.NONE:
-            return Support(Level.NATIVE)
+        """FP32 and casts of it, and 8 bits with static ranges."""
+        if scheme.is_float:
+            return float_support(scheme, "bf16", "fp16")
         if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
             return Support(Level.NO, f"method {scheme.method} is not supported by this backend", "--method ptq_static")
         if scheme.act_bits != 8 or scheme.bits == 32:
@@ -66,17 +66,20 @@ class TorchCompileBackend(BackendBase):
         InputError
             Another device than the CPU.
         UnavailableError
-            8 bits without torchao, which brings the patterns of the integer kernels.
+            8 bits without torchao, which brings the patterns of the integer kernels; a cast to a type that the CPU
+            has no instructions for.
         DataError
             The artifact is damaged, or this torch and timm build another network.
         """
         refuse_device(self.name, device)
-        from .torch_fx import lowering, quantizing
+        from .torch_fx import casting, lowering, quantizing
         from .torch_fx.session import TorchSession
 
         shape = tuple(artifact.details["input_shape"])
-        if artifact.scheme.method is Method.NONE:
+        if artifact.scheme.is_float:
             network = quantizing.load(artifact.root, artifact.scheme, native=True)
+            if artifact.scheme.precision is not None:
+                network = casting.cast(network, artifact.scheme.precision)
             return TorchSession(network, shape, threads, run=lowering.compiled(network))
         lowering.need_patterns()
         network = quantizing.load_written_out(artifact.root, artifact.scheme)

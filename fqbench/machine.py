@@ -23,7 +23,11 @@ FEATURES = (
     "avx512_bf16",
     "amx_int8",
     "amx_bf16",
+    "avx512_fp16",
+    "amx_fp16",
     "asimddp",
+    "bf16",
+    "fphp",
     "i8mm",
     "sve",
 )

@@ -11,6 +11,7 @@ from typing import Any
 from fqbench.plugins import Arithmetic
 
 INTEGER = frozenset({"i8", "u8"})
+HALF = {"bf16": "bf16", "f16": "fp16"}  # OpenVINO's names, and ours
 # They multiply too, but their cost is not a product of the shapes seen outside; never passed over in silence.
 OPAQUE = frozenset(
     {"GRUSequence", "LSTMSequence", "MHA", "RNNCell", "RNNSeq", "ScaledDotProductAttention", "ScaledAttn", "LLMMLP"}
@@ -55,7 +56,8 @@ def measure_arithmetic(compiled: Any, model: Any, batch: int = 1) -> Arithmetic:
     """
     multiplying = {node.get_friendly_name() for node in model.get_ops() if node.get_type_name() in MULTIPLYING}
     counted = count_macs([_executed(node) for node in compiled.get_runtime_model().get_ordered_ops()], multiplying)
-    return Arithmetic(counted.integer_macs // batch, counted.total_macs // batch, counted.uncounted)
+    integer, total, half = (count // batch for count in (counted.integer_macs, counted.total_macs, counted.half_macs))
+    return Arithmetic(integer, total, counted.uncounted, half)
 
 
 def count_macs(nodes: Sequence[Executed], multiplying: AbstractSet[str]) -> Arithmetic:
@@ -68,7 +70,7 @@ def count_macs(nodes: Sequence[Executed], multiplying: AbstractSet[str]) -> Arit
     multiplying : set of str
         Names of the model's operators that multiply: a node of another type that executes one is named as uncounted.
     """
-    integer, total, uncounted = 0, 0, set()
+    integer, half, total, uncounted = 0, 0, 0, set()
     for node in nodes:
         macs = _macs(node)
         if macs is None:
@@ -77,7 +79,15 @@ def count_macs(nodes: Sequence[Executed], multiplying: AbstractSet[str]) -> Arit
             continue
         total += macs
         integer += macs if node.precision in INTEGER else 0
-    return Arithmetic(integer, total, tuple(sorted(uncounted)))
+        half += macs if node.precision in HALF else 0
+    return Arithmetic(integer, total, tuple(sorted(uncounted)), half)
+
+
+def float_precisions(compiled: Any) -> frozenset[str]:
+    """Return the floating-point types that the multiplying layers of an executed graph compute in."""
+    executed = map(_executed, compiled.get_runtime_model().get_ordered_ops())
+    found = {node.precision for node in executed if _macs(node) is not None} - INTEGER
+    return frozenset(HALF.get(name, {"f32": "fp32"}.get(name, name)) for name in found)
 
 
 def _macs(node: Executed) -> int | None:

@@ -9,7 +9,16 @@ from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import DataError, InputError, UnavailableError
 from fqbench.optional import require
-from fqbench.plugins import Availability, BackendBase, Level, Support, packed_support, require_plan, require_support
+from fqbench.plugins import (
+    Availability,
+    BackendBase,
+    Level,
+    Support,
+    float_support,
+    packed_support,
+    require_plan,
+    require_support,
+)
 from fqbench.quant.packed_onnx import widened, write_packed
 
 from .options import OpenVinoOptions
@@ -46,8 +55,8 @@ class OpenVinoBackend(BackendBase):
 
     def supports(self, scheme: Scheme) -> Support:
         """Say which schemes run in integer kernels."""
-        if scheme.method is Method.NONE:
-            return Support(Level.NATIVE)
+        if scheme.is_float:
+            return float_support(scheme, "bf16", "fp16")
         nearest = "--method ptq_static --bits 8"
         if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
             reason = f"method {scheme.method.value} is not built for it"
@@ -70,21 +79,21 @@ class OpenVinoBackend(BackendBase):
         """
         require_support(self, scheme)
         details: dict[str, Any] = {"input_shape": list(model.input_shape)}
-        if scheme.method is Method.NONE:
+        if scheme.is_float:
             return Artifact(self.name, scheme, out, model.copy_files(out), details)
         plan = require_plan(self, scheme, plan)
         files, facts = write_packed(write_placed(plan), plan, out / MODEL)
         return Artifact(self.name, scheme, out, files, details | facts)
 
     def load(self, artifact: Artifact, *, threads: int, device: str) -> OpenVinoSession:
-        """Compile a model for a device, in FP32 where it is not quantized.
+        """Compile a model for a device, in FP32 where it is neither quantized nor cast.
 
         Raises
         ------
         InputError
             OpenVINO has no device of this name.
         UnavailableError
-            OpenVINO is not installed, or does not see the device here.
+            OpenVINO is not installed, does not see the device here, or the device has no kernels for the type.
         DataError
             OpenVINO cannot read or compile the model.
         """
@@ -97,9 +106,9 @@ class OpenVinoBackend(BackendBase):
         if target not in {*here, *(name.partition(".")[0] for name in here)}:
             seen = ", ".join(map(str.lower, here)) or "none"
             raise UnavailableError(f"OpenVINO sees no {device} here (devices: {seen}); install its driver or use cpu.")
-        packed = artifact.scheme.method is not Method.NONE
+        packed, precision = not artifact.scheme.is_float, artifact.scheme.precision
         source = (widened(artifact.main_file) if packed else None) or artifact.main_file
-        settings = self._settings(target, threads)
+        settings = self._settings(target, threads, precision)
         shape = tuple(artifact.details["input_shape"])
 
         def model_of(batch: int) -> Any:
@@ -108,19 +117,28 @@ class OpenVinoBackend(BackendBase):
             return model
 
         try:
-            return OpenVinoSession(
+            session = OpenVinoSession(
                 model_of, lambda model: core.compile_model(model, target, settings), artifact.batch or 1
             )
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise DataError(f"OpenVINO cannot run {artifact.id or artifact.label} on {device}: {reason}") from error
+        if precision is not None and session.precisions != {precision}:
+            # It takes the hint for a wish: a CPU without fp16 computes in bf16, one without either in f32.
+            others = ", ".join(sorted(session.precisions)) or "integers"
+            raise UnavailableError(
+                f"OpenVINO has no {precision} kernels for this {target}: its executed graph computes in {others} "
+                "instead; use --precision bf16 on a CPU that has it (`fqbench doctor`), or --method none."
+            )
+        return session
 
-    def _settings(self, target: str, threads: int) -> dict[str, Any]:
+    def _settings(self, target: str, threads: int, precision: str | None) -> dict[str, Any]:
         # Without the hint OpenVINO computes FP32 models in bf16 on CPUs that have it.
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": self.options.streams}
+        hint = {"bf16": "bf16", "fp16": "f16", None: "f32"}[precision]
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": self.options.streams}
         if target == "CPU":
             settings["INFERENCE_NUM_THREADS"] = threads
-        elif target.startswith("NPU"):
+        elif target.startswith("NPU") and precision is None:
             del settings["INFERENCE_PRECISION_HINT"]  # it has no float32
         if self.options.cache_dir is not None:
             settings["CACHE_DIR"] = str(self.options.cache_dir)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fqbench.plugins import SessionBase
 
-from .arithmetic import measure_arithmetic
+from .arithmetic import float_precisions, measure_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,7 @@ class OpenVinoSession(SessionBase):
         model = model_of(batch)
         first = compiled(model)
         self.arithmetic = measure_arithmetic(first, model, batch)
+        self.precisions = float_precisions(first)
         self._requests = {batch: first.create_infer_request()}
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

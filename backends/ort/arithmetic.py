@@ -7,7 +7,7 @@ import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from fqbench.plugins import Arithmetic
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
+CPU = "CPUExecutionProvider"
 FLOAT_CONV = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose"})
 INTEGER_CONV = frozenset({"QLinearConv", "ConvInteger"})
 FLOAT_MATMUL = frozenset({"MatMul", "FusedMatMul", "Gemm", "FusedGemm"})
@@ -38,7 +39,17 @@ OPAQUE = frozenset(
         "RNN",
     }
 )
+HALF = frozenset({"float16", "bfloat16"})
 INTEGER_ACCURACY_LEVEL = 4  # MatMulNBits quantizes its activations to 8 bits and multiplies integers at this level
+
+
+class Profiled(NamedTuple):
+    """One kernel as profiled: shapes of its first input and output, type of that input, and its execution provider."""
+
+    first: list[int]
+    output: list[int]
+    kind: str = "float"
+    provider: str = CPU
 
 
 def measure_arithmetic(model: Path | bytes, provider: str, input_shape: tuple[int, ...]) -> Arithmetic:
@@ -69,38 +80,42 @@ def measure_arithmetic(model: Path | bytes, provider: str, input_shape: tuple[in
         options.optimized_model_filepath = str(Path(scratch) / "optimized.onnx")
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(scratch) / "profile")
-        session = ort.InferenceSession(model, options, providers=[provider])
+        session = ort.InferenceSession(model, options, providers=list(dict.fromkeys((provider, CPU))))
         session.run(None, {session.get_inputs()[0].name: np.zeros((1, *input_shape), dtype=np.float32)})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         graph = onnx.load(Path(scratch) / "optimized.onnx", load_external_data=False).graph
-    return count_macs(graph, _shapes(events))
+    return count_macs(graph, _profiled(events), provider)
 
 
-def count_macs(graph: GraphProto, shapes: Mapping[str, tuple[list[int], list[int]]]) -> Arithmetic:
+def count_macs(graph: GraphProto, profiled: Mapping[str, Profiled], provider: str = CPU) -> Arithmetic:
     """Count multiply-accumulates of an optimised graph.
 
     Parameters
     ----------
     graph : GraphProto
         The graph as the runtime executes it.
-    shapes : mapping
-        Node name to (shape of its first input, shape of its first output), as profiled.
+    profiled : mapping
+        Kernels by the name of their node.
+    provider : str
+        Where they should run; what another provider runs is counted as fallen back.
     """
     weights = {name: list(tensor.dims) for name, tensor in initializers(graph).items()}
-    integer, total, uncounted = 0, 0, set()
+    integer, half, fallback, total, uncounted = 0, 0, 0, 0, set()
     for node in graph.node:
         if node.op_type in OPAQUE:
             uncounted.add(node.op_type)
             continue
         if node.op_type not in FLOAT_CONV | INTEGER_CONV | FLOAT_MATMUL | INTEGER_MATMUL | NBITS_MATMUL:
             continue
-        macs = _macs(node, weights, shapes)
+        macs = _macs(node, weights, profiled)
         if macs is None:
             uncounted.add(node.op_type)
             continue
         total += macs
         integer += macs if _runs_in_integers(node) else 0
-    return Arithmetic(integer, total, tuple(sorted(uncounted)))
+        half += macs if profiled[node.name].kind in HALF else 0
+        fallback += macs if profiled[node.name].provider != provider else 0
+    return Arithmetic(integer, total, tuple(sorted(uncounted)), half, fallback)
 
 
 def _runs_in_integers(node: NodeProto) -> bool:
@@ -109,12 +124,10 @@ def _runs_in_integers(node: NodeProto) -> bool:
     return node.op_type in INTEGER_CONV | INTEGER_MATMUL
 
 
-def _macs(
-    node: NodeProto, weights: Mapping[str, list[int]], shapes: Mapping[str, tuple[list[int], list[int]]]
-) -> int | None:
-    if node.name not in shapes:
+def _macs(node: NodeProto, weights: Mapping[str, list[int]], profiled: Mapping[str, Profiled]) -> int | None:
+    if node.name not in profiled:
         return None
-    first, output = shapes[node.name]
+    first, output = profiled[node.name][:2]
     weight = next((weights[name] for name in _weight_inputs(node) if name in weights), None)
     if node.op_type == "ConvTranspose":
         return None if weight is None else math.prod(first) * math.prod(weight[1:])
@@ -132,12 +145,13 @@ def _weight_inputs(node: NodeProto) -> list[str]:
     return list(node.input[position : position + 1])
 
 
-def _shapes(events: list[dict[str, Any]]) -> dict[str, tuple[list[int], list[int]]]:
+def _profiled(events: list[dict[str, Any]]) -> dict[str, Profiled]:
     found = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             inputs, outputs = event["args"]["input_type_shape"], event["args"]["output_type_shape"]
             if inputs and outputs:
                 name = event["name"].removesuffix("_kernel_time")
-                found[name] = (next(iter(inputs[0].values())), next(iter(outputs[0].values())))
+                ((kind, first),) = inputs[0].items()
+                found[name] = Profiled(first, next(iter(outputs[0].values())), kind, event["args"].get("provider", CPU))
     return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +22,13 @@ from fqbench.plugins import (
     Level,
     SessionBase,
     Support,
+    float_support,
     packed_support,
     require_plan,
     require_support,
 )
 from fqbench.quant.graph import quiet_quantizer
+from fqbench.quant.half import half_graph
 from fqbench.quant.packed_onnx import widened, write_packed
 from fqbench.quant.qdq import Dialect, quantizable_types, write_qdq
 
@@ -59,8 +63,8 @@ class OnnxRuntimeBackend(BackendBase):
 
     def supports(self, scheme: Scheme) -> Support:
         """Say which schemes run in integer kernels."""
-        if scheme.method is Method.NONE:
-            return Support(Level.NATIVE)
+        if scheme.is_float:
+            return float_support(scheme, "fp16")  # ONNX has no bfloat16 convolutions before opset 22
         nearest = "--method ptq_static --bits 8"
         if scheme.method is Method.PTQ_DYNAMIC and (scheme.bits, scheme.act_bits) != (8, 8):
             return Support(Level.NO, "its dynamic kernels are 8-bit", "--method ptq_dynamic --bits 8")
@@ -82,6 +86,11 @@ class OnnxRuntimeBackend(BackendBase):
         details: dict[str, Any] = {"input_shape": list(model.input_shape)}
         if scheme.method is Method.NONE:
             return Artifact(self.name, scheme, out, model.copy_files(out), details)
+        if scheme.method is Method.CAST:
+            import onnx
+
+            onnx.save(half_graph(model.path), out / MODEL)
+            return Artifact(self.name, scheme, out, (MODEL,), details)
         plan = require_plan(self, scheme, plan)
         files: tuple[str, ...] = (MODEL,)
         if scheme.method is Method.PTQ_DYNAMIC:
@@ -98,7 +107,7 @@ class OnnxRuntimeBackend(BackendBase):
         Raises
         ------
         UnavailableError
-            This build of ONNX Runtime has no provider for the device.
+            This build of ONNX Runtime has no provider for the device, or the provider no kernels for the type.
         """
         ort = require("onnxruntime")
         provider = PROVIDERS.get(device)
@@ -106,22 +115,48 @@ class OnnxRuntimeBackend(BackendBase):
             raise InputError(f"{self.name} has no device {device!r}; choose one of: {', '.join(PROVIDERS)}.")
         if provider not in ort.get_available_providers():
             raise UnavailableError(
-                f"this ONNX Runtime has no {provider}; install the build for {device}, or use --device cpu."
+                f"this ONNX Runtime has no {provider}; install the build for {device} "
+                "(pip install 'fqbench[ort-gpu]'), or use --device cpu."
             )
-        packed = artifact.scheme.method is not Method.NONE
+        packed = not artifact.scheme.is_float
         model = (widened(artifact.main_file) if packed else None) or artifact.main_file
-        session = ort.InferenceSession(model, _session_options(threads), providers=[provider])
+        providers = list(dict.fromkeys((provider, PROVIDERS["cpu"])))
+        session = ort.InferenceSession(model, _session_options(threads), providers=providers)
+        if provider not in session.get_providers():
+            raise UnavailableError(
+                f"ONNX Runtime cannot use its {provider} here and would fall back to the CPU; check the GPU's driver "
+                "and CUDA, or use --device cpu."
+            )
         shape = tuple(artifact.details["input_shape"])
-        return OnnxRuntimeSession(session, measure_arithmetic(model, provider, shape))
+        loaded = OnnxRuntimeSession(session, lambda: measure_arithmetic(model, provider, shape))
+        if artifact.scheme.precision is not None and not loaded.arithmetic.half_macs:
+            raise UnavailableError(
+                f"ONNX Runtime's {provider} has no {artifact.scheme.precision} kernels here: its optimized graph "
+                "computes in float32 instead; use --device cuda, or another backend for --method cast."
+            )
+        return loaded
 
 
 class OnnxRuntimeSession(SessionBase):
-    """A loaded ONNX model."""
+    """A loaded ONNX model.
 
-    def __init__(self, session: Any, arithmetic: Arithmetic) -> None:
-        self.arithmetic = arithmetic
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+        What answers.
+    count : callable
+        Counts the multiply-accumulates; called when they are asked for, since it loads the model a second time.
+    """
+
+    def __init__(self, session: Any, count: Callable[[], Arithmetic]) -> None:
+        self._count = count
         self._run = session.run
         self._input = session.get_inputs()[0].name
+
+    @cached_property
+    def arithmetic(self) -> Arithmetic:
+        """Where the multiply-accumulates run."""
+        return self._count()
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map images (N, 3, H, W) to logits (N, classes)."""

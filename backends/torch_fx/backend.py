@@ -16,6 +16,7 @@ from fqbench.plugins import (
     BackendBase,
     Level,
     Support,
+    float_support,
     packed_support,
     require_plan,
     require_support,
@@ -51,8 +52,8 @@ class TorchFxBackend(BackendBase):
 
     def supports(self, scheme: Scheme) -> Support:
         """Say which schemes run in integer kernels, and which in float with rounded values."""
-        if scheme.method is Method.NONE:
-            return Support(Level.NATIVE)
+        if scheme.is_float:
+            return float_support(scheme, "bf16", "fp16")
         if scheme.method is Method.PTQ_DYNAMIC and (scheme.bits, scheme.act_bits) != (8, 8):
             return Support(Level.NO, "its dynamic kernels are 8-bit", "--method ptq_dynamic --bits 8")
         if scheme.bits == 32 or scheme.act_bits > 8:
@@ -76,7 +77,7 @@ class TorchFxBackend(BackendBase):
         from . import quantizing, storage
 
         details: dict[str, Any] = {"input_shape": list(model.input_shape)}
-        if scheme.method is Method.NONE:
+        if scheme.is_float:
             quantizing.copy_float(model, out)
         else:
             dynamic = scheme.method is Method.PTQ_DYNAMIC
@@ -95,14 +96,21 @@ class TorchFxBackend(BackendBase):
         ------
         InputError
             Another device than the CPU.
+        UnavailableError
+            The CPU has no instructions for the type of a cast.
         DataError
             The artifact is damaged, or this torch and timm build another network.
         """
         refuse_device(self.name, device)
-        from . import quantizing
+        from . import casting, quantizing
         from .session import TorchSession
 
         shape = tuple(artifact.details["input_shape"])
+        if artifact.scheme.precision is not None:
+            network = casting.cast(
+                quantizing.load(artifact.root, artifact.scheme, native=True), artifact.scheme.precision
+            )
+            return TorchSession(network, shape, threads)
         native = self.supports(artifact.scheme.uniform).level.has_speed
         return TorchSession(quantizing.load(artifact.root, artifact.scheme, native=native), shape, threads)
 

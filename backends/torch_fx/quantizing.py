@@ -91,7 +91,7 @@ def quantize_dynamic(model: ExportedModel, scheme: Scheme, plan: QuantizationPla
 def load(folder: Path, scheme: Scheme, *, native: bool) -> nn.Module:
     """Return the network of an artifact: eager FP32, converted to integer kernels, or with fake quantization."""
     stored = storage.read_stored(folder)
-    if scheme.method is Method.NONE:
+    if scheme.is_float:
         network = load_checkpoint(stored.network(), folder / storage.TENSORS)
         return network.to(memory_format=torch.channels_last)
     prepared, scales = storage.read(stored, folder)

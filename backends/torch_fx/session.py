@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from fqbench.plugins import Arithmetic, SessionBase
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 UNCOUNTED = ("quantized.matmul",)
+HALF = (torch.bfloat16, torch.float16)
 
 
 class TorchSession(SessionBase):
@@ -73,7 +74,7 @@ def _threads(number: int) -> Iterator[None]:
 
 def count(module: nn.Module, input_shape: tuple[int, ...]) -> Arithmetic:
     """Count the multiply-accumulates of one image: integer ones by module type, float ones by torch's own counter."""
-    integer = 0
+    integer, counter = 0, TypedFlops()
 
     def add(called: nn.Module, _given: Any, answer: Tensor) -> None:
         nonlocal integer
@@ -81,11 +82,36 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> Arithmetic:
         integer += answer.numel() * (weight.numel() // weight.shape[0])
 
     hooks = [part.register_forward_hook(add) for part in module.modules() if is_integer(part)]
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    with torch.inference_mode(), counter:
         module(torch.zeros(1, *input_shape).contiguous(memory_format=torch.channels_last))
     for hook in hooks:
         hook.remove()
     graph = getattr(module, "graph", None)
     targets = {str(node.target) for node in graph.nodes} if graph is not None else set()
     uncounted = tuple(name for name in UNCOUNTED if name in targets)
-    return Arithmetic(integer, integer + counter.get_total_flops() // 2, uncounted)
+    return Arithmetic(integer, integer + counter.get_total_flops() // 2, uncounted, counter.half // 2)
+
+
+class TypedFlops(FlopCounterMode):
+    """Torch's counter of floating-point operations, which also counts those of operators on 16-bit floats.
+
+    Attributes
+    ----------
+    half : int
+        Operations whose first operand is a 16-bit float.
+    """
+
+    def __init__(self) -> None:
+        self.half = 0
+        super().__init__(
+            display=False, custom_mapping={name: self._typed(rule) for name, rule in flop_registry.items()}
+        )
+
+    def _typed(self, rule: Callable[..., int]) -> Callable[..., int]:
+        def counted(*operands: Any, **options: Any) -> int:
+            found = rule(*operands, **options)
+            self.half += found if getattr(operands[0], "dtype", None) in HALF else 0
+            return found
+
+        counted._get_raw = True  # type: ignore[attr-defined]  # torch passes tensors on, not their shapes
+        return counted

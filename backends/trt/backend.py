@@ -21,9 +21,11 @@ from fqbench.plugins import (
     BuildSource,
     Level,
     Support,
+    float_support,
     require_plan,
     require_support,
 )
+from fqbench.quant.half import half_graph, rounded_to_half
 
 from .builder import Implicit, build_engine
 from .cache import CACHE, write_cache
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from fqbench.contracts.plan import QuantizationPlan
 
 MODEL = "model.onnx"
+FLOAT = "fp32.onnx"  # what a cast was made of: its emulation rounds after every operator
 PORTABLE = "portable"  # what is written without TensorRT; raised with the stage versions where its result changes
 NOT_BUILT = "not built here"
 LARGEST = 32
@@ -79,8 +82,8 @@ class TensorRtBackend(BackendBase):
     def supports(self, scheme: Scheme) -> Support:
         """Say what TensorRT runs."""
         nearest = "--method ptq_static --bits 8"
-        if scheme.method is Method.NONE:
-            return Support(Level.NATIVE)
+        if scheme.is_float:
+            return float_support(scheme, "fp16")  # ONNX has no bfloat16 convolutions before opset 22
         if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
             reason = f"method {scheme.method.value} is not supported by this backend"
             if scheme.method is Method.PTQ_DYNAMIC:
@@ -110,6 +113,13 @@ class TensorRtBackend(BackendBase):
         files = [MODEL]
         if scheme.method is Method.NONE:
             files = [*model.copy_files(out)]
+        elif scheme.method is Method.CAST:
+            import onnx
+
+            onnx.save(half_graph(model.path), out / MODEL)  # strongly typed: TensorRT keeps to the types of the graph
+            shutil.copyfile(model.path, out / FLOAT)
+            files.append(FLOAT)
+            details["portable"] = FLOAT
         elif scheme.bits == 4:
             plan = require_plan(self, scheme, plan)
             left = write_int4(plan.copied_model(), out / MODEL, plan.float_nodes, weight_rule=scheme.weight_rule)
@@ -146,6 +156,8 @@ class TensorRtBackend(BackendBase):
 
     def emulate(self, artifact: Artifact, *, threads: int) -> EmulatedSession:
         """Load the Q/DQ graph on onnxruntime's CPU provider."""
+        if artifact.scheme.method is Method.CAST:
+            return EmulatedSession(rounded_to_half(artifact.root / FLOAT).SerializeToString(), threads=threads)
         return EmulatedSession(artifact.root / MODEL, threads=threads)
 
     def built_here(self, artifact: Artifact, device: str) -> bool:

@@ -29,7 +29,7 @@ class EmulatedSession(SessionBase):
     # All of it is float here, and says nothing of where TensorRT would compute what.
     arithmetic = Arithmetic(integer_macs=0, total_macs=0, uncounted=(UNCOUNTED,))
 
-    def __init__(self, model: Path, *, threads: int) -> None:
+    def __init__(self, model: Path | bytes, *, threads: int) -> None:
         session = reference_session(model, threads=threads, settings={"session.disable_quant_qdq": "1"})
         self._run = session.run
         self._input = session.get_inputs()[0].name

@@ -23,6 +23,7 @@ PRODUCTS = frozenset({"MatrixMultiply", "Gemm", "FullyConnected"})
 # They multiply inside, and the inspector does not say how much.
 OPAQUE = ("Myelin", "ForeignNode", "MHA", "Attention")
 INTEGER = ("int8", "int4")
+HALF = ("half", "fp16", "bf16", "bfloat16")
 
 
 def read_arithmetic(information: str, version: Version) -> Arithmetic:
@@ -44,7 +45,7 @@ def read_arithmetic(information: str, version: Version) -> Arithmetic:
         layers = json.loads(information)["Layers"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"the engine inspector's answer cannot be read ({error}); report it.") from error
-    integer, total, uncounted = 0, 0, set()
+    integer, half, total, uncounted = 0, 0, 0, set()
     for layer in layers:
         if not isinstance(layer, Mapping):
             uncounted.add("layers without details")  # names only: the engine was built without DETAILED
@@ -61,7 +62,8 @@ def read_arithmetic(information: str, version: Version) -> Arithmetic:
             continue
         total += macs
         integer += macs if _is_integer(layer, version) else 0
-    return Arithmetic(integer, total, tuple(sorted(uncounted)))
+        half += macs if str(layer["Weights"].get("Type", "")).lower() in HALF else 0
+    return Arithmetic(integer, total, tuple(sorted(uncounted)), half)
 
 
 def _macs(layer: Mapping[str, Any], kind: str) -> int | None:

@@ -192,7 +192,7 @@ class TrainOptions(Section):
     patience: int = Field(
         0, ge=0, description="Early stopping: epochs without improvement before training stops; 0 disables it."
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Flag("train_precision")] = Field(
         "auto", description="Floating-point precision of training; auto takes the faster one for this CPU and model."
     )
     seed: Annotated[int, Flag("train_seed")] = Field(
@@ -225,9 +225,10 @@ class QuantizeOptions(Section):
     """Runtime, bits and calibration."""
 
     backend: str = Field("ort", description="Target runtime; `fqbench doctor` lists those installed.")
-    method: Literal["none", "ptq_static", "ptq_dynamic", "qat"] = Field(
-        "ptq_static", description="Quantization method; none keeps FP32."
+    method: Literal["none", "cast", "ptq_static", "ptq_dynamic", "qat"] = Field(
+        "ptq_static", description="Quantization method; none keeps FP32, cast computes it in 16-bit floats."
     )
+    precision: Literal["bf16", "fp16"] = Field("bf16", description="Floating-point type of --method cast.")
     bits: Literal[32, 8, 4, 2] = Field(8, description="Bits of the weights.")
     act_bits: Literal[32, 16, 8, 4, 2] = Field(8, description="Bits of the activations.")
     range_rule: str = Field(
@@ -246,6 +247,9 @@ class QuantizeOptions(Section):
         None, description="YAML recipe with settings per layer, in place of the other quantization options."
     )
     weight_rule: Literal["minmax", "mse"] = Field("mse", description="Range rule of the weights, per channel.")
+    reduce_range: bool = Field(
+        False, description="Use 7 of 8 bits for weights: exact sums on x86 CPUs without VNNI (`fqbench doctor`)."
+    )
     bias_correction: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Bias correction for weight-rounding error; auto keeps it only if it lowers KL divergence from "

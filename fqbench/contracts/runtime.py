@@ -52,9 +52,9 @@ class Availability:
 class Level(StrEnum):
     """How a scheme or a session is executed.
 
-    ``native``: integer kernels (float kernels for a float scheme). ``packed``: stored at fewer bits, widened when it is
-    loaded, and run in integer kernels. ``simulated``: integers rounded in float. ``emulated``: another runtime executes
-    the graph. ``no``: not at all.
+    ``native``: integer kernels (for a float scheme, kernels of its own type). ``packed``: stored at fewer bits, widened
+    when it is loaded, and run in integer kernels. ``simulated``: integers rounded in float. ``emulated``: another
+    runtime executes the graph. ``no``: not at all.
     """
 
     NATIVE = "native"
@@ -91,11 +91,27 @@ class Arithmetic:
         Multiply-accumulates of one image that run in integer kernels, and all that were counted.
     uncounted : tuple of str
         Operator types that multiply but that could not be counted; the share is a lower bound where there are any.
+    half_macs : int
+        Those in kernels of 16-bit floating-point numbers.
+    fallback_macs : int
+        Those that another device than the one asked for computes: what a GPU's provider leaves to the CPU.
     """
 
     integer_macs: int
     total_macs: int
     uncounted: tuple[str, ...] = ()
+    half_macs: int = 0
+    fallback_macs: int = 0
+
+    @property
+    def half_share(self) -> float:
+        """Share of multiply-accumulates in kernels of 16-bit floats, 0 to 1; NaN where nothing multiplies."""
+        return self.half_macs / self.total_macs if self.total_macs else float("nan")
+
+    @property
+    def fallback_share(self) -> float:
+        """Share of multiply-accumulates that fell back to the CPU, 0 to 1; NaN where nothing multiplies."""
+        return self.fallback_macs / self.total_macs if self.total_macs else float("nan")
 
     @property
     def integer_share(self) -> float:
@@ -109,4 +125,5 @@ class Arithmetic:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Arithmetic:
         """Read what `to_dict` returned."""
-        return cls(values["integer_macs"], values["total_macs"], tuple(values["uncounted"]))
+        later = {name: values[name] for name in ("half_macs", "fallback_macs") if name in values}
+        return cls(values["integer_macs"], values["total_macs"], tuple(values["uncounted"]), **later)

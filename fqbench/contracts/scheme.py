@@ -14,15 +14,17 @@ ActivationBits = Literal[32, 16, 8, 4, 2]
 PLAIN = ("minmax", "minmax", "off", "nearest")
 LOW = 8  # weights of fewer bits may be rounded from data
 Role = Literal["first", "head", "depthwise", "squeeze-excite"]
+Precision = Literal["bf16", "fp16"]
 
 
 class Method(StrEnum):
-    """How quantization parameters are found."""
+    """How quantization parameters are found; ``cast`` only changes the floating-point type."""
 
     NONE = "none"
     PTQ_STATIC = "ptq_static"
     PTQ_DYNAMIC = "ptq_dynamic"
     QAT = "qat"
+    CAST = "cast"
 
 
 class Override(BaseModel):
@@ -93,6 +95,10 @@ class Scheme(BaseModel):
         plan for ``auto`` itself rounds from data. Weights of 8 bits are always rounded to nearest.
     overrides : tuple of Override
         Other settings for some layers; of several that match, the last one that says something counts.
+    precision : str or None
+        ``bf16`` or ``fp16`` with the method ``cast``, which quantizes nothing; else None.
+    reduce_range : bool
+        Weights of 8 bits use only 7, so that 16-bit sums of products cannot saturate (`fqbench.machine.IntegerSums`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -106,11 +112,31 @@ class Scheme(BaseModel):
     bias_correction: Literal["auto", "on", "off"] = "auto"
     rounding: Literal["auto", "nearest", "data"] = "auto"
     overrides: tuple[Override, ...] = ()
+    precision: Precision | None = None
+    reduce_range: bool = False
+
+    @model_validator(mode="after")
+    def _precision_with_cast(self) -> Scheme:
+        if (self.method is Method.CAST) != (self.precision is not None):
+            raise ValueError("a precision is stated with the method cast, and only there")
+        if self.reduce_range and self.method is not Method.PTQ_STATIC:
+            raise ValueError("reduce_range is for the method ptq_static")
+        return self
 
     @classmethod
     def float32(cls) -> Scheme:
         """Return the scheme that quantizes nothing."""
         return cls(method=Method.NONE, bits=32, act_bits=32, range_rule="none")
+
+    @classmethod
+    def cast(cls, precision: Precision) -> Scheme:
+        """Return the scheme that computes the float model in a 16-bit floating-point type."""
+        return cls(method=Method.CAST, bits=32, act_bits=32, range_rule="none", precision=precision)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is quantized: FP32, or a cast of it."""
+        return self.method in {Method.NONE, Method.CAST}
 
     @property
     def needs_calibration(self) -> bool:
@@ -132,7 +158,10 @@ class Scheme(BaseModel):
         """Short name for tables and slugs: ``fp32``, ``int8``, ``int8-dynamic``, ``int4a8-mse+balanced`` ..."""
         if self.method is Method.NONE:
             return "fp32"
+        if self.precision is not None:
+            return self.precision
         bits = f"int{self.bits}" + (f"a{self.act_bits}" if self.act_bits != self.bits else "")
+        bits += "-7bit" if self.reduce_range else ""
         suffix = "" if self.method is Method.PTQ_STATIC else "-" + self.method.value.removeprefix("ptq_")
         if not self.needs_calibration:
             trained = "-wminmax" if self.method is Method.QAT and self.weight_rule == "minmax" else ""

@@ -47,7 +47,10 @@ class BackendOptions(BaseModel):
 class Session(Protocol):
     """A loaded artifact."""
 
-    arithmetic: Arithmetic
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Where the multiply-accumulates run; an attribute is enough."""
+        ...
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map images (N, 3, H, W) to logits (N, classes)."""
@@ -246,6 +249,20 @@ def packed_support(scheme: Scheme) -> Support:
     if scheme.bits == 8:
         return Support(Level.NATIVE)
     return Support(Level.PACKED, f"{scheme.bits}-bit weights are stored packed and widened when they are loaded")
+
+
+def float_support(scheme: Scheme, *precisions: str) -> Support:
+    """Return the support of a float scheme by a runtime that can be asked for these 16-bit types.
+
+    Whether the machine has kernels for a type is found out when an artifact is loaded, which is refused where it has
+    none.
+    """
+    if scheme.precision is None or scheme.precision in precisions:
+        return Support(Level.NATIVE)
+    if not precisions:
+        return Support(Level.NO, "it is not asked for 16-bit floats", "--method none")
+    reason = f"its float models can be cast to {' or '.join(precisions)}, not to {scheme.precision}"
+    return Support(Level.NO, reason, f"--precision {precisions[0]}")
 
 
 class BackendBase:

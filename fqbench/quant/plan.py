@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fqbench.quant.calibration import CalibrationSet
 
 FLOAT_BITS = 32
+REDUCED = 7  # bits of 8-bit weights whose products with unsigned bytes add up in pairs within 16 bits
 VIEWS = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Transpose"})
 
 
@@ -95,7 +96,7 @@ def _calibrated(
             continue
         low, high = ranges[key].by_name[name]
         found[name] = QParams.of(low, high, key[2], symmetric=numerics.activations.symmetric)
-    weights = _weights(graph, layers)
+    weights = _weights(graph, layers, reduced=scheme.reduce_range)
     if scheme.rounding != "nearest" and scheme.has_low_bits:
         weights |= _rounded_from_data(graph, weights, calibration, main.image_weights)
     corrected = 0
@@ -127,7 +128,7 @@ def _learned(
 
 
 def _weights(
-    graph: ModelProto, layers: tuple[Layer, ...], learned: QatParameters | None = None
+    graph: ModelProto, layers: tuple[Layer, ...], learned: QatParameters | None = None, *, reduced: bool = False
 ) -> dict[str, QuantizedWeight]:
     by_name = {layer.weight: layer for layer in layers if layer.weight}
     found = {}
@@ -137,7 +138,8 @@ def _weights(
             continue
         bits = layer.bits if learned is None else learned.bits
         given = None if learned is None else learned.weights[weight.path]
-        found[weight.name] = _quantized(weight, bits, layer.weight_rule, given)
+        used = REDUCED if reduced and bits == LOW else bits
+        found[weight.name] = replace(_quantized(weight, used, layer.weight_rule, given), bits=bits)
     return found
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fqbench.quant.ranges import TensorRanges
 
 COARSE, FINE = 16, 8  # thresholds tried, as shares of the largest magnitude; then around the best
-SMALLEST_SHARE = {8: 0.5, 4: 0.2, 2: 0.05}
+SMALLEST_SHARE = {8: 0.5, 7: 0.5, 4: 0.2, 2: 0.05}
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,10 @@ def _scheme(run: Run) -> Scheme:
     asked = run.config.quantize
     if asked.recipe is not None:
         return _checked(read_recipe(asked.recipe))
+    if asked.reduce_range and asked.method != "ptq_static":
+        raise InputError(f"--reduce-range is for --method ptq_static, not for {asked.method}; leave one of them out.")
+    if asked.method == "cast":
+        return Scheme.cast(asked.precision)
     if asked.method == "none" or asked.bits == 32:
         return Scheme.float32()
     kept = tuple(_kept_float(name) for name in asked.keep_float or ())
@@ -141,7 +145,8 @@ def _scheme(run: Run) -> Scheme:
     if asked.method != "ptq_static":
         weights = {"weight_rule": asked.weight_rule} if asked.method == "qat" else {}
         return Scheme.model_validate(fields | {"range_rule": "none"} | weights)
-    rules = {"range_rule": asked.range_rule, "calib_policy": asked.calib_policy, "weight_rule": asked.weight_rule}
+    rules: dict[str, object] = {"range_rule": asked.range_rule, "calib_policy": asked.calib_policy}
+    rules |= {"weight_rule": asked.weight_rule, "reduce_range": asked.reduce_range}
     return _checked(
         Scheme.model_validate(fields | rules | {"bias_correction": asked.bias_correction, "rounding": asked.rounding})
     )
@@ -200,7 +205,7 @@ class _Source:
 
 def _written(backend: Backend, source: _Source, scheme: Scheme, out: Path) -> Artifact:
     plan = None
-    if scheme.method is not Method.NONE:
+    if not scheme.is_float:
         plan = make_plan(source.quantized, scheme, backend.numerics(scheme), source.calibration)
     return replace(backend.quantize(source.quantized, scheme, plan, out), batch=source.model.batch)
 

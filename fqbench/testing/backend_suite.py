@@ -14,7 +14,7 @@ import pytest
 
 from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.scheme import Method, Override, Scheme
-from fqbench.errors import FqbenchError, SchemeNotSupported
+from fqbench.errors import FqbenchError, SchemeNotSupported, UnavailableError
 from fqbench.plugins import Availability, Backend, Level, Session, support_of
 from fqbench.testing.ability_suite import AbilitySuite
 from fqbench.testing.planned import write_artifact
@@ -44,7 +44,12 @@ SCHEMES = (
     Scheme(overrides=(Override(role="head", bits=32),)),
     Scheme(bits=4, overrides=(Override(role="first", bits=8),)),
     Scheme(method=Method.QAT),
+    Scheme(reduce_range=True),
+    Scheme.cast("bf16"),
+    Scheme.cast("fp16"),
 )
+# Of the largest logit: rounding at the end of a sum of 16-bit floats, which another batch size may sum differently.
+HALF_ROUNDING = 0.02
 
 
 class BackendSuite(AbilitySuite):
@@ -131,8 +136,13 @@ class BackendSuite(AbilitySuite):
             pytest.skip(f"{self.backend().name} does not support {scheme.label}: {support.reason}")
 
     def load(self, artifact: Artifact, threads: int = 1) -> Session:
-        """Load an artifact on the subclass's device."""
-        return self.backend().load(artifact, threads=threads, device=self.device)
+        """Load an artifact on the subclass's device; skip where the device has no kernels for the type of a cast."""
+        try:
+            return self.backend().load(artifact, threads=threads, device=self.device)
+        except UnavailableError as error:
+            if artifact.scheme.method is not Method.CAST:
+                raise
+            pytest.skip(str(error))
 
     def test_it_is_a_backend(self) -> None:
         backend = self.backend()
@@ -269,18 +279,21 @@ class BackendSuite(AbilitySuite):
         images = pictures(6, seed=7)
         copies = np.repeat(images[:1], 5, axis=0)
         self.assert_close(
-            session.run(copies), np.repeat(session.run(images[:1]), 5, axis=0), "copies of one image differ from it"
+            session.run(copies),
+            np.repeat(session.run(images[:1]), 5, axis=0),
+            "copies of one image differ from it",
+            scheme,
         )
         if scheme.method is Method.PTQ_DYNAMIC:
             return  # its scales come from the batch itself, so only equal images can be compared
         one_by_one = np.concatenate([session.run(images[row : row + 1]) for row in range(len(images))])
-        self.assert_close(session.run(images), one_by_one, "a batch differs from its images one by one")
+        self.assert_close(session.run(images), one_by_one, "a batch differs from its images one by one", scheme)
 
     def test_threads_do_not_change_the_answers(self, scheme: Scheme, quantized: Callable[[Scheme], Artifact]) -> None:
         artifact = quantized(scheme)
         images = pictures(4, seed=8)
         one, two = (self.load(artifact, threads=threads).run(images) for threads in (1, 2))
-        self.assert_close(two, one, "two threads give other answers than one")
+        self.assert_close(two, one, "two threads give other answers than one", scheme)
 
     def test_arithmetic_is_plausible(self, scheme: Scheme, quantized: Callable[[Scheme], Artifact]) -> None:
         arithmetic = self.load(quantized(scheme)).arithmetic
@@ -289,9 +302,12 @@ class BackendSuite(AbilitySuite):
         if not arithmetic.uncounted:
             exact = abs(arithmetic.total_macs - self.macs) <= 0.1 * self.macs
             assert exact, f"{arithmetic.total_macs} multiply-accumulates were counted; one image takes {self.macs}"
-        if scheme.method is Method.NONE:
+        if scheme.is_float:
             assert arithmetic.integer_macs == 0, f"{scheme.label} runs in float"
-        elif level in {Level.NATIVE, Level.PACKED} and not arithmetic.uncounted:
+        if scheme.method is Method.CAST and not arithmetic.uncounted:
+            share = arithmetic.half_share
+            assert share > 0.5, f"{scheme.label} was loaded, and {share:.0%} run in kernels of its type"
+        if not scheme.is_float and level in {Level.NATIVE, Level.PACKED} and not arithmetic.uncounted:
             share = arithmetic.integer_share
             least = 0.0 if scheme.method is Method.PTQ_DYNAMIC else 0.5  # dynamic kernels may exist for few operators
             assert share > least, f"{scheme.label} is called {level.value}, and {share:.0%} run in integer kernels"
@@ -307,9 +323,12 @@ class BackendSuite(AbilitySuite):
         agreement = float((answers.argmax(axis=1) == onnxruntime_logits(model.path, images).argmax(axis=1)).mean())
         assert agreement >= 0.9, f"{scheme.label} and FP32 agree on {agreement:.0%} of the images"
 
-    def assert_close(self, actual: NDArray[Any], expected: NDArray[Any], message: str) -> None:
-        """Compare logits up to the subclass's `rounding`."""
-        tolerance = self.rounding * float(np.abs(expected).max())
+    def assert_close(
+        self, actual: NDArray[Any], expected: NDArray[Any], message: str, scheme: Scheme | None = None
+    ) -> None:
+        """Compare logits up to the subclass's `rounding`, those of a cast up to that of 16-bit floats."""
+        half = scheme is not None and scheme.method is Method.CAST
+        tolerance = (HALF_ROUNDING if half else self.rounding) * float(np.abs(expected).max())
         np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance, err_msg=message)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fqbench.contracts.scheme import Method
 from fqbench.quant.plan import make_plan
 
 if TYPE_CHECKING:
@@ -20,6 +19,6 @@ def write_artifact(
 ) -> Artifact:
     """Plan a model for a backend and let it write its files into ``out``."""
     plan = None
-    if scheme.method is not Method.NONE:
+    if not scheme.is_float:
         plan = make_plan(model, scheme, backend.numerics(scheme), calibration)
     return backend.quantize(model, scheme, plan, out)
