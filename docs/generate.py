@@ -39,6 +39,8 @@ def support_table() -> str:
 
     schemes = {
         "FP32": Scheme.float32(),
+        "bf16": Scheme.cast("bf16"),
+        "fp16": Scheme.cast("fp16"),
         **{f"{bits} bits, static": Scheme(bits=bits) for bits in (8, 4, 2)},
         "8 bits, dynamic": Scheme(method=Method.PTQ_DYNAMIC, range_rule="none"),
         "8 bits, QAT": Scheme(method=Method.QAT),

@@ -217,6 +217,7 @@ def subject(
         threads=threads,
         bytes=artifact.size_on_disk,
         peak_memory=memory,
+        quantized=not artifact.scheme.is_float,
     )
     return Subject(artifact.id, artifact.label, running.load(threads), expected, facts)
 

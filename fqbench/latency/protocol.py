@@ -13,6 +13,7 @@ import numpy as np
 
 from fqbench.errors import DataError, InputError, did_you_mean
 from fqbench.latency.conditions import Conditions, conditions
+from fqbench.latency.kernels import kernel_doubts
 from fqbench.latency.results import (
     NANOSECONDS_A_MILLISECOND,
     NANOSECONDS_A_SECOND,
@@ -288,7 +289,11 @@ def _describe(
 ) -> SubjectLatency:
     p50, p90, p99 = (quantile_estimate(times, quantile, confidence) for quantile in (0.5, 0.9, 0.99))
     answers = stopwatch.answers[subject.id].result() if subject.id in stopwatch.answers else None
-    marks = doubts(times, steady=steady, p99_high=p99.high, timer_step=state.timer_step)
+    arithmetic = subject.session.arithmetic
+    marks = (
+        *kernel_doubts(arithmetic, subject.facts),
+        *doubts(times, steady=steady, p99_high=p99.high, timer_step=state.timer_step),
+    )
     if answers is not None and not answers.same:
         text = (
             f"logits differ from those of predict by up to {answers.largest_difference:.3g}, and so do "
@@ -305,7 +310,7 @@ def _describe(
         images_per_second=figures[0],
         ratio=figures[1] if subject.facts.level.has_speed else None,
         answers=answers,
-        arithmetic=subject.session.arithmetic,
+        arithmetic=arithmetic,
         marks=marks,
         runs=(*stopwatch.warmups[subject.id], *stopwatch.measured[subject.id]),
         facts=subject.facts,

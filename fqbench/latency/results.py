@@ -151,6 +151,8 @@ class SubjectFacts:
         Size of the artifact on disk.
     peak_memory : PeakMemory or None
         Of a process that loads it and answers.
+    quantized : bool
+        Whether its scheme asks for integers.
     """
 
     backend: str = ""
@@ -159,6 +161,7 @@ class SubjectFacts:
     threads: int | None = None
     bytes: int = 0
     peak_memory: PeakMemory | None = None
+    quantized: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -237,6 +240,8 @@ class SubjectLatency:
             "integer_macs": self.arithmetic.integer_macs,
             "total_macs": self.arithmetic.total_macs,
             "uncounted": list(self.arithmetic.uncounted),
+            "half_macs": self.arithmetic.half_macs,
+            "fallback_macs": self.arithmetic.fallback_macs,
             "marks": [mark.to_dict() for mark in self.marks],
             "facts": self.facts.to_dict(),
             "phases": dict(self.phases),

@@ -31,6 +31,8 @@ class Doubt(StrEnum):
     SHORT = "short"
     DIFFERENT_ANSWERS = "different_answers"
     BUSY_MACHINE = "busy_machine"
+    FLOAT_KERNELS = "float_kernels"
+    FELL_BACK = "fell_back"
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def _shorten(tensor: TensorProto, name: str, path: Path) -> None:
 
 def _halved(values: Any, name: str, path: Path) -> Any:
     largest = float(np.abs(values).max(initial=0.0))
-    if largest > np.finfo(np.float16).max:
+    if largest > float(np.finfo(np.float16).max):
         raise DataError(
             f"{path.name} cannot be cast to fp16: {name!r} holds {largest:.3g}, more than its largest number (65504); "
             "use --precision bf16."

@@ -16,6 +16,7 @@ COLUMNS = (
     "artifact", "id", "level", ">p50 ms", ">speed-up at p50", ">p90 ms", ">p99 ms", ">images/s",
     ">int8 MACs", ">MB", ">peak MB",
 )  # fmt: skip
+HALF = ">16-bit MACs"  # shown where something is cast
 RECORDS = (
     "artifact_id", "label", "p50_ms", "p50_low", "p50_high", "p90_ms", "p99_ms", "images_per_second",
     "speedup", "speedup_low", "speedup_high", "integer_share", "bytes", "peak_bytes", "level", "backend", "runtime",
@@ -56,8 +57,13 @@ def _sections(report: LatencyReport, names: Sequence[str]) -> Iterator[Section]:
         f"on {machine.cpu} ({features})"
     )
     yield legend(names, ids, {"runtime": [_runtime(subject) for subject in subjects]})
+    wide = len(_columns(subjects)) > len(COLUMNS)
+
+    def half(subject: SubjectLatency) -> tuple[str, ...]:
+        return (f"{subject.arithmetic.half_share:.1%}",) if wide else ()
+
     rows = [
-        (name, short, *_row(subject, reference=subject.id == report.reference))
+        (name, short, *_row(subject, reference=subject.id == report.reference), *half(subject))
         for name, short, subject in zip(names, short_ids(ids), subjects, strict=True)
     ]
     named = list(zip(names, subjects, strict=True))
@@ -67,7 +73,11 @@ def _sections(report: LatencyReport, names: Sequence[str]) -> Iterator[Section]:
         (f"{name} ({mark.figure})" if mark.figure else name, mark.text) for name, one in named for mark in one.marks
     ]
     below = (*parts, *said_once(uncounted, names, warning=False), *said_once(doubts, names))
-    yield Sheet("", COLUMNS, tuple(rows), (*below, *warnings(*(mark.text for mark in report.marks))))
+    yield Sheet("", _columns(subjects), tuple(rows), (*below, *warnings(*(mark.text for mark in report.marks))))
+
+
+def _columns(subjects: Sequence[SubjectLatency]) -> tuple[str, ...]:
+    return (*COLUMNS, HALF) if any(one.arithmetic.half_macs for one in subjects) else COLUMNS
 
 
 def _runtime(subject: SubjectLatency) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from fqbench.backends.openvino import placement
 from fqbench.backends.openvino.arithmetic import Executed, count_macs
 from fqbench.backends.openvino.placement import operators, residuals
 from onnx import TensorProto, helper, numpy_helper
@@ -19,9 +20,13 @@ from fqbench.contracts.plan import QuantizationPlan
 from fqbench.contracts.qparams import QParams
 from fqbench.contracts.scheme import Method, Override, Scheme
 from fqbench.errors import InputError, UnavailableError
+from fqbench.latency.protocol import Subject, measure
+from fqbench.latency.results import SubjectFacts
+from fqbench.latency.steadiness import Doubt
 from fqbench.plugins import Backend
 from fqbench.quant.packed_onnx import widened
 from fqbench.quant.plan import make_plan
+from fqbench.report.latency import latency_document
 from fqbench.testing.backend_suite import SCHEMES, BackendSuite
 from fqbench.testing.planned import write_artifact
 from fqbench.testing.tiny_model import calibration_set, onnxruntime_logits, pictures, tiny_model
@@ -62,6 +67,19 @@ def test_the_integer_share(bits: int, least: float, most: float, tmp_path: Path)
     arithmetic = plugins.backend("openvino").load(artifact, threads=1, device="cpu").arithmetic
     assert not arithmetic.uncounted
     assert least <= arithmetic.integer_share <= most
+
+
+def test_a_broken_placement_is_seen_in_the_share_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes at the classifier alone, though the scheme asks for integers everywhere."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    monkeypatch.setattr(placement, "operators", lambda graph: tuple(n.name for n in graph.node if n.op_type == "Gemm"))
+    session = plugins.backend("openvino").load(written(Scheme(), tmp_path), threads=1, device="cpu")
+    assert 0 <= session.arithmetic.integer_share < 0.05
+    subject = Subject("broken", "broken", session, facts=SubjectFacts(quantized=True))
+    report = measure([subject], pictures(2, seed=1), rounds=5, seconds=0, replicates=100)
+    (mark,) = [one for one in report["broken"].marks if one.doubt is Doubt.FLOAT_KERNELS]
+    assert mark.figure == f"{session.arithmetic.integer_share:.1%}"
+    assert "integer kernels" in latency_document(report).sheets[-1].notes[0].text
 
 
 def test_a_head_left_in_float_is_seen_in_the_share(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from fqbench.backends.ort.arithmetic import count_macs, measure_arithmetic
+from fqbench.backends.ort.arithmetic import Profiled, count_macs, measure_arithmetic
 from onnx import TensorProto, helper, numpy_helper
 
 from fqbench.run import Run
@@ -82,3 +82,15 @@ def test_a_kernel_that_was_not_profiled_is_named() -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"], name="missing")
     graph = helper.make_graph([node], "g", [], [], [numpy_helper.from_array(np.ones((1, 1, 3, 3), np.float32), "w")])
     assert count_macs(graph, {}).uncounted == ("Conv",)
+
+
+def test_what_falls_back_to_the_cpu_and_what_runs_in_half_is_counted() -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], [name], name=name) for name in ("here", "back")]
+    graph = helper.make_graph(nodes, "g", [], [], [numpy_helper.from_array(np.ones((1, 1, 3, 3), np.float16), "w")])
+    profiled = {
+        "here": Profiled([1, 1, 4, 4], [1, 1, 2, 2], "float16", "CUDAExecutionProvider"),
+        "back": Profiled([1, 1, 3, 3], [1, 1, 1, 1], "float", CPU),
+    }
+    found = count_macs(graph, profiled, "CUDAExecutionProvider")
+    assert (found.total_macs, found.half_macs, found.fallback_macs) == (45, 36, 9)
+    assert found.fallback_share == pytest.approx(0.2)
