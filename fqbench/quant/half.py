@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.errors import DataError
+from fqbench.onnx_graph import copied, true_inputs, values_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
@@ -65,7 +66,7 @@ def rounded_to_half(path: Path) -> ModelProto:
     for tensor in graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and tensor.name not in kept:
             name = tensor.name
-            rounded = _halved(numpy_helper.to_array(tensor), name, path).astype(np.float32)
+            rounded = _halved(values_of(tensor), name, path).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(rounded, name))
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
     rounded_names = {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT}
@@ -94,7 +95,7 @@ def _shorten(tensor: TensorProto, name: str, path: Path) -> None:
     from onnx import TensorProto, numpy_helper
 
     if tensor.data_type == TensorProto.FLOAT:
-        tensor.CopyFrom(numpy_helper.from_array(_halved(numpy_helper.to_array(tensor), name, path), name))
+        tensor.CopyFrom(numpy_helper.from_array(_halved(values_of(tensor), name, path), name))
 
 
 def _halved(values: Any, name: str, path: Path) -> Any:
@@ -111,8 +112,7 @@ def _cast_ends(graph: GraphProto) -> None:
     """Put a cast after the input, and one before the output."""
     from onnx import TensorProto, helper
 
-    constants = {tensor.name for tensor in graph.initializer}
-    source = next(value.name for value in graph.input if value.name not in constants)
+    source = true_inputs(graph)[0].name
     result = graph.output[0].name
     inside, computed = f"{source}_fp16", f"{result}_fp16"
     for node in graph.node:
@@ -134,8 +134,7 @@ def _insert_rounding(graph: GraphProto, floats: set[str]) -> None:
             helper.make_node("Cast", [between], [target], name=f"{between}_up", to=TensorProto.FLOAT),
         ]
 
-    constants = {tensor.name for tensor in graph.initializer}
-    source = next(value.name for value in graph.input if value.name not in constants)
+    source = true_inputs(graph)[0].name
     nodes: list[NodeProto] = pair(source, f"{source}_rounded")
     for node in graph.node:
         _rename(node.input, source, f"{source}_rounded")
@@ -145,7 +144,7 @@ def _insert_rounding(graph: GraphProto, floats: set[str]) -> None:
                 _rename(node.output, name, f"{name}_exact")
                 after += pair(f"{name}_exact", name)
         nodes += [node, *after]
-    kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    kept = [copied(node) for node in nodes]
     del graph.node[:]
     graph.node.extend(kept)
 
