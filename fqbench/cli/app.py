@@ -10,7 +10,7 @@ from fqbench.cli.verbs import Verbs
 
 MAKE, MEASURE, REMOTE, INSPECT = "Make", "Measure", "Run on another machine", "Inspect"
 # Sections of the configuration that make a trained model, and an artifact of it that is executed.
-TRAINED = ("data", "model", "preprocessing", "train")
+TRAINED = ("data", "model", "preprocessing", "train", "objectives")
 QUANTIZED = (*TRAINED, "qat", "quantize", "backends")
 
 app = Verbs(

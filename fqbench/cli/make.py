@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fqbench.run import Run
 
 
-@app.verb("train", panel=MAKE, own=("train",), more=("data", "model", "preprocessing"))
+@app.verb("train", panel=MAKE, own=("train",), more=("objectives", "data", "model", "preprocessing"))
 def train(
     run: Run,
     show: Show,
@@ -36,7 +36,7 @@ def train(
         show(entries_document(train_seeds(run, whole_numbers("--seeds", seeds))))
 
 
-@app.verb("export", panel=MAKE, own=("model",), more=("data", "preprocessing", "train"))
+@app.verb("export", panel=MAKE, own=("model",), more=("data", "preprocessing", "train", "objectives"))
 def export(run: Run, show: Show) -> None:
     """Export a classifier to ONNX, or adopt your own.
 

@@ -53,3 +53,35 @@ def check(
     show(recipe_document(found.title, found.layers, problems=found.problems))
     if found.problems:
         raise typer.Exit(SchemeNotSupported.exit_code)
+
+
+@recipe_app.verb("important", own=("quantize",), more=(*TRAINED, "eval"))
+def important(
+    run: Run,
+    show: Show,
+    file: Annotated[Path, typer.Argument(help="YAML recipe to write.")],
+    keep: Annotated[int, typer.Option("--keep", metavar="N", help="Layers to keep at more bits. [default: 3]")] = 3,
+    kept_bits: Annotated[
+        int, typer.Option("--kept-bits", metavar="N", help="Bits of these layers; 32 is float. [8, 32; default: 8]")
+    ] = 8,
+    importance: Annotated[
+        str,
+        typer.Option("--importance", metavar="NAME", help="Measure of importance. [fisher, gradient; default: fisher]"),
+    ] = "fisher",
+    per_group: Annotated[
+        int, typer.Option("--per-group", metavar="N", min=1, help="Most images of a group. [default: 64]")
+    ] = 64,
+) -> None:
+    """Write a recipe that keeps the layers that matter most to the worst-off groups.
+
+    Importance is measured on validation images, by gradients of the FP32 network.
+
+    Example: fqbench recipe important kept.yaml --keep 3 --bits 4
+    """
+    from fqbench.quant.recipe import write_recipe
+    from fqbench.report.importance import importance_document
+    from fqbench.stages.importance import important as important_stage
+
+    found = important_stage(run, keep=keep, bits=kept_bits, by=importance, per_group=per_group)
+    write_recipe(found.scheme, file)
+    show(importance_document(found, file))

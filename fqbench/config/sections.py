@@ -177,7 +177,9 @@ class TrainOptions(Section):
     warmup: float = Field(0.1, ge=0, lt=1, description="Fraction of the steps used for learning-rate warm-up.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing.")
     objective: str = Field(
-        "erm", description="Training objective: erm (plain cross-entropy), or group-balanced (groups sampled equally)."
+        "erm",
+        description="Training objective: erm (plain cross-entropy), or parts joined with +: group-balanced, group-dro "
+        "or worst-group, demographic-parity or equalized-odds.",
     )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="Class weights in the loss; balanced gives rare classes more weight."
@@ -200,10 +202,45 @@ class TrainOptions(Section):
     )
 
 
+class ObjectiveOptions(Section):
+    """Options of the parts of an objective, of training and of QAT alike."""
+
+    penalty_weight: float = Field(
+        1.0, gt=0, description="Weight of demographic-parity or equalized-odds; with --penalty-limit, its first value."
+    )
+    penalty_limit: float | None = Field(
+        None,
+        gt=0,
+        description="Keep each group's rates within this share of the overall rate: a weight per group then grows "
+        "while it is exceeded and shrinks otherwise.",
+    )
+    penalty_memory: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        description="How much of the rates of earlier batches counts in the next one; 0 uses each alone.",
+    )
+    group_step: float = Field(0.01, gt=0, description="group-dro: step size of the group weights.")
+    worst_share: float = Field(
+        0.5, gt=0, le=1, description="worst-group: share of the loss that belongs to the group with the highest loss."
+    )
+    distill_weight: float = Field(
+        0.5, gt=0, le=1, description="distillation: share of the divergence from FP32 in the loss of an image."
+    )
+    distill_temperature: float = Field(
+        2.0, gt=0, description="distillation: temperature by which both networks' logits are divided."
+    )
+
+
 class QatOptions(Section):
     """How a trained classifier is fine-tuned with fake quantization (``--method qat``)."""
 
     epochs: Annotated[int, Flag("qat_epochs")] = Field(2, ge=1, description="QAT epochs.")
+    objective: Annotated[str | None, Flag("qat_objective")] = Field(
+        None,
+        description="Objective of QAT: parts as in --objective, and distillation from the FP32 model (default: "
+        "--objective).",
+    )
     learning_rate: Annotated[float, Flag("qat_learning_rate")] = Field(
         2e-4, gt=0, description="Peak learning rate of QAT."
     )
@@ -316,6 +353,9 @@ class Config(Section):
         PreprocessingOptions(), title="Preprocessing", description="from an image to the model's input"
     )
     train: TrainOptions = Field(TrainOptions(), title="Training", description="how the classifier is trained")
+    objectives: ObjectiveOptions = Field(
+        ObjectiveOptions(), title="Objectives", description="penalties, group weights, distillation"
+    )
     qat: QatOptions = Field(QatOptions(), title="QAT", description="with --method qat")
     quantize: QuantizeOptions = Field(QuantizeOptions(), title="Quantization", description="runtime, bits, calibration")
     eval: EvalOptions = Field(EvalOptions(), title="Evaluation", description="split, groups, statistics")

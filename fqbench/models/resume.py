@@ -29,10 +29,13 @@ class SavedTraining:
         Weights of the best epoch so far.
     facts : mapping
         JSON values: the log, the best value.
+    aim : mapping of str to Tensor
+        State of the objective: group weights, dual variables.
     """
 
     best: Mapping[str, torch.Tensor]
     facts: Mapping[str, Any]
+    aim: Mapping[str, torch.Tensor]
 
 
 def save_state(
@@ -41,12 +44,15 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     best: Mapping[str, torch.Tensor],
     facts: Mapping[str, Any],
+    *,
+    aim: Mapping[str, torch.Tensor],
 ) -> None:
-    """Write weights, optimizer, random state and facts into one file, which replaces the last epoch's."""
+    """Write weights, optimizer, objective, random state and facts into one file, which replaces the last epoch's."""
     import torch
 
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best/{name}": value for name, value in best.items()}
+    tensors |= {f"aim/{name}": value for name, value in aim.items()}
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in values.items() if torch.is_tensor(value)}
     tensors["random/cpu"] = torch.get_rng_state()
@@ -75,7 +81,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
     torch.set_rng_state(tensors["random/cpu"])
     for name, value in _below(tensors, "random/cuda/").items():
         torch.cuda.set_rng_state(value, int(name))
-    return SavedTraining(_below(tensors, "best/"), facts)
+    return SavedTraining(_below(tensors, "best/"), facts, _below(tensors, "aim/"))
 
 
 def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ import numpy as np
 from fqbench.contracts.training import Hooks
 from fqbench.errors import DataError, InputError
 from fqbench.models.batches import EpochPlan, LabelledImages, Share, batches
-from fqbench.models.objectives import Objective, objective
+from fqbench.models.objectives import AnsweredBatch, Objective, objective
 from fqbench.models.precision import Precision, precision_of
 from fqbench.models.resume import load_state, save_state
 from fqbench.models.train_log import LOG, Board, Epoch, write_log
@@ -43,6 +43,7 @@ class Training:
     device: str
     processes: int
     precision: Precision
+    objective: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def details(self) -> dict[str, Any]:
         """Return JSON values for the manifest."""
@@ -57,6 +58,7 @@ class Training:
             "processes": self.processes,
             "precision": self.precision.name,
             "precision_reason": self.precision.reason,
+            "objective": self.objective,
         }
 
 
@@ -86,7 +88,7 @@ def train(
     out : Path
         Existing directory for the checkpoint and the log.
     aim : Objective, optional
-        In place of the one that the options name.
+        In place of the one that the options name; with options of its own, or a teacher.
     hooks : Hooks, optional
         Called around each epoch.
     scratch : Path, optional
@@ -101,7 +103,7 @@ def train(
     DataError
         The loss is no longer finite, or there is less than one batch of images.
     InputError
-        An unknown objective, or a batch that cannot be shared among the processes.
+        An unknown objective, a batch that cannot be shared among the processes, or an objective that needs whole ones.
     """
     loop = _Loop.begin(model, training, validation, options, aim or objective(options.objective))
     hooks = hooks or Hooks()
@@ -122,7 +124,7 @@ def train(
             events.add(epoch, speed)
             reporter.say(_line(epoch, speed))
             if scratch is not None and loop.leads:
-                save_state(scratch, loop.bare, loop.optimizer, loop.best, loop.facts())
+                loop.save(scratch)
     finally:
         events.close()
     return loop.finish(out)
@@ -165,6 +167,9 @@ class _Loop:
                 f"--batch-size {options.batch_size} cannot be divided among {accelerator.num_processes} processes; "
                 "give a multiple of them."
             )
+        if aim.whole_batches and accelerator.num_processes > 1:
+            raise InputError(f"--objective {aim.name} needs whole batches of images; start one process.")
+        aim.begin(training, steps, accelerator.device)
         torch.manual_seed(options.seed)
         model.to(memory_format=torch.channels_last)
         groups = _parameter_groups(model, options.weight_decay)
@@ -209,7 +214,12 @@ class _Loop:
         self.log = [Epoch(**values) for values in state.facts["log"]]
         self.best, self.best_epoch = state.best, state.facts["best_epoch"]
         self.precision = Precision(**state.facts["precision"])
+        self.aim.restore(state.aim)
         reporter.say(f"{len(self.log)} epoch(s) are already trained; continuing")
+
+    def save(self, scratch: Path) -> None:
+        aim = self.aim.state()
+        save_state(scratch, self.bare, self.optimizer, self.best, self.facts(), aim=aim)
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -241,7 +251,8 @@ class _Loop:
                 self._set_rate(first + step)
                 images, labels, groups = (tensor.to(device) for tensor in batch)
                 logits = self.logits(images)
-                loss = self.aim.loss(self.criterion(logits, labels), logits, labels, groups)
+                answered = AnsweredBatch(images, logits, labels, groups, self.criterion(logits, labels))
+                loss = self.aim.loss(answered)
                 self.accelerator.backward(loss)
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
@@ -279,6 +290,7 @@ class _Loop:
             device=str(self.accelerator.device),
             processes=self.accelerator.num_processes,
             precision=self.precision,
+            objective=self.aim.facts(self.training.group_names),
         )
 
     def _validate(self) -> tuple[float, np.ndarray[Any, np.dtype[np.bool_]]]:

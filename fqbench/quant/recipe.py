@@ -16,6 +16,7 @@ from fqbench.contracts.scheme import Override, Scheme
 from fqbench.errors import InputError, did_you_mean
 from fqbench.onnx_graph import attribute, producers
 from fqbench.quant.weights import Weight, weights_of
+from fqbench.storage import write_whole
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -54,7 +55,7 @@ def write_recipe(scheme: Scheme, path: Path) -> None:
     overrides = [override.model_dump(mode="json", exclude_none=True) for override in scheme.overrides]
     if overrides:
         values["overrides"] = overrides
-    path.write_text(yaml.safe_dump(values or {"bits": scheme.bits}, sort_keys=False), encoding="utf-8")
+    write_whole(path, yaml.safe_dump(values or {"bits": scheme.bits}, sort_keys=False))
 
 
 def resolve(model: ModelProto, scheme: Scheme) -> tuple[Layer, ...]:

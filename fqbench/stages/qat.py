@@ -20,13 +20,14 @@ from fqbench.models import export as exporting
 from fqbench.models import train as training
 from fqbench.models import zoo
 from fqbench.models.lookup import classifier
+from fqbench.models.objectives import DISTILLATION, Teacher, objective, parts_of
 from fqbench.optional import require
 from fqbench.plugins import QuantizedTraining
 from fqbench.run import Run
 from fqbench.stages.export import PARITY_IMAGES
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read
-from fqbench.stages.train import BOARDS, labelled, processes
+from fqbench.stages.train import BOARDS, features_for, labelled, processes
 from fqbench.stages.train import train as train_stage
 from fqbench.storage import file_digest, read_arrays, write_arrays
 from fqbench.workspace import Derivation
@@ -34,6 +35,7 @@ from fqbench.workspace.kinds import QAT_MODELS, AgreementFacts, QatModelFacts, T
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
 
 COMPARED = 512  # images of the validation split that answers are compared on
 LOOKED_AT = 4  # images by which activations of the two graphs are matched
@@ -69,16 +71,27 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
     if processes() > 1:
         raise InputError("--method qat needs a world size of 1: ranks do not share ranges; start one process.")
     options = run.config.qat
+    name = options.objective or run.config.train.objective
+    flag = "--objective" if options.objective is None else "--qat-objective"
+    parts = parts_of(name, flag)
     checkpoint = train_stage(run)
     start = options.start or model.checkpoint
     numerics = plugins.backend(run.config.quantize.backend).numerics(scheme)
     signed = numerics.activations.symmetric
     trainer, ability = plugins.trainer(run.config.quantize.backend, options.trainer)
     loop = run.config.train.model_copy(
-        update={"epochs": options.epochs, "learning_rate": options.learning_rate, "precision": "fp32", "patience": 0}
+        update={
+            "objective": "+".join(parts),
+            "epochs": options.epochs,
+            "learning_rate": options.learning_rate,
+            "precision": "fp32",
+            "patience": 0,
+        }
     )
+    teacher = Teacher(lambda: _network(model, checkpoint.file(training.CHECKPOINT))) if DISTILLATION in parts else None
+    aim = objective(name, run.config.objectives, teacher=teacher, flag=flag)
     samples, store = read(run), prepare(run, model.preprocessing)
-    by = samples.features(loop.by)
+    by = features_for(samples, loop.by, name, flag)
     derivation = Derivation(
         kind=QAT_MODELS,
         slug=f"{model.name}-{scheme.label}{'-signed' if signed else ''}-seed{loop.seed}",
@@ -91,8 +104,9 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
             "plugin": plugins.distribution(plugins.BACKENDS, trainer.name),
             "scheme": {"bits": scheme.bits, "act_bits": scheme.act_bits, "weight_rule": scheme.weight_rule},
             "signed": signed,
-            "qat": options.model_dump(mode="json", exclude={"start", "trainer"}),
-            "options": {**loop.model_dump(mode="json"), "by": list(by)},
+            "qat": options.model_dump(mode="json", exclude={"start", "trainer", "objective"}),
+            "options": {**loop.model_dump(mode="json"), "by": list(by), **aim.identity},
+            **({"teacher": model.digest} if teacher is not None else {}),
         },
         inputs={"checkpoint": checkpoint.id, "model": model.id, "prepared": store.entry.id},
     )
@@ -107,6 +121,7 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
             labelled(run, store, "val", by),
             loop,
             out,
+            aim=aim,
             hooks=made.hooks,
             scratch=run.workspace.scratch(derivation),
             board=run.workspace.root / BOARDS / derivation.id,
@@ -149,8 +164,7 @@ def agreement(run: Run, tuned: ExportedModel, artifact: Artifact) -> AgreementFa
 def _export(run: Run, model: ExportedModel, made: QuantizedTraining, store: Prepared, out: Path) -> dict[str, Any]:
     """Write the trained weights, their ONNX, the learned scales and the answers to compare others with."""
     made.save_weights(out / training.CHECKPOINT)
-    network = zoo.build(zoo.find(model.architecture), classes=len(model.classes), size=model.preprocessing.size)
-    network = training.load_checkpoint(network, out / training.CHECKPOINT)
+    network = _network(model, out / training.CHECKPOINT)
     _frame, rows = store.readable(read(run).split("val"))
     images = store.images.batch(rows[:PARITY_IMAGES])
     facts = exporting.export(network, images, model.preprocessing, model.classes, out)
@@ -159,6 +173,12 @@ def _export(run: Run, model: ExportedModel, made: QuantizedTraining, store: Prep
     logits = np.concatenate([made.answers(batch) for batch in _compared(run, store)])
     write_arrays(out / ANSWERS, {"logits": logits})
     return {**facts, "learned_activations": len(learned.activations), "learned_weights": len(learned.weights)}
+
+
+def _network(model: ExportedModel, weights: Path) -> nn.Module:
+    """Build the classifier that a model was exported from, with some weights."""
+    network = zoo.build(zoo.find(model.architecture), classes=len(model.classes), size=model.preprocessing.size)
+    return training.load_checkpoint(network, weights)
 
 
 def _compared(run: Run, store: Prepared) -> Iterator[NDArray[np.float32]]:

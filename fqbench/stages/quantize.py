@@ -55,7 +55,7 @@ def quantize(run: Run) -> Artifact:
         The backend cannot write artifacts on this machine.
     """
     asked = run.config.quantize
-    scheme = _scheme(run)
+    scheme = configured_scheme(run)
     backend = plugins.backend(asked.backend)
     if scheme.needs_calibration:
         plugins.sampler(asked.calib)
@@ -130,7 +130,8 @@ def _validation(run: Run, model: ExportedModel) -> Validation | None:
     return Validation(batches, groups, reference_logits(model.path, batches(), usable_cores()))
 
 
-def _scheme(run: Run) -> Scheme:
+def configured_scheme(run: Run) -> Scheme:
+    """Return the scheme that the configuration asks for, of its recipe or of its options."""
     asked = run.config.quantize
     if asked.recipe is not None:
         return _checked(read_recipe(asked.recipe))

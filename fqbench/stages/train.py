@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from fqbench.config import Preprocessing
-from fqbench.data.samples import group_labels
+from fqbench.data.samples import Samples, group_labels
 from fqbench.errors import DataError, InputError
 from fqbench.models import code, huggingface, zoo
 from fqbench.models import train as training
 from fqbench.models.batches import LabelledImages
 from fqbench.models.lookup import check_weights, classifier
-from fqbench.models.objectives import objective
+from fqbench.models.objectives import check_used, needs_groups, objective
 from fqbench.models.weights import load_as_it_is
 from fqbench.optional import require
 from fqbench.run import Run
@@ -26,7 +26,7 @@ from fqbench.storage import file_digest
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import CHECKPOINTS, CheckpointFacts, TakenFacts, TrainingFacts
 
-TRAINED_BY = ("data", "model", "preprocessing", "train")
+TRAINED_BY = ("data", "model", "preprocessing", "train", "objectives")
 BOARDS = "tensorboard"  # outside the entries: events contain the time of day, which a result must not
 
 
@@ -71,7 +71,11 @@ def weights_of(run: Run, architecture: zoo.Architecture) -> str:
 
 def _train(run: Run) -> Entry[CheckpointFacts]:
     options, model = run.config.train, run.config.model
-    objective(options.objective)  # a misspelt name is told before anything is drawn or decoded
+    # Misspelt names and options that change nothing are told before anything is drawn or decoded.
+    aim = objective(options.objective, run.config.objectives)
+    quantized = run.config.qat.objective
+    given = {"--objective": options.objective} | ({"--qat-objective": quantized} if quantized else {})
+    check_used(run.config.objectives, given)
     architecture = classifier(run, model.name, model.args)
     preprocessing, weights = preprocessing_for(run, architecture), weights_of(run, architecture)
     if weights not in {"none", "imagenet", zoo.OWN}:
@@ -80,7 +84,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
     if not options.epochs:
         return _take(run, architecture, preprocessing)
     samples = read(run)
-    by = samples.features(options.by)
+    by = features_for(samples, options.by, aim.name, "--objective")
     store = prepare(run, preprocessing)
     derivation = Derivation(
         kind=CHECKPOINTS,
@@ -91,7 +95,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
             **architecture.identity,
             "weights": _weights_identity(architecture, weights),
             "preprocessing": preprocessing.model_dump(mode="json"),
-            "options": {**options.model_dump(mode="json"), "by": list(by)},
+            "options": {**options.model_dump(mode="json"), "by": list(by), "objective": aim.name, **aim.identity},
             # BatchNorm sees a share of each batch, so that several processes end with other weights.
             **({"processes": processes()} if processes() > 1 else {}),
         },
@@ -110,6 +114,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
             labelled(run, store, "val", by),
             options,
             out,
+            aim=aim,
             scratch=run.workspace.scratch(derivation),
             board=run.workspace.root / BOARDS / derivation.id,
             reporter=run.reporter,
@@ -174,6 +179,22 @@ def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing
         )
 
     return run.produce(derivation, build, f"taking the weights of {architecture.title} as they are")
+
+
+def features_for(samples: Samples, by: Sequence[str] | None, name: str, flag: str) -> tuple[str, ...]:
+    """Return the sensitive features that define the groups in training.
+
+    Raises
+    ------
+    InputError
+        The objective is about groups, and there are no sensitive features.
+    """
+    features = samples.features(by)
+    if needs_groups(name) and not features:
+        raise InputError(
+            f"{flag} {name} needs groups, but these data have no sensitive feature; name one with --sensitive."
+        )
+    return features
 
 
 def _say_code(run: Run, architecture: zoo.Architecture) -> None:

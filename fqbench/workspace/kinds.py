@@ -78,6 +78,7 @@ class TrainingFacts(Facts):
     processes: int
     precision: Literal["fp32", "bf16"]
     precision_reason: str
+    objective: dict[str, dict[str, float]] = Field(default_factory=dict)
 
 
 class TakenFacts(Facts):
@@ -157,6 +158,13 @@ class RecordFacts(Facts):
     tensors: int
     sampler: str
     batch_size: int
+
+
+class ImportanceFacts(Facts):
+    """Which layers were measured, and on how many images of each group."""
+
+    layers: tuple[str, ...]
+    images: dict[str, int]
 
 
 class AgreementFacts(Facts):
@@ -251,6 +259,7 @@ MODELS = Kind("models", 3, ModelFacts)  # 2: nodes are named after modules; 3: f
 QAT_MODELS = Kind("qat_models", 1, QatModelFacts)
 CALIBRATIONS = Kind("calibrations", 2, CalibrationFacts)
 RECORDS = Kind("records", 3, RecordFacts)
+IMPORTANCES = Kind("importances", 1, ImportanceFacts)
 ARTIFACTS = Kind("artifacts", 3, ArtifactFacts)
 ENGINES = Kind("engines", 1, EngineFacts)
 DECISIONS = Kind("decisions", 1, DecisionFacts)
@@ -270,6 +279,7 @@ KINDS: tuple[Kind[Any], ...] = (
     QAT_MODELS,
     CALIBRATIONS,
     RECORDS,
+    IMPORTANCES,
     ARTIFACTS,
     ENGINES,
     DECISIONS,

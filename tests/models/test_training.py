@@ -9,17 +9,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fqbench.config import TrainOptions
+from fqbench.config import ObjectiveOptions, TrainOptions
 from fqbench.contracts.training import Hooks
 from fqbench.errors import DataError, InputError
 from fqbench.models.batches import EpochPlan, LabelledImages, Share, augment, batches
-from fqbench.models.objectives import EmpiricalRisk, GroupBalanced, objective
+from fqbench.models.objectives import AnsweredBatch, EmpiricalRisk, GroupBalanced, objective
 from fqbench.models.resume import STATE
-from fqbench.models.train import CHECKPOINT, cosine_with_warmup, train
+from fqbench.models.train import CHECKPOINT, Training, cosine_with_warmup, train
 from fqbench.models.train_log import LOG
 
 torch = pytest.importorskip("torch")
@@ -87,6 +88,58 @@ def test_a_stopped_run_ends_with_the_same_bytes(bright: Bright, tmp_path: Path, 
         assert (whole / name).read_bytes() == (resumed / name).read_bytes()
 
 
+def stop_before_epoch_three(epoch: int, _model: torch.nn.Module) -> None:
+    if epoch == 2:
+        raise StopHere
+
+
+class StopHere(Exception):
+    pass
+
+
+def far_teacher(images: torch.Tensor) -> torch.Tensor:
+    """Answers by the mean of the first channel alone."""
+    return images[:, :1].mean((2, 3)) * images.new_tensor([-3.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("group-dro", {"group_step": 0.5}),
+        ("worst-group", {}),
+        ("demographic-parity", {}),
+        ("equalized-odds", {"penalty_limit": 0.05}),
+        ("distillation", {}),
+        ("group-balanced+group-dro+distillation+equalized-odds", {"group_step": 0.5, "penalty_limit": 0.05}),
+    ],
+)
+def test_an_objective_with_state_resumes_to_the_same_bytes(
+    bright: Bright, tmp_path: Path, name: str, options: dict[str, float]
+) -> None:
+    asked = SHORT.model_copy(update={"epochs": 4, "best_by": "last"})
+
+    def run(out: Path, *, forgetful: bool = False, **how: Any) -> Training:
+        aim = objective(name, ObjectiveOptions(**options), teacher=far_teacher)
+        if forgetful:
+            aim.restore = lambda _state: None  # type: ignore[method-assign]
+        return train(network(), bright(), bright(40, seed=1), asked, out, aim=aim, **how)
+
+    def interrupted(out: Path, scratch: Path, *, forgetful: bool = False) -> Training:
+        with pytest.raises(StopHere):
+            run(out, scratch=scratch, hooks=Hooks(stop_before_epoch_three))
+        torch.manual_seed(99)
+        return run(out, forgetful=forgetful, scratch=scratch)
+
+    whole, resumed, forgot, *scratches = folders(tmp_path, "whole", "resumed", "forgot", "scratch", "another")
+    straight = run(whole)
+    again = interrupted(resumed, scratches[0])
+    assert again.objective == straight.objective
+    assert (whole / CHECKPOINT).read_bytes() == (resumed / CHECKPOINT).read_bytes()
+    if name != "distillation":  # which has no state; the others would end elsewhere without theirs
+        interrupted(forgot, scratches[1], forgetful=True)
+        assert (whole / CHECKPOINT).read_bytes() != (forgot / CHECKPOINT).read_bytes()
+
+
 KILLED = """
 import sys
 from pathlib import Path
@@ -99,8 +152,8 @@ from fqbench.stages.train import train
 from fqbench.workspace import Workspace
 import time
 
-def save_and_wait(*arguments, save=training.save_state):
-    save(*arguments)
+def save_and_wait(*arguments, save=training.save_state, **state):
+    save(*arguments, **state)
     print("saved", flush=True)
     time.sleep(60)
 
@@ -226,9 +279,9 @@ def test_an_objective_of_ones_own(bright: Bright, tmp_path: Path) -> None:
     class Mine(EmpiricalRisk):
         name = "mine"
 
-        def loss(self, losses, logits, labels, groups):  # type: ignore[no-untyped-def]
-            seen.append(len(groups))
-            return losses.mean() + 0.1 * logits.square().mean()
+        def loss(self, batch: AnsweredBatch) -> torch.Tensor:
+            seen.append(len(batch.groups))
+            return batch.losses.mean() + 0.1 * batch.logits.square().mean()
 
     train(network(), bright(), bright(20), SHORT, tmp_path, aim=Mine())
     assert seen == [16] * 9

@@ -184,3 +184,56 @@ def test_a_killed_training_ends_with_the_same_bytes(photos: Path, tmp_path: Path
         assert (artifacts[0] / file).read_bytes() == (artifacts[1] / file).read_bytes()
     manifest = json.loads((artifacts[0] / "manifest.json").read_text())
     assert manifest["facts"]["agreement"]["identical_labels"] > 0.9
+
+
+OBJECTIVES = ("distillation+equalized-odds", "group-dro")
+
+
+def test_an_objective_of_qat_leaves_the_fp32_model_as_it_is(make_run: MakeRun) -> None:
+    plain_run, plain = qat(make_run, backend="torch_fx")
+    folders = {tuned_folder(plain_run, plain)}
+    for name in OBJECTIVES:
+        run, artifact = qat(make_run, backend="torch_fx", qat_objective=name)
+        assert artifact.model_id == plain.model_id
+        folders.add(tuned_folder(run, artifact))
+    assert len(folders) == 1 + len(OBJECTIVES)
+    facts = run.workspace.get(tuned_folder(run, artifact).name, QAT_MODELS).facts.training
+    assert set(facts.objective["weights"]) == {"dark×old", "dark×young", "light×old", "light×young"}
+    assert sum(facts.objective["weights"].values()) == pytest.approx(1)
+    same, again = qat(make_run, backend="torch_fx", qat_objective="equalized-odds+distillation")
+    assert tuned_folder(same, again) in folders
+
+
+def test_distillation_keeps_answers_closer_to_fp32(make_run: MakeRun) -> None:
+    from fqbench.stages.predict import predict_split
+
+    far = []
+    for asked in ({}, {"qat_objective": "distillation", "distill_weight": 1.0, "distill_temperature": 1.0}):
+        run = make_run(**(QAT | {"backend": "torch_fx", "bits": 4, "qat_epochs": 4, "best_by": "last"} | asked))
+        artifact = quantize(run)
+        log_p, log_q = (
+            torch.from_numpy(predict_split(run, one).predictions.logits).log_softmax(1)
+            for one in (reference(run), artifact)
+        )
+        far.append(float(torch.nn.functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)))
+    assert far[1] < far[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"objective": "distillation"}, r"--objective distillation: distillation needs a teacher"),
+        ({"qat_objective": "group-drow"}, r"--qat-objective: unknown objective 'group-drow'"),
+        (
+            {"qat_objective": "distillation", "penalty_weight": 2.0},
+            r"--penalty-weight belongs to demographic-parity or",
+        ),
+    ],
+)
+def test_objectives_that_cannot_be_are_refused_before_any_training(
+    make_run: MakeRun, flags: dict[str, object], message: str
+) -> None:
+    run = make_run(**QAT, backend="torch_fx", **flags)
+    with pytest.raises(InputError, match=message):
+        quantize(run)
+    assert not list(run.workspace.entries("checkpoints"))
