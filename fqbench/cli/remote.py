@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fqbench.run import Run
 
 
-@app.verb("pack", panel=REMOTE, more=("data", "model", "preprocessing", "train", "objectives", "qat", "quantize", "eval"))
+@app.verb("pack", panel=REMOTE, more=(*TRAINED, "qat", "quantize", "eval"))
 def pack(
     run: Run,
     show: Show,
