@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fqbench.cli.app import REMOTE, Ids, app
+from fqbench.cli.app import REMOTE, TRAINED, Ids, app
 
 if TYPE_CHECKING:
     from fqbench.cli.verbs import Show
