@@ -1,4 +1,4 @@
-"""The importance of layers for groups as a document: what is kept, for whom, and what it costs."""
+"""The importance of layers for groups as a document: which are kept for which group, and the costs."""
 
 from __future__ import annotations
 

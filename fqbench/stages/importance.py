@@ -42,7 +42,7 @@ FLOAT = 32
 
 @dataclass(frozen=True)
 class ImportantLayers:
-    """What was measured, what is kept for whom, and the recipe that does it.
+    """What was measured, which layers are kept for which group, and the recipe that does it.
 
     Attributes
     ----------
@@ -138,7 +138,7 @@ def _measured(run: Run, model: ExportedModel, rough: Mapping[str, Layer], per_gr
         images = dict(zip(found.groups, found.images.tolist(), strict=True))
         return ImportanceFacts(layers=found.layers, images=images)
 
-    entry = run.produce(derivation, build, f"measuring which of {len(rough)} layers matter to whom")
+    entry = run.produce(derivation, build, f"measuring which of {len(rough)} layers matter to which group")
     return _opened(entry)
 
 
