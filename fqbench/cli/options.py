@@ -70,6 +70,7 @@ def command(verb: Verb) -> TyperCommand:
     given = _parameters(verb)
     sections = (*verb.own, *verb.more)
     flags = [option for section in sections for option in options().values() if option.section == section]
+    flags = [option for option in flags if option.name not in verb.without]
     own = {name: parameter for name, parameter in given.items() if name not in GIVEN}
     parameters = [*own.values(), *(_flag(option) for option in flags)]
     names = [option.name for option in flags]

@@ -34,6 +34,8 @@ class Verb:
     own, more : tuple of str
         Sections of `fqbench.config.Config` whose options it takes: those that ``--help`` explains, and those that it
         only names.
+    without : tuple of str
+        Flat names of options of these sections that it does not take.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Verb:
     panel: str
     own: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -89,12 +92,18 @@ class Verbs(TyperGroup):
         self.panel = panel
 
     def verb(
-        self, name: str, *, panel: str = "Commands", own: tuple[str, ...] = (), more: tuple[str, ...] = ()
+        self,
+        name: str,
+        *,
+        panel: str = "Commands",
+        own: tuple[str, ...] = (),
+        more: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
     ) -> Callable[[Callable[..., None]], Callable[..., None]]:
         """Register a function as a verb; see `Verb` for the parameters."""
 
         def register(function: Callable[..., None]) -> Callable[..., None]:
-            self.verbs[name] = Verb(name, function, panel, own, more)
+            self.verbs[name] = Verb(name, function, panel, own, more, without)
             return function
 
         return register

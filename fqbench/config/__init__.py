@@ -5,7 +5,7 @@ A new option is one field in `fqbench.config.sections`; its flag, its help and i
 
 from fqbench.config.flags import Flag, Option, options
 from fqbench.config.images import Size, size_text
-from fqbench.config.merge import BACKEND_OPTION, DEFAULT_FILE, configure, read_yaml, vary, whole_numbers
+from fqbench.config.merge import BACKEND_OPTION, DEFAULT_FILE, configure, names_among, read_yaml, vary, whole_numbers
 from fqbench.config.sections import (
     BenchOptions,
     Config,
@@ -42,6 +42,7 @@ __all__ = [
     "Size",
     "TrainOptions",
     "configure",
+    "names_among",
     "options",
     "read_yaml",
     "size_text",

@@ -106,6 +106,21 @@ def whole_numbers(flag: str, text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
+def names_among(flag: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Read ``"a,b"``, names that must be among the known ones; they come back in the order of these.
+
+    Raises
+    ------
+    InputError
+        A name is unknown, or none is given.
+    """
+    asked = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [name for name in asked if name not in known]
+    if unknown or not asked:
+        raise InputError(f"{flag} does not know {unknown[0] if unknown else text!r}: {did_you_mean(text, known)}")
+    return tuple(name for name in known if name in asked)
+
+
 def _parted(value: Any) -> Any:
     """Split ``"a, b"`` at its commas; anything else is a list already."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else tuple(value)

@@ -80,7 +80,7 @@ def _built(run: Run, builder: Builder, artifact: Artifact, device: str) -> Artif
     )
 
     def compile_it(out: Path) -> EngineFacts:
-        source = BuildSource(model_of(run.workspace, artifact), lambda: _calibration(run, artifact))
+        source = BuildSource(model_of(run.workspace, artifact), lambda: calibration_of(run, artifact))
         timings = run.workspace.root / TIMINGS / name
         made = builder.build(artifact, out, device=device, source=source, timing_cache=timings)
         portable = dict(run.workspace.get(artifact.id, ARTIFACTS).facts)
@@ -91,8 +91,14 @@ def _built(run: Run, builder: Builder, artifact: Artifact, device: str) -> Artif
     return open_artifact(run.workspace, run.produce(derivation, compile_it, f"building {artifact.label} for {where}"))
 
 
-def _calibration(run: Run, artifact: Artifact) -> CalibrationSet:
-    """The images that the artifact was calibrated on."""
+def calibration_of(run: Run, artifact: Artifact) -> CalibrationSet:
+    """Return the images that an artifact was calibrated on.
+
+    Raises
+    ------
+    InputError
+        It was made without, or of another data set than the configured one.
+    """
     import pandas as pd
 
     entry = run.workspace.get(artifact.id, ARTIFACTS)
@@ -101,6 +107,8 @@ def _calibration(run: Run, artifact: Artifact) -> CalibrationSet:
     frame = pd.read_parquet(run.workspace.get(entry.manifest.inputs["calibration"], CALIBRATIONS).file(TABLE))
     images = prepare(run, model_of(run.workspace, artifact).preprocessing).images
     rows = images.rows_of(np.asarray(frame["sample_id"], dtype=np.str_))
+    if (rows < 0).any():
+        raise InputError(f"{artifact.id} was calibrated on images of another data set; give its own with --data.")
     return CalibrationSet(artifact.sampler, frame, images, rows)
 
 

@@ -251,6 +251,16 @@ class GateFacts(Facts):
     checks: int
 
 
+class DiagnosisFacts(Facts):
+    """Which scheme was diagnosed, on how many images of which groups, layer by layer."""
+
+    artifact: str
+    label: str
+    layers: int
+    passes: int
+    images: dict[str, int]
+
+
 DATASETS = Kind("datasets", 2, DatasetFacts)  # 2: synthfaces have a test split of their own
 SAMPLES = Kind("samples", 3, SamplesFacts)  # 3: classes with fractions are sorted by value; 2: problems are kept
 PREPARED = Kind("prepared", 2, PreparedFacts)  # 2: decoded by libjpeg-turbo, resized by OpenCV
@@ -268,6 +278,7 @@ BENCHES = Kind("benches", 3, BenchFacts)
 EVALUATIONS = Kind("evaluations", 6, EvaluationFacts)  # 5: can be read back; 6: paired scores, wider gap intervals
 REPLICATIONS = Kind("replications", 1, ReplicationFacts)
 GATES = Kind("gates", 1, GateFacts)
+DIAGNOSES = Kind("diagnoses", 1, DiagnosisFacts)
 
 # In the order in which they are made and listed.
 KINDS: tuple[Kind[Any], ...] = (
@@ -288,11 +299,14 @@ KINDS: tuple[Kind[Any], ...] = (
     BENCHES,
     REPLICATIONS,
     GATES,
+    DIAGNOSES,
 )
 # What can be executed, and so be named where an artifact is asked for.
 EXECUTABLE: tuple[Kind[Any], ...] = (ARTIFACTS, ENGINES, DECISIONS)
 # What `fqbench gc` keeps, with everything that it was made of.
-RESULTS = frozenset(kind.name for kind in (*EXECUTABLE, PREDICTIONS, EVALUATIONS, BENCHES, REPLICATIONS, GATES))
+RESULTS = frozenset(
+    kind.name for kind in (*EXECUTABLE, PREDICTIONS, EVALUATIONS, BENCHES, REPLICATIONS, GATES, DIAGNOSES)
+)
 BY_NAME: Mapping[str, Kind[Any]] = {kind.name: kind for kind in KINDS}
 
 

@@ -1,0 +1,278 @@
+"""Diagnose: which layer changes the answers for which group, one layer at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fqbench.contracts.artifacts import ExportedModel
+from fqbench.contracts.plan import Layer, QuantizationPlan
+from fqbench.errors import DataError
+from fqbench.machine import usable_cores
+from fqbench.quant.graph import cleaned
+from fqbench.quant.weights import weights_of
+from fqbench.reference_executor import reference_logits
+from fqbench.run import Run
+from fqbench.search.diagnosed import ALONE, LAST, SIDES, WAYS, DiagnosedLayer, Diagnosis, Joint, LayerEffect
+from fqbench.search.effects import ImageEffects, group_effects
+from fqbench.search.images import ValidationImages
+from fqbench.search.variants import Part, SimulatedSession, parts_of, simulated
+from fqbench.storage import read_arrays, write_arrays
+from fqbench.workspace import Derivation
+from fqbench.workspace.kinds import DIAGNOSES, DiagnosisFacts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnx import ModelProto
+
+REPORT, EFFECTS = "diagnosis.json", "effects.npz"
+IMAGES, BATCH = 256, 32
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Patient:
+    """str is diagnosed.
+
+    Attributes
+    ----------
+    model : ExportedModel
+        In float: what the layers are quantized from.
+    plan : QuantizationPlan
+        Scales and integers.
+    scheme : str
+        The settled scheme as JSON.
+    label : str
+        For people.
+    determined_by : mapping
+        str the plan depends on, as JSON values.
+    inputs : mapping
+        Ids of the entries that it was made of.
+    artifact_id : str
+        Empty for a scheme without an artifact.
+    executed : ndarray of float32 or None
+        The artifact's own logits for the images that it is diagnosed on; None where it was not executed.
+    """
+
+    model: ExportedModel
+    plan: QuantizationPlan
+    scheme: str
+    label: str
+    determined_by: Mapping[str, object]
+    inputs: Mapping[str, str]
+    artifact_id: str = ""
+    executed: NDArray[np.float32] | None = None
+
+
+def diagnose_plan(
+    run: Run,
+    patient: Patient,
+    images: ValidationImages,
+    *,
+    sides: Sequence[str] = SIDES,
+    ways: Sequence[str] = WAYS,
+) -> Diagnosis:
+    """Measure the effect of every layer on these images, or return the stored diagnosis.
+
+    Each side and way takes a pass per layer, and each side one for all layers together. A killed diagnosis goes on
+    where it stopped.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment.
+    patient : Patient
+        str is diagnosed.
+    images : ValidationImages
+        A few hundred.
+    sides, ways : sequence of str
+        Which of `SIDES` and `WAYS`.
+
+    Raises
+    ------
+    DataError
+        The plan quantizes no layer.
+    """
+    parts = parts_of(patient.plan)
+    if not parts:
+        raise DataError(f"{patient.label} has no quantized layer; there is nothing to diagnose.")
+    derivation = Derivation(
+        kind=DIAGNOSES,
+        slug=f"{patient.artifact_id.rpartition('-')[0] or patient.label}-{len(images)}",
+        determined_by={
+            **patient.determined_by,
+            "images": images.digest,
+            "sides": list(sides),
+            "ways": list(ways),
+            "executed": patient.executed is not None,
+        },
+        inputs=dict(patient.inputs),
+    )
+
+    def build(out: Path) -> DiagnosisFacts:
+        passes = _Passes(run, patient, images, run.workspace.scratch(derivation))
+        found = passes.all(parts, sides, ways)
+        report = _report(patient, images, parts, found)
+        report.save(out / REPORT)
+        write_arrays(
+            out / EFFECTS, {f"{key}.{name}": a for key, one in found.items() for name, a in one.arrays().items()}
+        )
+        return DiagnosisFacts(
+            artifact=patient.artifact_id,
+            label=patient.label,
+            layers=len(parts),
+            passes=report.passes,
+            images=images.counts,
+        )
+
+    doing = f"diagnosing {patient.label}: {len(parts)} layers on {len(images)} images"
+    return Diagnosis.open(run.produce(derivation, build, doing).file(REPORT))
+
+
+class _Passes:
+    """Passes over the images, each kept in a file of its own as soon as it is done."""
+
+    def __init__(self, run: Run, patient: Patient, images: ValidationImages, kept: Path) -> None:
+        self.run, self.patient, self.images, self.kept = run, patient, images, kept
+        self.graph: ModelProto = cleaned(patient.model.path)
+        self.size = patient.model.batch_size(BATCH)
+        self.threads = usable_cores()
+
+    def all(self, parts: Sequence[Part], sides: Sequence[str], ways: Sequence[str]) -> dict[str, ImageEffects]:
+        """Return the effects by side and way, and number of the layer; ``joint`` is all layers together."""
+        reference = reference_logits(self.patient.model.path, self.images.batches(self.size), self.threads)
+        jobs: list[tuple[str, str, Sequence[Part]]] = []
+        for side in sides:
+            jobs.append((f"{side}.joint", side, parts))
+            for number, part in enumerate(parts):
+                if side == "weights" and not part.weight:
+                    continue
+                rest = [*parts[:number], *parts[number + 1 :]]
+                jobs += [(f"{side}.{way}.{number}", side, [part] if way == ALONE else rest) for way in ways]
+        found = {}
+        with self.run.reporter.track(f"diagnosing {self.patient.label}", len(jobs), "passes") as advance:
+            for key, side, quantized in jobs:
+                logits = self._logits(key, side, quantized)
+                found[key] = ImageEffects.of(reference, logits, self.images.labels)
+                advance(1)
+        for key, without in list(found.items()):
+            if f".{LAST}." in key:
+                found[key] = found[f"{key.partition('.')[0]}.joint"] - without
+        if self.patient.executed is not None:
+            found["executed"] = ImageEffects.of(reference, self.patient.executed, self.images.labels)
+        return found
+
+    def _logits(self, key: str, side: str, quantized: Sequence[Part]) -> NDArray[np.float32]:
+        file = self.kept / f"{key}.npz"
+        if file.is_file():
+            try:
+                return read_arrays(file)["logits"]
+            except (OSError, ValueError, KeyError):  # damaged by whatever stopped the run: once more
+                file.unlink()
+        session = SimulatedSession(simulated(self.graph, self.patient.plan, quantized, side), self.threads)
+        logits = np.concatenate([session.run(batch) for batch in self.images.batches(self.size)])
+        write_arrays(file, {"logits": logits})
+        return logits
+
+
+def _report(
+    patient: Patient,
+    images: ValidationImages,
+    parts: Sequence[Part],
+    found: Mapping[str, ImageEffects],
+) -> Diagnosis:
+    rows = {
+        key: group_effects(one, images.groups, signed=f".{LAST}." in key) for key, one in found.items()
+    }  # the difference of two divergences may be negative
+    layers = tuple(
+        replace(
+            _costs(part, patient.plan),
+            effects=tuple(
+                LayerEffect(side, way, rows[f"{side}.{way}.{number}"])
+                for side in SIDES
+                for way in WAYS
+                if f"{side}.{way}.{number}" in rows
+            ),
+        )
+        for number, part in enumerate(parts)
+    )
+    layers = _with_sqnr(patient, layers, parts)
+    layers = tuple(layer for layer in layers if layer.effects)
+    joint = tuple(
+        Joint(side, rows[f"{side}.joint"], *(_sums(layers, side, way) for way in WAYS))
+        for side in SIDES
+        if f"{side}.joint" in rows
+    )
+    return Diagnosis(
+        artifact_id=patient.artifact_id,
+        label=patient.label,
+        scheme=patient.scheme,
+        split="val",
+        images=images.counts,
+        layers=layers,
+        joint=joint,
+        executed=rows.get("executed", ()),
+        passes=len(found) - ("executed" in found),
+    )
+
+
+def _sums(layers: Sequence[DiagnosedLayer], side: str, way: str) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for layer in layers:
+        for one in layer.effects:
+            if (one.side, one.way) == (side, way):
+                for row in one.groups:
+                    total[row.group] = total.get(row.group, 0.0) + row.kl_divergence.value
+    return total
+
+
+def _costs(part: Part, plan: QuantizationPlan) -> DiagnosedLayer:
+    layers: dict[str, Layer] = {layer.node: layer for layer in plan.layers}
+    own = [layers[node] for node in part.nodes]
+    return DiagnosedLayer(
+        name=part.name,
+        op=part.op,
+        roles=own[0].roles,
+        bits=own[0].bits,
+        act_bits=own[0].act_bits,
+        macs=sum(layer.macs for layer in own),
+        bytes=sum(-(-layer.parameters * layer.bits // 8) for layer in own),
+        float_bytes=sum(layer.parameters * FLOAT_BYTES for layer in own),
+        weight_sqnr=math.nan,
+        activation_sqnr={},
+        effects=(),
+    )
+
+
+def _with_sqnr(patient: Patient, layers: Sequence[DiagnosedLayer], parts: Sequence[Part]) -> tuple[DiagnosedLayer, ...]:
+    """Add the signal-to-noise ratios: of weights from the plan, of activations from what the calibration recorded."""
+    graph = cleaned(patient.model.path)
+    weights = {weight.name: weight for weight in weights_of(graph)}
+    read = {node.name: list(node.input) for node in graph.graph.node}
+    tensors = patient.plan.facts.get("calibration", {}).get("tensors", {})
+    found = []
+    for layer, part in zip(layers, parts, strict=True):
+        ratio = math.nan
+        if part.weight:
+            quantized = patient.plan.weights[part.weight]
+            rows = weights[part.weight].rows
+            noise = float(np.square(rows - quantized.rows * quantized.scale[:, None], dtype=np.float64).sum())
+            ratio = decibels(noise, float(np.square(rows, dtype=np.float64).sum()))
+        names = [name for node in part.nodes for name in read[node] if name in tensors]
+        noises = [tensors[name]["noise"] for name in names]
+        groups = noises[0] if noises else {}
+        by_group = {group: decibels(max(noise[group] for noise in noises), 1.0) for group in groups}
+        found.append(replace(layer, weight_sqnr=ratio, activation_sqnr=by_group))
+    return tuple(found)
+
+
+def decibels(noise: float, signal: float) -> float:
+    """Return the signal-to-quantization-noise ratio in decibels; infinite without noise, NaN without a signal."""
+    if signal <= 0:
+        return math.nan
+    return math.inf if noise <= 0 else 10 * math.log10(signal / noise)

@@ -1,0 +1,140 @@
+"""What can be diagnosed: a finished artifact, or a scheme for which no artifact was made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fqbench import plugins
+from fqbench.catalogue import artifact_named, model_of, open_model
+from fqbench.contracts.artifacts import Artifact, ExportedModel
+from fqbench.contracts.scheme import Method, Scheme
+from fqbench.errors import InputError
+from fqbench.execution import logits_of
+from fqbench.quant.calibration import CalibrationSet
+from fqbench.quant.plan import make_plan
+from fqbench.quant.record import open_record
+from fqbench.run import Run
+from fqbench.search.diagnosed import SIDES, WAYS, Diagnosis
+from fqbench.search.diagnosis import BATCH, IMAGES, Patient, diagnose_plan
+from fqbench.search.images import ValidationImages, validation_images
+from fqbench.stages.build import calibration_of
+from fqbench.stages.quantize import quantize
+from fqbench.workspace import Entry
+from fqbench.workspace.kinds import ARTIFACTS, QAT_MODELS, RECORDS, ArtifactFacts
+
+CHOSEN = ("range_rule", "bias_correction", "rounding")
+
+
+def diagnose(
+    run: Run,
+    artifact_id: str | None = None,
+    *,
+    images: int = IMAGES,
+    sides: tuple[str, ...] = SIDES,
+    ways: tuple[str, ...] = WAYS,
+) -> Diagnosis:
+    """Diagnose an artifact on validation images.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment; ``eval.by`` names the groups.
+    artifact_id : str, optional
+        Id or its beginning; the configured artifact by default.
+    images : int
+        At most so many, of each group as many as of the others.
+    sides, ways : tuple of str
+        Which of `SIDES` and `WAYS`.
+
+    Raises
+    ------
+    InputError
+        It is not quantized, or its method leaves no plan.
+    """
+    entry = _entry_of(run, artifact_named(run.workspace, artifact_id) if artifact_id else quantize(run))
+    artifact = artifact_named(run.workspace, entry.id)
+    model = model_of(run.workspace, artifact)
+    some = validation_images(run, model).few(images)
+    patient = _patient_of(run, artifact, entry)
+    executed = logits_of(artifact, some.batches(model.batch_size(BATCH)), device=run.config.bench.device)
+    return diagnose_plan(run, replace(patient, executed=executed), some, sides=sides, ways=ways)
+
+
+def diagnose_scheme(
+    run: Run,
+    artifact: Artifact,
+    scheme: Scheme,
+    images: ValidationImages,
+    *,
+    sides: tuple[str, ...],
+    ways: tuple[str, ...],
+) -> Diagnosis:
+    """Diagnose a scheme of which no artifact was made, with the calibration images of another artifact."""
+    entry = _entry_of(run, artifact)
+    model = model_of(run.workspace, artifact)
+    calibration = _observed(run, artifact, entry)
+    return diagnose_plan(
+        run, _planned(model, artifact.backend, scheme, calibration, entry), images, sides=sides, ways=ways
+    )
+
+
+def settled(entry: Entry[ArtifactFacts]) -> Scheme:
+    """Return an artifact's scheme with what was chosen on validation images in the place of ``auto``."""
+    choice = {name: entry.facts.choice[name] for name in CHOSEN if name in entry.facts.choice}
+    return entry.facts.scheme.model_copy(update=choice)
+
+
+def _entry_of(run: Run, artifact: Artifact) -> Entry[ArtifactFacts]:
+    """Return the entry of the artifact itself, also for an engine or a fitted decision."""
+    name = artifact.id
+    while not any(path.name == name for _kind, path in run.workspace.folders(ARTIFACTS)):
+        name = run.workspace.get(name).manifest.inputs["artifact"]
+    return run.workspace.get(name, ARTIFACTS)
+
+
+def _patient_of(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) -> Patient:
+    scheme = settled(entry)
+    if scheme.method in {Method.NONE, Method.PTQ_DYNAMIC}:
+        what = "is in float" if scheme.method is Method.NONE else "takes its scales from each batch"
+        raise InputError(
+            f"{artifact.id} {what}, so there are no fixed scales to diagnose; name an artifact of --method ptq_static."
+        )
+    model: ExportedModel = model_of(run.workspace, artifact)
+    calibration = None
+    if scheme.method is Method.QAT:
+        model = open_model(run.workspace, run.workspace.get(entry.manifest.inputs["tuned"], QAT_MODELS))
+    else:
+        calibration = _observed(run, artifact, entry)
+    patient = _planned(model, artifact.backend, scheme, calibration, entry)
+    determined = {**patient.determined_by, "artifact": artifact.digest}
+    return replace(patient, artifact_id=entry.id, label=artifact.label, determined_by=determined)
+
+
+def _observed(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) -> CalibrationSet:
+    record = open_record(run.workspace.get(entry.manifest.inputs["record"], RECORDS).path)
+    return replace(calibration_of(run, artifact), record=record, population=record.population)
+
+
+def _planned(
+    model: ExportedModel, backend: str, scheme: Scheme, calibration: CalibrationSet | None, entry: Entry[ArtifactFacts]
+) -> Patient:
+    numerics = plugins.backend(backend).numerics(scheme)
+    values: dict[str, Any] = {
+        "model": model.digest,
+        "preprocessing": model.preprocessing.model_dump(mode="json"),
+        "scheme": scheme.model_dump(mode="json"),
+        "numerics": repr(numerics),
+        "calibration": None if calibration is None else calibration.digest,
+    }
+    return Patient(
+        model=model,
+        plan=make_plan(model, scheme, numerics, calibration),
+        scheme=scheme.model_dump_json(),
+        label=f"{backend} {scheme.label}",
+        determined_by=values,
+        inputs={
+            "artifact": entry.id,
+            **{key: entry.manifest.inputs[key] for key in ("model", "calibration") if key in entry.manifest.inputs},
+        },
+    )
