@@ -43,8 +43,8 @@ def diagnose(
     """
     from fqbench.config import names_among
     from fqbench.report.diagnosis import diagnosis_document, diagnosis_heatmap
+    from fqbench.search.diagnose import diagnose as find
     from fqbench.search.diagnosed import SIDES, WAYS
-    from fqbench.search.patients import diagnose as find
 
     chosen = {"sides": names_among("--sides", sides, SIDES), "ways": names_among("--ways", ways, WAYS)}
     found = find(run, artifact_id, images=count, **chosen)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fqbench.report.document import Document, Heading, Note, Records, Section, Sheet, notes
-from fqbench.report.heatmap import Heatmap
+from fqbench.report.layer_map import LayerMap
 from fqbench.search.diagnosed import ALONE, LAST
 from fqbench.storage import finite_or_none
 
@@ -34,12 +34,12 @@ def diagnosis_document(diagnosis: Diagnosis) -> Document:
     return Document(tuple(_sections(diagnosis)), _value(diagnosis), records)
 
 
-def diagnosis_heatmap(diagnosis: Diagnosis) -> Heatmap:
+def diagnosis_heatmap(diagnosis: Diagnosis) -> LayerMap:
     """Return the mean KL divergence by layer, in the order of the graph, and group."""
     first = diagnosis.layers[0]
     groups = [one.group for one in first.decisive]
     values = [[MILLI * one.kl_divergence.value for one in layer.decisive] for layer in diagnosis.layers]
-    return Heatmap(
+    return LayerMap(
         f"Which layer changes the answers for which group: {diagnosis.label}",
         f"KL divergence from FP32, 0.001 nats; {_measured(first)}; {sum(diagnosis.images.values())} validation images.",
         [layer.name for layer in diagnosis.layers],

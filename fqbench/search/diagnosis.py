@@ -21,7 +21,7 @@ from fqbench.run import Run
 from fqbench.search.diagnosed import ALONE, LAST, SIDES, WAYS, DiagnosedLayer, Diagnosis, Joint, LayerEffect
 from fqbench.search.effects import ImageEffects, group_effects
 from fqbench.search.images import ValidationImages
-from fqbench.search.variants import Part, SimulatedSession, parts_of, simulated
+from fqbench.search.variants import QuantizedPart, SimulatedSession, parts_of, simulated
 from fqbench.storage import read_arrays, write_arrays
 from fqbench.workspace import Derivation
 from fqbench.workspace.kinds import DIAGNOSES, DiagnosisFacts
@@ -36,7 +36,7 @@ FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Patient:
+class PlannedModel:
     """str is diagnosed.
 
     Attributes
@@ -71,7 +71,7 @@ class Patient:
 
 def diagnose_plan(
     run: Run,
-    patient: Patient,
+    planned: PlannedModel,
     images: ValidationImages,
     *,
     sides: Sequence[str] = SIDES,
@@ -86,7 +86,7 @@ def diagnose_plan(
     ----------
     run : Run
         The experiment.
-    patient : Patient
+    planned : PlannedModel
         str is diagnosed.
     images : ValidationImages
         A few hundred.
@@ -98,55 +98,55 @@ def diagnose_plan(
     DataError
         The plan quantizes no layer.
     """
-    parts = parts_of(patient.plan)
+    parts = parts_of(planned.plan)
     if not parts:
-        raise DataError(f"{patient.label} has no quantized layer; there is nothing to diagnose.")
+        raise DataError(f"{planned.label} has no quantized layer; there is nothing to diagnose.")
     derivation = Derivation(
         kind=DIAGNOSES,
-        slug=f"{patient.artifact_id.rpartition('-')[0] or patient.label}-{len(images)}",
+        slug=f"{planned.artifact_id.rpartition('-')[0] or planned.label}-{len(images)}",
         determined_by={
-            **patient.determined_by,
+            **planned.determined_by,
             "images": images.digest,
             "sides": list(sides),
             "ways": list(ways),
-            "executed": patient.executed is not None,
+            "executed": planned.executed is not None,
         },
-        inputs=dict(patient.inputs),
+        inputs=dict(planned.inputs),
     )
 
     def build(out: Path) -> DiagnosisFacts:
-        passes = _Passes(run, patient, images, run.workspace.scratch(derivation))
+        passes = _Passes(run, planned, images, run.workspace.scratch(derivation))
         found = passes.all(parts, sides, ways)
-        report = _report(patient, images, parts, found)
+        report = _report(planned, images, parts, found)
         report.save(out / REPORT)
         write_arrays(
             out / EFFECTS, {f"{key}.{name}": a for key, one in found.items() for name, a in one.arrays().items()}
         )
         return DiagnosisFacts(
-            artifact=patient.artifact_id,
-            label=patient.label,
+            artifact=planned.artifact_id,
+            label=planned.label,
             layers=len(parts),
             passes=report.passes,
             images=images.counts,
         )
 
-    doing = f"diagnosing {patient.label}: {len(parts)} layers on {len(images)} images"
+    doing = f"diagnosing {planned.label}: {len(parts)} layers on {len(images)} images"
     return Diagnosis.open(run.produce(derivation, build, doing).file(REPORT))
 
 
 class _Passes:
     """Passes over the images, each kept in a file of its own as soon as it is done."""
 
-    def __init__(self, run: Run, patient: Patient, images: ValidationImages, kept: Path) -> None:
-        self.run, self.patient, self.images, self.kept = run, patient, images, kept
-        self.graph: ModelProto = cleaned(patient.model.path)
-        self.size = patient.model.batch_size(BATCH)
+    def __init__(self, run: Run, planned: PlannedModel, images: ValidationImages, kept: Path) -> None:
+        self.run, self.planned, self.images, self.kept = run, planned, images, kept
+        self.graph: ModelProto = cleaned(planned.model.path)
+        self.size = planned.model.batch_size(BATCH)
         self.threads = usable_cores()
 
-    def all(self, parts: Sequence[Part], sides: Sequence[str], ways: Sequence[str]) -> dict[str, ImageEffects]:
+    def all(self, parts: Sequence[QuantizedPart], sides: Sequence[str], ways: Sequence[str]) -> dict[str, ImageEffects]:
         """Return the effects by side and way, and number of the layer; ``joint`` is all layers together."""
-        reference = reference_logits(self.patient.model.path, self.images.batches(self.size), self.threads)
-        jobs: list[tuple[str, str, Sequence[Part]]] = []
+        reference = reference_logits(self.planned.model.path, self.images.batches(self.size), self.threads)
+        jobs: list[tuple[str, str, Sequence[QuantizedPart]]] = []
         for side in sides:
             jobs.append((f"{side}.joint", side, parts))
             for number, part in enumerate(parts):
@@ -155,7 +155,7 @@ class _Passes:
                 rest = [*parts[:number], *parts[number + 1 :]]
                 jobs += [(f"{side}.{way}.{number}", side, [part] if way == ALONE else rest) for way in ways]
         found = {}
-        with self.run.reporter.track(f"diagnosing {self.patient.label}", len(jobs), "passes") as advance:
+        with self.run.reporter.track(f"diagnosing {self.planned.label}", len(jobs), "passes") as advance:
             for key, side, quantized in jobs:
                 logits = self._logits(key, side, quantized)
                 found[key] = ImageEffects.of(reference, logits, self.images.labels)
@@ -163,27 +163,27 @@ class _Passes:
         for key, without in list(found.items()):
             if f".{LAST}." in key:
                 found[key] = found[f"{key.partition('.')[0]}.joint"] - without
-        if self.patient.executed is not None:
-            found["executed"] = ImageEffects.of(reference, self.patient.executed, self.images.labels)
+        if self.planned.executed is not None:
+            found["executed"] = ImageEffects.of(reference, self.planned.executed, self.images.labels)
         return found
 
-    def _logits(self, key: str, side: str, quantized: Sequence[Part]) -> NDArray[np.float32]:
+    def _logits(self, key: str, side: str, quantized: Sequence[QuantizedPart]) -> NDArray[np.float32]:
         file = self.kept / f"{key}.npz"
         if file.is_file():
             try:
                 return read_arrays(file)["logits"]
             except (OSError, ValueError, KeyError):  # damaged by whatever stopped the run: once more
                 file.unlink()
-        session = SimulatedSession(simulated(self.graph, self.patient.plan, quantized, side), self.threads)
+        session = SimulatedSession(simulated(self.graph, self.planned.plan, quantized, side), self.threads)
         logits = np.concatenate([session.run(batch) for batch in self.images.batches(self.size)])
         write_arrays(file, {"logits": logits})
         return logits
 
 
 def _report(
-    patient: Patient,
+    planned: PlannedModel,
     images: ValidationImages,
-    parts: Sequence[Part],
+    parts: Sequence[QuantizedPart],
     found: Mapping[str, ImageEffects],
 ) -> Diagnosis:
     rows = {
@@ -191,7 +191,7 @@ def _report(
     }  # the difference of two divergences may be negative
     layers = tuple(
         replace(
-            _costs(part, patient.plan),
+            _costs(part, planned.plan),
             effects=tuple(
                 LayerEffect(side, way, rows[f"{side}.{way}.{number}"])
                 for side in SIDES
@@ -201,7 +201,7 @@ def _report(
         )
         for number, part in enumerate(parts)
     )
-    layers = _with_sqnr(patient, layers, parts)
+    layers = _with_sqnr(planned, layers, parts)
     layers = tuple(layer for layer in layers if layer.effects)
     joint = tuple(
         Joint(side, rows[f"{side}.joint"], *(_sums(layers, side, way) for way in WAYS))
@@ -209,9 +209,9 @@ def _report(
         if f"{side}.joint" in rows
     )
     return Diagnosis(
-        artifact_id=patient.artifact_id,
-        label=patient.label,
-        scheme=patient.scheme,
+        artifact_id=planned.artifact_id,
+        label=planned.label,
+        scheme=planned.scheme,
         split="val",
         images=images.counts,
         layers=layers,
@@ -231,7 +231,7 @@ def _sums(layers: Sequence[DiagnosedLayer], side: str, way: str) -> dict[str, fl
     return total
 
 
-def _costs(part: Part, plan: QuantizationPlan) -> DiagnosedLayer:
+def _costs(part: QuantizedPart, plan: QuantizationPlan) -> DiagnosedLayer:
     layers: dict[str, Layer] = {layer.node: layer for layer in plan.layers}
     own = [layers[node] for node in part.nodes]
     return DiagnosedLayer(
@@ -249,17 +249,19 @@ def _costs(part: Part, plan: QuantizationPlan) -> DiagnosedLayer:
     )
 
 
-def _with_sqnr(patient: Patient, layers: Sequence[DiagnosedLayer], parts: Sequence[Part]) -> tuple[DiagnosedLayer, ...]:
+def _with_sqnr(
+    planned: PlannedModel, layers: Sequence[DiagnosedLayer], parts: Sequence[QuantizedPart]
+) -> tuple[DiagnosedLayer, ...]:
     """Add the signal-to-noise ratios: of weights from the plan, of activations from what the calibration recorded."""
-    graph = cleaned(patient.model.path)
+    graph = cleaned(planned.model.path)
     weights = {weight.name: weight for weight in weights_of(graph)}
     read = {node.name: list(node.input) for node in graph.graph.node}
-    tensors = patient.plan.facts.get("calibration", {}).get("tensors", {})
+    tensors = planned.plan.facts.get("calibration", {}).get("tensors", {})
     found = []
     for layer, part in zip(layers, parts, strict=True):
         ratio = math.nan
         if part.weight:
-            quantized = patient.plan.weights[part.weight]
+            quantized = planned.plan.weights[part.weight]
             rows = weights[part.weight].rows
             noise = float(np.square(rows - quantized.rows * quantized.scale[:, None], dtype=np.float64).sum())
             ratio = decibels(noise, float(np.square(rows, dtype=np.float64).sum()))

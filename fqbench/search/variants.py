@@ -34,7 +34,7 @@ SETTINGS = {"session.disable_quant_qdq": "1"}
 
 
 @dataclass(frozen=True)
-class Part:
+class QuantizedPart:
     """One layer with weights, or all operators of one type without.
 
     Attributes
@@ -55,7 +55,7 @@ class Part:
     weight: str = ""
 
 
-def parts_of(plan: QuantizationPlan) -> tuple[Part, ...]:
+def parts_of(plan: QuantizationPlan) -> tuple[QuantizedPart, ...]:
     """Return what a plan quantizes, in the order of the graph: layers with weights first, then types of operators."""
     nodes = {node.name: node for node in plan.model.graph.node}
     layers, others = [], dict[str, list[str]]()
@@ -63,13 +63,13 @@ def parts_of(plan: QuantizationPlan) -> tuple[Part, ...]:
     for layer in plan.layers:
         if layer.weight:
             if layer.weight in plan.weights:
-                layers.append(Part(layer.name, layer.op, (layer.node,), layer.weight))
+                layers.append(QuantizedPart(layer.name, layer.op, (layer.node,), layer.weight))
         elif not layer.is_float and layer.op in known - PASSIVE and _read(nodes[layer.node], plan):
             others.setdefault(layer.op, []).append(layer.node)
-    return (*layers, *(Part(f"all {op}", op, tuple(names)) for op, names in others.items()))
+    return (*layers, *(QuantizedPart(f"all {op}", op, tuple(names)) for op, names in others.items()))
 
 
-def simulated(graph: ModelProto, plan: QuantizationPlan, parts: Collection[Part], side: str) -> ModelProto:
+def simulated(graph: ModelProto, plan: QuantizationPlan, parts: Collection[QuantizedPart], side: str) -> ModelProto:
     """Return the graph with these parts quantized in float arithmetic.
 
     Parameters
@@ -78,7 +78,7 @@ def simulated(graph: ModelProto, plan: QuantizationPlan, parts: Collection[Part]
         The cleaned FP32 graph; not changed.
     plan : QuantizationPlan
         Its scales, zero points and integers.
-    parts : collection of Part
+    parts : collection of QuantizedPart
         What is quantized; everything else stays in float.
     side : {"weights", "activations", "both"}
         Which side of them.

@@ -13,9 +13,9 @@ from fqbench.errors import InputError
 from fqbench.report.diagnosis import diagnosis_document, diagnosis_heatmap
 from fqbench.run import Run
 from fqbench.search import diagnosis as diagnosing
+from fqbench.search.diagnose import diagnose
 from fqbench.search.diagnosed import Diagnosis
 from fqbench.search.diagnosis import decibels
-from fqbench.search.patients import diagnose
 from fqbench.search.variants import SimulatedSession
 from fqbench.stages.quantize import quantize, reference
 

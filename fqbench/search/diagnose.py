@@ -1,4 +1,4 @@
-"""What can be diagnosed: a finished artifact, or a scheme for which no artifact was made."""
+"""What is diagnosed: a finished artifact, or a scheme for which no artifact was made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fqbench.quant.plan import make_plan
 from fqbench.quant.record import open_record
 from fqbench.run import Run
 from fqbench.search.diagnosed import SIDES, WAYS, Diagnosis
-from fqbench.search.diagnosis import BATCH, IMAGES, Patient, diagnose_plan
+from fqbench.search.diagnosis import BATCH, IMAGES, PlannedModel, diagnose_plan
 from fqbench.search.images import ValidationImages, validation_images
 from fqbench.stages.build import calibration_of
 from fqbench.stages.quantize import quantize
@@ -56,9 +56,9 @@ def diagnose(
     artifact = artifact_named(run.workspace, entry.id)
     model = model_of(run.workspace, artifact)
     some = validation_images(run, model).few(images)
-    patient = _patient_of(run, artifact, entry)
+    planned = _planned_model(run, artifact, entry)
     executed = logits_of(artifact, some.batches(model.batch_size(BATCH)), device=run.config.bench.device)
-    return diagnose_plan(run, replace(patient, executed=executed), some, sides=sides, ways=ways)
+    return diagnose_plan(run, replace(planned, executed=executed), some, sides=sides, ways=ways)
 
 
 def diagnose_scheme(
@@ -93,7 +93,7 @@ def _entry_of(run: Run, artifact: Artifact) -> Entry[ArtifactFacts]:
     return run.workspace.get(name, ARTIFACTS)
 
 
-def _patient_of(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) -> Patient:
+def _planned_model(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) -> PlannedModel:
     scheme = settled(entry)
     if scheme.method in {Method.NONE, Method.PTQ_DYNAMIC}:
         what = "is in float" if scheme.method is Method.NONE else "takes its scales from each batch"
@@ -106,9 +106,9 @@ def _patient_of(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) -> Pa
         model = open_model(run.workspace, run.workspace.get(entry.manifest.inputs["tuned"], QAT_MODELS))
     else:
         calibration = _observed(run, artifact, entry)
-    patient = _planned(model, artifact.backend, scheme, calibration, entry)
-    determined = {**patient.determined_by, "artifact": artifact.digest}
-    return replace(patient, artifact_id=entry.id, label=artifact.label, determined_by=determined)
+    planned = _planned(model, artifact.backend, scheme, calibration, entry)
+    determined = {**planned.determined_by, "artifact": artifact.digest}
+    return replace(planned, artifact_id=entry.id, label=artifact.label, determined_by=determined)
 
 
 def _observed(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) -> CalibrationSet:
@@ -118,7 +118,7 @@ def _observed(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) -> Cali
 
 def _planned(
     model: ExportedModel, backend: str, scheme: Scheme, calibration: CalibrationSet | None, entry: Entry[ArtifactFacts]
-) -> Patient:
+) -> PlannedModel:
     numerics = plugins.backend(backend).numerics(scheme)
     values: dict[str, Any] = {
         "model": model.digest,
@@ -127,7 +127,7 @@ def _planned(
         "numerics": repr(numerics),
         "calibration": None if calibration is None else calibration.digest,
     }
-    return Patient(
+    return PlannedModel(
         model=model,
         plan=make_plan(model, scheme, numerics, calibration),
         scheme=scheme.model_dump_json(),

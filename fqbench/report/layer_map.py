@@ -18,7 +18,7 @@ UNDEFINED_COLOUR = "#dddddd"
 
 
 @dataclass(frozen=True)
-class Heatmap:
+class LayerMap:
     """Values by row and column.
 
     Attributes
