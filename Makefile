@@ -16,6 +16,7 @@ test: $(VENV)/dev.stamp
 	$(BIN)/python docs/generate.py --check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal  # one thread a worker: OpenMP threads of two workers would spin against each other
 	$(BIN)/fqbench demo --debug --workspace "$$(mktemp -d)"
+	$(BIN)/fqbench study run studies/debug.yaml --debug --workspace "$$(mktemp -d)"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

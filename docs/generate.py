@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "docs" / "cli.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "cli.md", ROOT / "docs" / "study.md", ROOT / "README.md")
 BLOCK = re.compile(r"(<!-- generated: (?P<what>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -52,7 +52,16 @@ def support_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-GENERATORS = {"cli-help": help_texts, "support-table": support_table}
+def study_columns() -> str:
+    """Return the columns of a study's table."""
+    from fqbench.study.table import COLUMNS
+
+    lines = ["| column | type | meaning |", "|---|---|---|"]
+    lines += [f"| `{name}` | {column.dtype} | {column.meaning} |" for name, column in COLUMNS.items()]
+    return "\n".join(lines) + "\n"
+
+
+GENERATORS = {"cli-help": help_texts, "support-table": support_table, "study-columns": study_columns}
 
 
 def main() -> int:

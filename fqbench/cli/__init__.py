@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from fqbench.cli import make, measure, mend  # isort: skip  # the order of the imports is that of the verbs in --help
-from fqbench.cli import remote, look, recipes, pages  # isort: skip
+from fqbench.cli import study, remote, look, recipes, pages  # isort: skip
 from fqbench.cli.app import app
 from fqbench.errors import FqbenchError
 from fqbench.terminal import fail
@@ -18,7 +18,7 @@ from fqbench.terminal import fail
 ClickException: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a bug in fqbench, none of the codes that a CI job decides on
 
-__all__ = ["app", "look", "main", "make", "measure", "mend", "pages", "recipes", "remote"]
+__all__ = ["app", "look", "main", "make", "measure", "mend", "pages", "recipes", "remote", "study"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

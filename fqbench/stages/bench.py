@@ -18,7 +18,7 @@ from fqbench.run import Run
 from fqbench.stages.build import execution_of
 from fqbench.stages.predict import predict_split
 from fqbench.stages.prepare import prepare
-from fqbench.workspace import Derivation
+from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import BENCHES, BenchFacts
 
 REPORT = "latency.json"
@@ -42,6 +42,11 @@ def bench(run: Run, artifacts: Sequence[Artifact], *, again: bool = False) -> La
     DataError
         A weight of a model is all zeros, so its latency would be meaningless.
     """
+    return LatencyReport.open(bench_entry(run, artifacts, again=again).file(REPORT))
+
+
+def bench_entry(run: Run, artifacts: Sequence[Artifact], *, again: bool = False) -> Entry[BenchFacts]:
+    """Return the entry that `bench` opens."""
     if not artifacts:
         raise InputError("there is nothing to measure; make an artifact with `fqbench quantize` first.")
     for artifact in artifacts:
@@ -56,8 +61,7 @@ def bench(run: Run, artifacts: Sequence[Artifact], *, again: bool = False) -> La
         return BenchFacts(artifacts=tuple(artifact.id for artifact in artifacts), repeat=repeat)
 
     doing = f"measuring the latency of {len(artifacts)} artifact(s), interleaved"
-    entry = run.produce(_derivation(run, answered, repeat), build, doing)
-    return LatencyReport.open(entry.file(REPORT))
+    return run.produce(_derivation(run, answered, repeat), build, doing)
 
 
 def _derivation(run: Run, answered: Sequence[ArtifactPredictions], repeat: int) -> Derivation[BenchFacts]:

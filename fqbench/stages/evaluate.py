@@ -86,6 +86,13 @@ def evaluate_views(
     confidence : float, optional
         In place of the configured one.
     """
+    return list(open_evaluations(evaluation_entry(run, artifacts, files=files, confidence=confidence)))
+
+
+def evaluation_entry(
+    run: Run, artifacts: Sequence[Artifact], *, files: Sequence[Path] = (), confidence: float | None = None
+) -> Entry[EvaluationFacts]:
+    """Return the entry that `evaluate_views` opens."""
     if not artifacts:
         raise InputError("there is nothing to evaluate; make an artifact with `fqbench quantize` first.")
     asked, samples = run.config.eval, read(run)
@@ -127,7 +134,7 @@ def evaluate_views(
         return EvaluationFacts(artifacts=ids, views=len(views), notice=samples.notice)
 
     doing = f"evaluating {len(decided)} artifact(s) by {', '.join(features) or 'nothing'}"
-    return list(open_evaluations(run.produce(derivation, build, doing)))
+    return run.produce(derivation, build, doing)
 
 
 @dataclass(frozen=True)

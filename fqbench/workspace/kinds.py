@@ -261,6 +261,26 @@ class DiagnosisFacts(Facts):
     images: dict[str, int]
 
 
+class CellFacts(Facts):
+    """A cell of a study: its id and name, and the entries that its figures were taken from, by role."""
+
+    cell: str
+    name: str
+    part: Literal["answers", "latency"]
+    coordinates: dict[str, Any]
+    sources: dict[str, str]
+    rows: int
+
+
+class StudyFacts(Facts):
+    """A study's table: how many cells and rows it holds, and the reasons of those cells that failed."""
+
+    study: str
+    cells: int
+    rows: int
+    failed: dict[str, str]
+
+
 DATASETS = Kind("datasets", 2, DatasetFacts)  # 2: synthfaces have a test split of their own
 SAMPLES = Kind("samples", 3, SamplesFacts)  # 3: classes with fractions are sorted by value; 2: problems are kept
 PREPARED = Kind("prepared", 2, PreparedFacts)  # 2: decoded by libjpeg-turbo, resized by OpenCV
@@ -279,6 +299,8 @@ EVALUATIONS = Kind("evaluations", 6, EvaluationFacts)  # 5: can be read back; 6:
 REPLICATIONS = Kind("replications", 1, ReplicationFacts)
 GATES = Kind("gates", 1, GateFacts)
 DIAGNOSES = Kind("diagnoses", 1, DiagnosisFacts)
+CELLS = Kind("cells", 1, CellFacts)
+STUDIES = Kind("studies", 1, StudyFacts)
 
 # In the order in which they are made and listed.
 KINDS: tuple[Kind[Any], ...] = (
@@ -300,12 +322,15 @@ KINDS: tuple[Kind[Any], ...] = (
     REPLICATIONS,
     GATES,
     DIAGNOSES,
+    CELLS,
+    STUDIES,
 )
 # What can be executed, and so be named where an artifact is asked for.
 EXECUTABLE: tuple[Kind[Any], ...] = (ARTIFACTS, ENGINES, DECISIONS)
 # What `fqbench gc` keeps, with everything that it was made of.
 RESULTS = frozenset(
-    kind.name for kind in (*EXECUTABLE, PREDICTIONS, EVALUATIONS, BENCHES, REPLICATIONS, GATES, DIAGNOSES)
+    kind.name
+    for kind in (*EXECUTABLE, PREDICTIONS, EVALUATIONS, BENCHES, REPLICATIONS, GATES, DIAGNOSES, CELLS, STUDIES)
 )
 BY_NAME: Mapping[str, Kind[Any]] = {kind.name: kind for kind in KINDS}
 

@@ -88,7 +88,7 @@ class Workspace:
         if found is not None:
             return found
         final = self._folder(derivation)
-        with self._writing(), self._lock(derivation):
+        with self.writing(), self._lock(derivation):
             found = self.find(derivation)  # another process may have finished it while this one waited
             if found is not None:
                 return found
@@ -279,7 +279,8 @@ class Workspace:
             lock.release()
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """Turn failures to write into this workspace into a WorkspaceError."""
         try:
             yield
         except OSError as error:

@@ -1,0 +1,99 @@
+"""Verbs on studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fqbench.cli.app import MEASURE, app
+
+if TYPE_CHECKING:
+    from fqbench.cli.verbs import Show
+    from fqbench.run import Run
+
+study_app = app.group("study", "Run a grid of experiments and report on it.", panel=MEASURE)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="YAML study file.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", metavar="PATH", help="Directory of the data set, in place of the study's.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Tiny data and short training: every cell in seconds.")]
+
+
+@study_app.verb("run")
+def run_study(
+    run: Run,
+    show: Show,
+    file: File,
+    root: Root = None,
+    debug: Debug = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and their ids; run nothing.")] = False,
+    executor: Annotated[str, typer.Option("--executor", metavar="NAME", help="Who runs the cells: local.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", min=1, help="Cells at a time (default: 1).")
+    ] = None,
+) -> None:
+    """Run every cell of a study that is missing, and write its table.
+
+    Stopped at any moment, the same command goes on where it was. A cell that fails is recorded with its reason, and the
+    others go on; the exit code is then that of the first failure.
+
+    Example: fqbench study run studies/small.yaml
+    """
+    from fqbench.report.study import plan_document, result_document
+    from fqbench.study.executors.choice import executor_named
+    from fqbench.study.opening import open_study
+    from fqbench.study.runner import run_study as make
+    from fqbench.study.table import PARQUET, read_table
+
+    study, cells = open_study(run, file, root=root, debug=debug)
+    if dry_run:
+        show(plan_document(study.name, cells))
+        return
+    result = make(run, study, cells, executor_named(executor, workers=workers), debug=debug)
+    show(result_document(result, read_table(result.table.file(PARQUET))))
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+@study_app.verb("status")
+def status(run: Run, show: Show, file: File, root: Root = None, debug: Debug = False) -> None:
+    """Show which cells are done, failed or waiting, and estimate the time left.
+
+    Example: fqbench study status studies/small.yaml
+    """
+    from fqbench.report.study import status_document
+    from fqbench.study.opening import open_study
+    from fqbench.study.runner import study_status
+
+    study, cells = open_study(run, file, root=root, debug=debug, check=False)
+    show(status_document(study_status(run, study, cells)))
+
+
+@study_app.verb("report")
+def report(
+    run: Run,
+    show: Show,
+    file: File,
+    root: Root = None,
+    debug: Debug = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write the table there, as Parquet and CSV.")
+    ] = None,
+) -> None:
+    """Report on the cells of a study that are done; nothing is run.
+
+    Example: fqbench study report studies/small.yaml
+    """
+    from fqbench.report.study import table_document
+    from fqbench.study.opening import open_study, open_table
+    from fqbench.study.table import write_table
+
+    study, cells = open_study(run, file, root=root, debug=debug, check=False)
+    entry, table = open_table(run, study, cells, debug=debug)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_table(table, out)
+    show(table_document(table, entry.facts.study, out or entry.path, entry.facts.failed))

@@ -1,0 +1,67 @@
+"""How much time is left, from what has run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+from fqbench.study.tasks import Outcome, Task
+
+FOUND = 0.5  # seconds below which a task is taken as found, not made
+
+
+def seconds_left(waiting: Sequence[Task], done: Iterable[tuple[Task, Outcome]], *, workers: int = 1) -> float:
+    """Estimate the seconds that the waiting tasks take.
+
+    A task takes as long as those of the same part, method, bits and model took on average; where there are none, as
+    those of the same part and method, then of the same part, then as all.
+
+    Parameters
+    ----------
+    waiting : sequence of Task
+        What is still to be done.
+    done : iterable of (Task, Outcome)
+        What has run; what was merely found says nothing.
+    workers : int
+        Answers are made by so many processes; latencies are measured one by one.
+
+    Returns
+    -------
+    float
+        NaN where nothing has run yet.
+    """
+    known: dict[tuple[object, ...], list[float]] = {}
+    for task, outcome in done:
+        if outcome.entry and outcome.seconds >= FOUND:
+            for key in _keys(task):
+                known.setdefault(key, []).append(outcome.seconds)
+    if not known:
+        return 0.0 if not waiting else math.nan
+    seconds = dict.fromkeys(("answers", "latency"), 0.0)
+    for task in waiting:
+        seconds[task.part] += _expected(task, known)
+    return seconds["answers"] / workers + seconds["latency"]
+
+
+def _expected(task: Task, known: Mapping[tuple[object, ...], Sequence[float]]) -> float:
+    return next(fmean(known[key]) for key in _keys(task) if key in known)
+
+
+def _keys(task: Task) -> tuple[tuple[object, ...], ...]:
+    where = task.cell.coordinates
+    return (
+        (task.part, where.method, where.bits, where.model),
+        (task.part, where.method),
+        (task.part,),
+        (),
+    )
+
+
+def told(seconds: float) -> str:
+    """Return a duration as people say it: ``40 s``, ``12 min``, ``3.5 h``."""
+    if math.isnan(seconds):
+        return "an unknown time"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
