@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from fqbench.study.tasks import Outcome, Task
+from fqbench.study.tasks import TaskOutcome, Task
 
 FOUND = 0.5  # seconds below which a task is taken as found, not made
 
 
-def seconds_left(waiting: Sequence[Task], done: Iterable[tuple[Task, Outcome]], *, workers: int = 1) -> float:
+def seconds_left(waiting: Sequence[Task], done: Iterable[tuple[Task, TaskOutcome]], *, workers: int = 1) -> float:
     """Estimate the seconds that the waiting tasks take.
 
     A task takes as long as those of the same part, method, bits and model took on average; where there are none, as
@@ -21,7 +21,7 @@ def seconds_left(waiting: Sequence[Task], done: Iterable[tuple[Task, Outcome]], 
     ----------
     waiting : sequence of Task
         What is still to be done.
-    done : iterable of (Task, Outcome)
+    done : iterable of (Task, TaskOutcome)
         What has run; what was merely found says nothing.
     workers : int
         Answers are made by so many processes; latencies are measured one by one.

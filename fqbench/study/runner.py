@@ -17,7 +17,7 @@ from fqbench.study.file import Study
 from fqbench.study.make import ROWS
 from fqbench.study.progress import seconds_left, told
 from fqbench.study.table import COLUMNS, read_table, typed, write_table
-from fqbench.study.tasks import Outcome, Task, read_journal
+from fqbench.study.tasks import TaskOutcome, Task, read_journal
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import CELLS, STUDIES, CellFacts, StudyFacts
 
@@ -38,7 +38,7 @@ class StudyResult:
         The entry of the table.
     cells : tuple of Cell
         All cells.
-    failed : mapping of str to Outcome
+    failed : mapping of str to TaskOutcome
         Failures by name of the cell, in the order of the cells.
     seconds : float
         Wall time of this run.
@@ -46,7 +46,7 @@ class StudyResult:
 
     table: Entry[StudyFacts]
     cells: tuple[Cell, ...]
-    failed: Mapping[str, Outcome]
+    failed: Mapping[str, TaskOutcome]
     seconds: float
 
     @property
@@ -108,7 +108,7 @@ def run_study(run: Run, study: Study, cells: Sequence[Cell], executor: Executor,
     DataError
         Every cell failed.
     """
-    begun, done = time.monotonic(), list[tuple[Task, Outcome]]()
+    begun, done = time.monotonic(), list[tuple[Task, TaskOutcome]]()
     steps = tasks_of(study, cells)
     everything = [task for step in steps for task in step]
     with _alone(run):
@@ -195,12 +195,12 @@ def _keys(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     return [(cell.id, part) for cell in cells for part in ("answers", "latency")]
 
 
-def _hopeless(task: Task, done: Sequence[tuple[Task, Outcome]]) -> bool:
+def _hopeless(task: Task, done: Sequence[tuple[Task, TaskOutcome]]) -> bool:
     """Whether a latency cannot be measured, since its cell failed."""
     return task.part == "latency" and any(one.cell == task.cell.id and not one.entry for _task, one in done)
 
 
-def _failures(cells: Sequence[Cell], done: Sequence[tuple[Task, Outcome]]) -> dict[str, Outcome]:
+def _failures(cells: Sequence[Cell], done: Sequence[tuple[Task, TaskOutcome]]) -> dict[str, TaskOutcome]:
     failures = {(one.cell, one.part): one for _task, one in done if not one.entry}
     return {cell.name: failures[key] for cell in cells for key in _keys([cell]) if key in failures}
 

@@ -21,45 +21,45 @@ ALL = "all"  # the group of a measure of all images together
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column: its type in pandas, and what it holds."""
 
     dtype: str
     meaning: str
 
 
-COLUMNS: dict[str, Column] = {
-    "study": Column("string", "name of the study; ends in -debug where the data were tiny"),
-    "cell": Column("string", "id of the cell, known before any work"),
-    "phase": Column("string", "baselines, methods or mitigation"),
-    "data": Column("string", "name of the data set's variant in the study file"),
-    "model": Column("string", "name of the model's variant"),
-    "seed": Column("int64", "training seed"),
-    "backend": Column("string", "runtime"),
-    "method": Column("string", "fp32, or the name of the method in the study file"),
-    "bits": Column("int64", "bits of the weights, 32 for float"),
-    "act_bits": Column("int64", "bits of the activations, 32 for float"),
-    "sampler": Column("string", "calibration sampler of the grid; empty where nothing is calibrated"),
-    "policy": Column("string", "group weighting of the grid; empty where nothing is calibrated"),
-    "mitigation": Column("string", "mitigation; empty without one"),
-    "level": Column("string", "native, packed, simulated or emulated: how the artifact was executed"),
-    "split": Column("string", "split that was evaluated; empty for measures without images"),
-    "by": Column("string", "sensitive features that make the groups, comma-separated"),
-    "group": Column("string", "group of images; all for measures of all images, and for gaps between groups"),
-    "measure": Column("string", "what was measured"),
-    "value": Column("float64", "the figure; NaN where it is undefined"),
-    "low": Column("float64", "lower end of its interval; NaN where there is none"),
-    "high": Column("float64", "upper end of its interval; NaN where there is none"),
-    "confidence": Column("float64", "confidence of the interval; NaN where there is none"),
-    "n": Column("int64", "images (or rounds) that it was computed from; 0 where that means nothing"),
-    "p_value": Column("float64", "of a change: p-value of no change, corrected over groups; NaN elsewhere"),
-    "verdict": Column("string", "of a change: equivalent, different or undecided; empty elsewhere"),
-    "timed": Column("bool", "measured by a clock, or of a process: differs from run to run"),
-    "artifact": Column("string", "id of the artifact"),
-    "predictions": Column("string", "id of its predictions"),
-    "reference": Column("string", "id of the predictions of FP32 that changes refer to; empty for FP32 itself"),
-    "source": Column("string", "id of the entry that the figure was read from"),
-    "notice": Column("string", "what has to be said of these data"),
+COLUMNS: dict[str, TableColumn] = {
+    "study": TableColumn("string", "name of the study; ends in -debug where the data were tiny"),
+    "cell": TableColumn("string", "id of the cell, known before any work"),
+    "phase": TableColumn("string", "baselines, methods or mitigation"),
+    "data": TableColumn("string", "name of the data set's variant in the study file"),
+    "model": TableColumn("string", "name of the model's variant"),
+    "seed": TableColumn("int64", "training seed"),
+    "backend": TableColumn("string", "runtime"),
+    "method": TableColumn("string", "fp32, or the name of the method in the study file"),
+    "bits": TableColumn("int64", "bits of the weights, 32 for float"),
+    "act_bits": TableColumn("int64", "bits of the activations, 32 for float"),
+    "sampler": TableColumn("string", "calibration sampler of the grid; empty where nothing is calibrated"),
+    "policy": TableColumn("string", "group weighting of the grid; empty where nothing is calibrated"),
+    "mitigation": TableColumn("string", "mitigation; empty without one"),
+    "level": TableColumn("string", "native, packed, simulated or emulated: how the artifact was executed"),
+    "split": TableColumn("string", "split that was evaluated; empty for measures without images"),
+    "by": TableColumn("string", "sensitive features that make the groups, comma-separated"),
+    "group": TableColumn("string", "group of images; all for measures of all images, and for gaps between groups"),
+    "measure": TableColumn("string", "what was measured"),
+    "value": TableColumn("float64", "the figure; NaN where it is undefined"),
+    "low": TableColumn("float64", "lower end of its interval; NaN where there is none"),
+    "high": TableColumn("float64", "upper end of its interval; NaN where there is none"),
+    "confidence": TableColumn("float64", "confidence of the interval; NaN where there is none"),
+    "n": TableColumn("int64", "images (or rounds) that it was computed from; 0 where that means nothing"),
+    "p_value": TableColumn("float64", "of a change: p-value of no change, corrected over groups; NaN elsewhere"),
+    "verdict": TableColumn("string", "of a change: equivalent, different or undecided; empty elsewhere"),
+    "timed": TableColumn("bool", "measured by a clock, or of a process: differs from run to run"),
+    "artifact": TableColumn("string", "id of the artifact"),
+    "predictions": TableColumn("string", "id of its predictions"),
+    "reference": TableColumn("string", "id of the predictions of FP32 that changes refer to; empty for FP32 itself"),
+    "source": TableColumn("string", "id of the entry that the figure was read from"),
+    "notice": TableColumn("string", "what has to be said of these data"),
 }
 KEY = ("cell", "group", "measure")
 

@@ -26,7 +26,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskOutcome:
     """How a task ended.
 
     Attributes
@@ -51,7 +51,7 @@ class Outcome:
     exit_code: int = 0
 
 
-def perform(run: Run, task: Task) -> Outcome:
+def perform(run: Run, task: Task) -> TaskOutcome:
     """Make a task's entry; a failure of its own is an outcome, and is written into the journal as one.
 
     Raises
@@ -70,7 +70,7 @@ def perform(run: Run, task: Task) -> Outcome:
     except Exception as error:  # whatever went wrong in one cell, the others go on
         outcome = _failed(task, begun, f"{type(error).__name__}: {error}", BUG)
     else:
-        outcome = Outcome(task.cell.id, task.part, entry.id, _since(begun))
+        outcome = TaskOutcome(task.cell.id, task.part, entry.id, _since(begun))
         earlier = read_journal(run.workspace.root, task)
         if earlier is not None and earlier.entry == entry.id:
             return outcome  # found, not made: the time that it took is in the journal
@@ -78,20 +78,20 @@ def perform(run: Run, task: Task) -> Outcome:
     return outcome
 
 
-def failure(task: Task, reason: str, seconds: float = 0.0) -> Outcome:
+def failure(task: Task, reason: str, seconds: float = 0.0) -> TaskOutcome:
     """Return the outcome of a task whose process ended without saying why."""
-    return Outcome(task.cell.id, task.part, "", seconds, " ".join(reason.split()), BUG)
+    return TaskOutcome(task.cell.id, task.part, "", seconds, " ".join(reason.split()), BUG)
 
 
-def read_journal(root: Path, task: Task) -> Outcome | None:
+def read_journal(root: Path, task: Task) -> TaskOutcome | None:
     """Return how a task ended last time; None where the journal does not say."""
     try:
-        return Outcome(**json.loads(_place(root, task.cell.id, task.part).read_bytes()))
+        return TaskOutcome(**json.loads(_place(root, task.cell.id, task.part).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def write_journal(root: Path, outcome: Outcome) -> None:
+def write_journal(root: Path, outcome: TaskOutcome) -> None:
     """Write how a task ended; the file is written whole."""
     place = _place(root, outcome.cell, outcome.part)
     try:
@@ -107,8 +107,8 @@ def _place(root: Path, cell: str, part: str) -> Path:
     return root / JOURNAL / f"{cell}.{part}.json"
 
 
-def _failed(task: Task, begun: float, reason: str, exit_code: int) -> Outcome:
-    return Outcome(task.cell.id, task.part, "", _since(begun), " ".join(reason.split()), exit_code)
+def _failed(task: Task, begun: float, reason: str, exit_code: int) -> TaskOutcome:
+    return TaskOutcome(task.cell.id, task.part, "", _since(begun), " ".join(reason.split()), exit_code)
 
 
 def _since(begun: float) -> float:

@@ -8,7 +8,7 @@ from fqbench.study.cells import Cell
 from fqbench.study.file import Grid, Study
 from fqbench.study.grid import cells_of
 from fqbench.study.progress import seconds_left, told
-from fqbench.study.tasks import Outcome, Task
+from fqbench.study.tasks import TaskOutcome, Task
 
 CELLS = cells_of(
     Study(
@@ -25,8 +25,8 @@ def task(method: str, model: str = "a", bits: int = 8, part: str = "answers") ->
     return Task(next(cell for cell in CELLS if fits(cell)), part)  # type: ignore[arg-type]
 
 
-def ended(one: Task, seconds: float, entry: str = "e") -> tuple[Task, Outcome]:
-    return one, Outcome(one.cell.id, one.part, entry, seconds)
+def ended(one: Task, seconds: float, entry: str = "e") -> tuple[Task, TaskOutcome]:
+    return one, TaskOutcome(one.cell.id, one.part, entry, seconds)
 
 
 def test_a_task_takes_as_long_as_the_nearest_ones_that_ran() -> None:

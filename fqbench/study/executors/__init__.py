@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from fqbench.run import Run
-from fqbench.study.tasks import Outcome, Task
+from fqbench.study.tasks import TaskOutcome, Task
 
 
 class Executor(Protocol):
@@ -20,7 +20,7 @@ class Executor(Protocol):
 
     workers: int
 
-    def perform(self, run: Run, tasks: Sequence[Task], *, alone: bool) -> Iterator[tuple[Task, Outcome]]:
+    def perform(self, run: Run, tasks: Sequence[Task], *, alone: bool) -> Iterator[tuple[Task, TaskOutcome]]:
         """Yield the outcome of each task as it ends, in any order.
 
         Parameters

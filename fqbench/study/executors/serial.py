@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fqbench.run import Run
-from fqbench.study.tasks import Outcome, Task, perform
+from fqbench.study.tasks import TaskOutcome, Task, perform
 
 
 class Serial:
@@ -13,7 +13,7 @@ class Serial:
 
     workers = 1
 
-    def perform(self, run: Run, tasks: Sequence[Task], *, alone: bool) -> Iterator[tuple[Task, Outcome]]:  # noqa: ARG002 - it always is
+    def perform(self, run: Run, tasks: Sequence[Task], *, alone: bool) -> Iterator[tuple[Task, TaskOutcome]]:  # noqa: ARG002 - it always is
         """Yield outcomes in the order of the tasks."""
         for task in tasks:
             yield task, perform(run, task)
