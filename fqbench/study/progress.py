@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from fqbench.study.tasks import TaskOutcome, Task
+from fqbench.study.tasks import Task, TaskOutcome
 
 FOUND = 0.5  # seconds below which a task is taken as found, not made
 

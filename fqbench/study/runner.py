@@ -17,7 +17,7 @@ from fqbench.study.file import Study
 from fqbench.study.make import ROWS
 from fqbench.study.progress import seconds_left, told
 from fqbench.study.table import COLUMNS, read_table, typed, write_table
-from fqbench.study.tasks import TaskOutcome, Task, read_journal
+from fqbench.study.tasks import Task, TaskOutcome, read_journal
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import CELLS, STUDIES, CellFacts, StudyFacts
 

@@ -8,7 +8,7 @@ from fqbench.study.cells import Cell
 from fqbench.study.file import Grid, Study
 from fqbench.study.grid import cells_of
 from fqbench.study.progress import seconds_left, told
-from fqbench.study.tasks import TaskOutcome, Task
+from fqbench.study.tasks import Task, TaskOutcome
 
 CELLS = cells_of(
     Study(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from fqbench.run import Run
-from fqbench.study.tasks import TaskOutcome, Task
+from fqbench.study.tasks import Task, TaskOutcome
 
 
 class Executor(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fqbench.run import Run
-from fqbench.study.tasks import TaskOutcome, Task, perform
+from fqbench.study.tasks import Task, TaskOutcome, perform
 
 
 class Serial:
