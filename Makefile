@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-lowest lint docs clean
 
 demo: $(VENV)/train.stamp
 	$(BIN)/fqbench demo
@@ -17,6 +17,14 @@ test: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal  # one thread a worker: OpenMP threads of two workers would spin against each other
 	$(BIN)/fqbench demo --debug --workspace "$$(mktemp -d)"
 	$(BIN)/fqbench study run studies/debug.yaml --debug --workspace "$$(mktemp -d)"
+
+# The base install, without torch, with the lowest declared versions.
+LOWEST := build/lowest
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable . 'pytest>=9' 'hypothesis>=6.130'
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -m "not slow" tests/contracts tests/data tests/fairness tests/quant tests/report tests/test_cli.py tests/test_config.py tests/test_workspace.py
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

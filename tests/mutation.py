@@ -150,7 +150,9 @@ def campaign(
     module: str, tests: list[str], chance: random.Random, *, sample: int, deadline: float, seconds: int
 ) -> str:
     """Try a sample of a module's mutants, name the survivors, and return a row of figures."""
-    path = Path(*module.split(".")).with_suffix(".py")
+    _top, *rest = module.split(".")
+    folder = Path() if rest[0] in {"backends", "calib"} else Path("fqbench")  # where pyproject.toml maps the package
+    path = folder.joinpath(*rest).with_suffix(".py")
     counter = Mutator()
     counter.visit(ast.parse(path.read_text(encoding="utf-8")))
     chosen = sorted(chance.sample(range(len(counter.found)), min(sample, len(counter.found))))

@@ -28,7 +28,7 @@ SENSITIVE_FEATURES = tuple(GROUPS)
 MAX_IMAGES = 1_000_000
 BATCH_PIXELS = 16 * 64 * 64
 VAL_SHARE = 1 / 8
-TEST_PER_IMAGE = 2
+TEST_PER_IMAGE = 2.5
 
 Part = Literal["images", "test"]
 
@@ -42,7 +42,7 @@ class SynthfacesOptions:
     images : int
         Images for training and validation: seven of eight train, one validates.
     test_images : int, optional
-        Images of the test split; twice ``images`` by default.
+        Images of the test split; 2.5 times ``images`` by default.
     size : int
         Width and height of an image in pixels, 32 to 512.
     imbalance : float
@@ -90,7 +90,7 @@ class SynthfacesOptions:
         """Return how many images a part has: ``images`` for training and validation, or ``test``."""
         if part == "images":
             return self.images
-        return TEST_PER_IMAGE * self.images if self.test_images is None else self.test_images
+        return int(TEST_PER_IMAGE * self.images) if self.test_images is None else self.test_images
 
 
 @dataclass(frozen=True)
