@@ -88,7 +88,7 @@ def model_of(workspace: Workspace, artifact: Artifact) -> ExportedModel:
 
 
 def subject_named(workspace: Workspace, name: str) -> Artifact:
-    """Return an artifact by its id, or by that of predictions of it that were brought in from another machine.
+    """Return an artifact by its id, or by the id of its predictions that were imported from another machine.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Archives for other machines: facts and files with their hashes, written reproducibly and checked when read."""
+"""Archives for other machines: facts and files with their hashes, reproducible, and checked when they are read."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Run:
     workspace : Workspace
         Where results are found and put.
     reporter : Reporter
-        Told what is made.
+        Receives progress messages.
     memory : Memory
         Shared by all variations of the experiment, so that samples and stores stay open.
     """
@@ -93,7 +93,7 @@ def experiment(
     file : Path, optional
         YAML with options.
     reporter : Reporter, optional
-        Told what is done; nobody is by default.
+        Receives progress messages; silent by default.
     **flags
         The command line's flags with underscores: ``data="folder", root="photos", calib="balanced"``.
 

@@ -63,7 +63,7 @@ def operators(graph: GraphProto) -> tuple[str, ...]:
 
 
 def residuals(plan: QuantizationPlan) -> tuple[str, ...]:
-    """Name the branches of residual Adds that are quantized for the Add alone, where the plan has a range for them."""
+    """Name the branches of residual Adds that only the Add reads quantized, where the plan has a range for them."""
     graph = QdqGraph(plan.model.graph)
     chosen = set(operators(plan.model.graph)) - plan.float_nodes
     read = {name for node in plan.model.graph.node if node.name in chosen for name in node.input}

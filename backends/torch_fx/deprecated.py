@@ -1,4 +1,4 @@
-"""All that is imported from torch.ao.quantization, which torch deprecates in favour of torchao: see decision 0050."""
+"""All imports from torch.ao.quantization, which torch deprecates in favour of torchao; see decision 0050."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class _FakeQuantize(FakeQuantizeBase):
 
 
 class ActivationFakeQuantize(_FakeQuantize):
-    """Fake quantization of an activation, one scale and zero point a tensor.
+    """Fake quantization of an activation, with one scale and zero point per tensor.
 
     While it observes, its range follows the extremes of what passes: the moving average of those of each batch, or the
     widest where ``momentum`` is None. A range may be set from outside instead (`set_grid`).

@@ -1,4 +1,4 @@
-"""Quantization written out in the operators that Inductor makes integer kernels of, and the proof that it did."""
+"""Write quantization in operators that Inductor lowers to integer kernels, and check that it did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an exported model and its checkpoint to an FX artifact, and from its files back to a network that answers."""
+"""Make an FX artifact from an exported model and its checkpoint, and load a network from the artifact's files."""
 
 from __future__ import annotations
 

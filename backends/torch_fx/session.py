@@ -63,7 +63,7 @@ class TorchSession(SessionBase):
 
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """Set torch's threads for a while: a training that follows in this process sums in the same order as before."""
+    """Set torch's number of threads temporarily; later training in this process sums in the same order as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

@@ -1,4 +1,4 @@
-"""Calibrators for TensorRT 10's implicit quantization, fed by the sampler's images through pycuda.
+"""Calibrators for TensorRT 10's implicit quantization, which read the sampler's images through pycuda.
 
 Source: Python API reference of 10.x, chapter "Int8", below https://docs.nvidia.com/deeplearning/tensorrt/10.16.1/
 (EntropyCalibrator2 and its neighbours): ``get_batch_size``, ``get_batch(names)`` returning device pointers or None at

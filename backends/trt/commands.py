@@ -1,4 +1,4 @@
-"""The lines that build an engine elsewhere, by hand.
+"""Shell commands that build an engine by hand on another machine.
 
 Source: "Command-Line Programs" and "Migrating trtexec Usage from TensorRT 10.x to 11.x", below
 https://docs.nvidia.com/deeplearning/tensorrt/latest/; flags as in trtexec's own source of 10.16 and 11.1.

@@ -1,4 +1,4 @@
-"""An engine that answers: pinned buffers, one stream, ``execute_async_v3``, and CUDA events around each phase.
+"""Run an engine: pinned buffers, one stream, ``execute_async_v3``, and CUDA events around each phase.
 
 Source: Python API reference, IExecutionContext (``set_input_shape``, ``set_tensor_address``, ``execute_async_v3``) and
 ICudaEngine; the three times are those that trtexec reports: H2D, GPU compute and D2H ("Command-Line Programs").

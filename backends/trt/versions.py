@@ -1,4 +1,4 @@
-"""What differs between TensorRT 10 and 11; no other module knows which one is installed.
+"""Differences between TensorRT 10 and 11; no other module knows which one is installed.
 
 Source: "Migrating from TensorRT 10.x to 11.x", its pages on Python, trtexec and IEngineInspector, below
 https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/tensorrt-10x-to-11x.html; names of the Python API as

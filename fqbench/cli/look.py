@@ -82,7 +82,8 @@ def collect_garbage(
 ) -> None:
     """List or delete what no result refers to.
 
-    Remains of stopped runs, and entries that no artifact, prediction, evaluation, measurement or gate was made of.
+    Covers leftovers of interrupted runs, and entries on which no artifact, prediction, evaluation, measurement or gate
+    depends.
 
     Example: fqbench gc --delete
     """
@@ -162,7 +163,7 @@ def check_model(
 ) -> None:
     """Find the preprocessing an ONNX file was trained with.
 
-    Tries the usual conventions on labelled validation images, and says which one the accuracy speaks for.
+    Tries the usual conventions on labelled validation images, and names the one that the accuracy supports.
 
     Example: fqbench models check model.onnx --data folder --root photos
     """

@@ -87,8 +87,8 @@ class Scheme(BaseModel):
     weight_rule : str
         How the scale of a channel's weights is found: ``minmax`` or ``mse``.
     bias_correction : str
-        Whether biases take back the mean shift that rounding the weights gives each channel: ``on``, ``off``, or
-        ``auto``, where the quantize stage tries both on validation images; a plan for ``auto`` itself corrects nothing.
+        Whether biases are corrected for the mean shift that weight rounding causes in each channel: ``on``, ``off``,
+        or ``auto``, where the quantize stage tries both on validation images; a plan for ``auto`` corrects nothing.
     rounding : str
         How weights of fewer than 8 bits become integers: ``nearest``, ``data`` (by the second moments of the layer's
         inputs on the calibration images, `fqbench.quant.rounding`), or ``auto``, where the quantize stage tries both; a

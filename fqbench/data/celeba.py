@@ -168,7 +168,7 @@ def _text(path: Path) -> str:
 
 @dataclass(frozen=True)
 class _Lines:
-    """The rows of a table: ``text`` begins at line ``first`` of the file at ``path``."""
+    """The rows of a table; ``text`` starts at line ``first`` of the file at ``path``."""
 
     path: Path
     text: str

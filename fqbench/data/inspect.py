@@ -161,7 +161,7 @@ def _count_problems(groups: Sequence[GroupSize], labels: dict[str, dict[str, int
 
 
 def _empty_files(samples: Samples) -> list[Problem]:
-    """Files of no bytes, which no decoder takes; the pictures themselves are not opened."""
+    """Empty files, which no decoder accepts; the pictures themselves are not opened."""
     root = os.fspath(samples.root)
     empty = [path for path in samples.files if os.stat(f"{root}/{path}").st_size == 0]  # noqa: PTH116 - 200,000 times
     return [Problem("picture(s) are empty files", len(empty), tuple(empty[:LISTED]))] if empty else []

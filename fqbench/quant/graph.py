@@ -53,7 +53,7 @@ def cleaned(model: Path) -> ModelProto:
 
 @contextlib.contextmanager
 def quiet_quantizer() -> Iterator[None]:
-    """Silence onnxruntime's quantizer, which warns through the root logger about steps that were already done here."""
+    """Silence onnxruntime's quantizer, which warns through the root logger about steps that are already done."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

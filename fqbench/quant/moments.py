@@ -213,7 +213,7 @@ def _positions(count: int, width: int) -> NDArray[np.int64]:
 
 
 def _patches(image: NDArray[np.float32], kernel: Sequence[int], node: NodeProto) -> NDArray[np.float32]:
-    """Return what a convolution's kernel meets: (channels * taps, positions), in the order of the weight's rows."""
+    """Return the image columns that a convolution multiplies by its kernel (im2col): (channels * taps, positions)."""
     strides, dilations = attribute(node, "strides", [1, 1]), attribute(node, "dilations", [1, 1])
     spans = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, kernel, strict=True)]
     padded = np.pad(image, [(0, 0), *_pads(image.shape[1:], spans, strides, node)])

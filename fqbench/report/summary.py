@@ -112,7 +112,7 @@ def _one_speed(reference: str, name: str, timed: SubjectLatency) -> str:
 
 
 def _harm(reference: str, one: _Candidate, before: Sequence[_Candidate]) -> str:
-    """Say which groups an artifact harms and, after one that did harm, how the group that it hit hardest fares now."""
+    """Say which groups an artifact harms, and what it does to the group that an earlier artifact hit hardest."""
     count, change = len(one.change.groups), one.change
     if not count:
         return f"{one.name}: there are no groups to compare."

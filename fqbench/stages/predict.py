@@ -81,7 +81,7 @@ def predict_split(run: Run, artifact: Artifact) -> ArtifactPredictions:
 
 
 def measured_elsewhere(run: Run, artifact: Artifact) -> Entry[PredictionFacts] | None:
-    """Return imported predictions of an artifact, if they are to be used.
+    """Return the imported predictions of an artifact that take the place of running it, if there are any.
 
     They are where the artifact names them, or where its runtime is not available here: then what it answered on a
     machine that has it comes before any emulation.

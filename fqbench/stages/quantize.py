@@ -82,8 +82,8 @@ def subjects(
     run : Run
         The experiment.
     ids : sequence of str, optional
-        Ids or beginnings of ids, of artifacts or of predictions brought in from another machine. Without any,
-        of its model are taken.
+        Ids or unique prefixes of ids, of artifacts or of predictions imported from another machine. If omitted: all
+        artifacts of the configured model.
     reference_id : str, optional
         The reference; by default the FP32 artifact of the same model and backend.
     runnable : bool

@@ -96,7 +96,7 @@ class Pictures:
 
 
 def onnxruntime_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Answer with onnxruntime itself, past every backend: a suite must not mark the backend's answers by its own."""
+    """Run onnxruntime directly, bypassing every backend: a backend must not be its own reference."""
     return _run(path.read_bytes(), images)
 
 

@@ -49,7 +49,7 @@ class Workspace:
     root : Path, optional
         ``$FQBENCH_WORKSPACE``, else ``./fqbench_runs``, where none is given.
     reporter : Reporter, optional
-        Told when another process holds the lock.
+        Notified when another process holds the lock.
     """
 
     def __init__(self, root: Path | str | None = None, reporter: Reporter | None = None) -> None:
@@ -337,7 +337,7 @@ def _fill(
 
 
 def _of_another_version(text: bytes) -> bool:
-    """Whether a text is a whole manifest, but not as this version writes them; before layout 2 none had a checksum."""
+    """Whether a text is a complete manifest of another version of fqbench; the first had no checksum."""
     try:
         values = json.loads(text)
     except ValueError:
