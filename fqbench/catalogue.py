@@ -36,6 +36,7 @@ def open_model(workspace: Workspace, entry: Entry[ModelFacts]) -> ExportedModel:
         preprocessing=facts.preprocessing,
         architecture=facts.architecture,
         batch=facts.batch,
+        task=facts.task,
     )
     if isinstance(facts, QatModelFacts):
         return replace(model, checkpoint=entry.file(CHECKPOINT), learned=open_qat_parameters(entry.path))
@@ -79,6 +80,7 @@ def open_artifact(workspace: Workspace, entry: Entry[Any]) -> Artifact:
         model_id=entry.manifest.inputs["model"],
         model_digest=facts.model_digest,
         batch=facts.batch,
+        task=facts.task,
     )
 
 

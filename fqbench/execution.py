@@ -162,7 +162,9 @@ def answers(
     session = running.load(threads)
     what = f"predicting {running.artifact.label}"
     size = batch_size_for(running.artifact, batch_size)
-    return predictions.predict(session, images, rows, batch_size=size, what=what, reporter=reporter), session.arithmetic
+    task = running.artifact.task
+    found = predictions.predict(session, images, rows, batch_size=size, what=what, task=task, reporter=reporter)
+    return found, session.arithmetic
 
 
 def logits_of(
@@ -219,7 +221,7 @@ def subject(
         peak_memory=memory,
         quantized=not artifact.scheme.is_float,
     )
-    return Subject(artifact.id, artifact.label, running.load(threads), expected, facts)
+    return Subject(artifact.id, artifact.label, running.load(threads), expected, facts, artifact.task)
 
 
 def _emulation(artifact: Artifact, emulator: plugins.Emulator, why: str, reporter: Reporter) -> Execution:

@@ -66,7 +66,8 @@ class GateOptions(BaseModel):
     undecided : {"fail", "pass", "warn"}
         How an undecided limit counts.
     confidence : float
-        Of the intervals; over groups it is raised by Bonferroni's rule, so that it holds for all groups jointly.
+        Of the intervals; over groups and attributes it is raised by Bonferroni's rule, so that it holds for
+        all jointly.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -167,15 +168,16 @@ def read_gate(path: Path) -> GateOptions:
     return options
 
 
-def check_limits(options: GateOptions, evaluation: Evaluation, latency: LatencyReport | None) -> GateReport:
+def check_limits(options: GateOptions, evaluations: Sequence[Evaluation], latency: LatencyReport | None) -> GateReport:
     """Check every artifact except the reference against the limits.
 
     Parameters
     ----------
     options : GateOptions
         Limits.
-    evaluation : Evaluation
-        Its first artifact is the reference; its intervals must have been made with `group_confidence`.
+    evaluations : sequence of Evaluation
+        One, or one per attribute. The first artifact is the reference; the intervals must have been made with
+        `group_confidence`.
     latency : LatencyReport or None
         Needed where `Limits.needs_latency`.
 
@@ -184,12 +186,12 @@ def check_limits(options: GateOptions, evaluation: Evaluation, latency: LatencyR
     InputError
         There is no artifact to check, only the reference.
     """
-    candidates = evaluation.artifacts[1:]
-    if not candidates:
+    if not evaluations[0].artifacts[1:]:
         raise InputError("the gate has only the reference and no artifact to check; name an artifact.")
     checks: list[Check] = []
-    for artifact in candidates:
-        checks += _fairness(options.limits, artifact)
+    for index, artifact in enumerate(evaluations[0].artifacts[1:], 1):
+        for evaluation in evaluations:
+            checks += _named(evaluation.attribute, _fairness(options.limits, evaluation.artifacts[index]))
         if latency is not None:
             checks += _latency(options.limits, artifact, latency)
     return GateReport(tuple(checks), options.undecided)
@@ -226,6 +228,12 @@ def to_junit(report: GateReport) -> str:
         else:
             ElementTree.SubElement(case, "system-out").text = check.evidence
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _named(attribute: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """Put the attribute before the name of each limit."""
+    for check in checks:
+        yield replace(check, limit=f"{attribute}: {check.limit}") if attribute else check
 
 
 def _fairness(limits: Limits, artifact: EvaluatedArtifact) -> Iterator[Check]:

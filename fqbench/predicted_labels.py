@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fqbench.contracts.runtime import Level
+from fqbench.contracts.task import two_classes
 from fqbench.data.samples import Samples
 from fqbench.errors import DataError, InputError, did_you_mean
 from fqbench.fairness.decisions import DecisionRule, probabilities
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Output:
+    """One of several attributes: its number among the outputs, its name, and how many there are."""
+
+    index: int
+    name: str
+    count: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,7 @@ def predicted_labels(
     threshold: float | None = None,
     positive: str | None = None,
     files: Sequence[Path] = (),
+    output: Output | None = None,
 ) -> list[PredictedLabels]:
     """Return the labels that artifacts and tables of other programs predict, all on the same images.
 
@@ -75,13 +86,15 @@ def predicted_labels(
     predictions : sequence of ArtifactPredictions
         At least one.
     samples : Samples
-        The data set.
+        The data set, with one label.
     threshold : float, optional
         Probability from which the positive class is predicted, in place of an artifact's own rule.
     positive : str, optional
         The positive class.
     files : sequence of Path
         Predictions of other programs, as CSV or Parquet.
+    output : Output, optional
+        The attribute that is looked at, if several are predicted.
 
     Raises
     ------
@@ -93,8 +106,10 @@ def predicted_labels(
     if threshold is not None and len(samples.classes) != 2:
         raise InputError(f"--threshold needs two classes, and {samples.name} has {len(samples.classes)}.")
     rule = None if threshold is None else DecisionRule.single(samples.classes.index(str(positive)), threshold)
+    if output is not None:
+        predictions = [answer.of_attribute(output.index, output.name) for answer in predictions]
     decided = [_of_artifact(answer, rule or _stored_rule(answer)) for answer in predictions]
-    decided += [_of_file(file, samples, decided[0].frame, rule) for file in files]
+    decided += [_of_file(file, samples, decided[0].frame, rule, output) for file in files]
     _same_images(decided)
     return decided
 
@@ -119,8 +134,10 @@ def _of_artifact(answer: ArtifactPredictions, rule: DecisionRule | None) -> Pred
     )
 
 
-def _of_file(file: Path, samples: Samples, expected: pd.DataFrame, rule: DecisionRule | None) -> PredictedLabels:
-    table = _read(file)
+def _of_file(
+    file: Path, samples: Samples, expected: pd.DataFrame, rule: DecisionRule | None, output: Output | None
+) -> PredictedLabels:
+    table = _read(file) if output is None else _of_output(file, output)
     if table["sample_id"].duplicated().any():
         twice = table["sample_id"][table["sample_id"].duplicated()].iloc[0]
         raise DataError(f"{file} has two predictions for {twice}; give one row per image.")
@@ -157,7 +174,31 @@ def _of_file(file: Path, samples: Samples, expected: pd.DataFrame, rule: Decisio
     )
 
 
+def _of_output(file: Path, output: Output) -> pd.DataFrame:
+    """Return the predictions of one attribute: its own column, or its logit among those of all."""
+    table = _table(file)
+    if "sample_id" in table and output.name in table:
+        return table[["sample_id", output.name]].rename(columns={output.name: "prediction"})
+    if not {"sample_id", "logits"} <= set(table.columns):
+        columns = ", ".join(map(str, table.columns))
+        raise InputError(f"{file} needs the columns sample_id and {output.name} (or logits), and has: {columns}.")
+    logits = [np.asarray(row, dtype=np.float32) for row in table["logits"]]
+    wrong = next((row.size for row in logits if row.size != output.count), None)
+    if wrong is not None:
+        raise DataError(f"{file} has {wrong} logits for an image; {output.count} are needed, one per attribute.")
+    pairs = two_classes(np.array([row[output.index] for row in logits], dtype=np.float32))
+    return table[["sample_id"]].assign(logits=list(pairs))
+
+
 def _read(file: Path) -> pd.DataFrame:
+    table = _table(file)
+    if "sample_id" not in table or not {"prediction", "logits"} & set(table.columns):
+        columns = ", ".join(map(str, table.columns))
+        raise InputError(f"{file} needs the columns sample_id and prediction (or logits), and has: {columns}.")
+    return table
+
+
+def _table(file: Path) -> pd.DataFrame:
     import pandas as pd
 
     if not file.is_file():
@@ -166,9 +207,6 @@ def _read(file: Path) -> pd.DataFrame:
         table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype={"sample_id": str})
     except Exception as error:
         raise DataError(f"{file} is neither Parquet nor CSV ({str(error).splitlines()[0][:100]}).") from error
-    if "sample_id" not in table or not {"prediction", "logits"} & set(table.columns):
-        columns = ", ".join(map(str, table.columns))
-        raise InputError(f"{file} needs the columns sample_id and prediction (or logits), and has: {columns}.")
     return table
 
 

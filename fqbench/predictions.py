@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fqbench.contracts.task import Task, two_classes
+from fqbench.data.samples import attribute_column
 from fqbench.errors import DataError
 from fqbench.reporter import Reporter, Silent
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from fqbench.contracts.artifacts import Artifact
@@ -36,15 +39,22 @@ class Predictions:
         Which image each row is.
     logits : ndarray of float32, shape (n, classes)
         As the runtime gave them.
+    task : Task
+        Whether they are of classes or of attributes.
     """
 
     sample_ids: NDArray[np.str_]
     logits: NDArray[np.float32]
+    task: Task = Task.CLASSES
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Index of the largest logit of each row, the first where several are equal; shape (n,)."""
-        return np.asarray(np.argmax(self.logits, axis=1), dtype=np.int64)
+        """Index of the largest logit of each row, the first where several are equal; or 0 and 1 of each attribute."""
+        return self.task.answers(self.logits)
+
+    def of_output(self, index: int) -> Predictions:
+        """Return the predictions of one attribute, as logits of two classes: no and yes."""
+        return Predictions(self.sample_ids, two_classes(self.logits[:, index]).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,11 @@ class ArtifactPredictions:
     frame: pd.DataFrame
     predictions: Predictions
     entry: Entry[PredictionFacts]
+
+    def of_attribute(self, index: int, name: str) -> ArtifactPredictions:
+        """Return the predictions of one attribute with its own labels, as if nothing else had been predicted."""
+        frame = self.frame.assign(label=self.frame[attribute_column(name)])
+        return replace(self, frame=frame, predictions=self.predictions.of_output(index))
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -74,6 +89,7 @@ def predict(
     *,
     batch_size: int,
     what: str = "predicting",
+    task: Task = Task.CLASSES,
     reporter: Reporter | None = None,
 ) -> Predictions:
     """Run a session over prepared images; the next batch is prepared while one runs.
@@ -90,6 +106,8 @@ def predict(
         Images a call.
     what : str
         Name of the work in the progress bar.
+    task : Task
+        Whether the logits are of classes or of attributes.
     reporter : Reporter, optional
         Shown progress.
 
@@ -113,7 +131,7 @@ def predict(
             f"the model returns NaN or infinity for {int(broken.sum())} images, the first is {first}; "
             "its weights or ranges are damaged: train or quantize it again."
         )
-    return Predictions(ids, logits)
+    return Predictions(ids, logits, task)
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
@@ -127,14 +145,22 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
         {
             "sample_id": pa.array(predictions.sample_ids.tolist(), type=pa.string()),
             "logits": pa.FixedSizeListArray.from_arrays(flat, classes),
-            "prediction": pa.array(predictions.labels, type=pa.int64()),
+            "prediction": _column(predictions.labels),
         }
     )
     assert table.num_rows == count  # noqa: S101  # columns of unequal length would have raised above
     parquet.write_table(table, path)
 
 
-def read_predictions(path: Path, *, expected: Sequence[str] | None = None) -> Predictions:
+def _column(labels: NDArray[np.int64]) -> pa.Array:
+    """Return classes as numbers, and attributes as a list of 0 and 1 per image."""
+    import pyarrow as pa
+
+    flat = pa.array(labels.ravel(), type=pa.int64())
+    return flat if labels.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, labels.shape[1])
+
+
+def read_predictions(path: Path, *, expected: Sequence[str] | None = None, task: Task = Task.CLASSES) -> Predictions:
     """Read what `write_predictions` wrote.
 
     Raises
@@ -152,4 +178,4 @@ def read_predictions(path: Path, *, expected: Sequence[str] | None = None) -> Pr
     logits = np.stack(table["logits"].to_numpy(zero_copy_only=False)).astype(np.float32)
     if expected is not None and list(expected) != ids.tolist():
         raise DataError(f"{path} does not hold the images of this split in order; predict again.")
-    return Predictions(ids, logits)
+    return Predictions(ids, logits, task)

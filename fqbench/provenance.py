@@ -23,10 +23,11 @@ def require_same_classes(model: ExportedModel, samples: Samples) -> None:
     InputError
         It does not; both lists are named.
     """
-    if model.classes != samples.classes:
+    if (model.classes, model.task) != (samples.classes, samples.task):
         raise InputError(
             f"the model {model.name} predicts {_listed(model.classes)}, but the data set {samples.name} has the "
-            f"classes {_listed(samples.classes)}; choose the data it was made for with --data, --root and --label."
+            f"{samples.task.value} {_listed(samples.classes)}; choose the data it was made for with --data, "
+            "--root and --label."
         )
 
 

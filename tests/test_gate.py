@@ -45,7 +45,7 @@ def evaluation(n: int, *, lost: dict[str, float], confidence: float = 0.95) -> E
 
 
 def outcomes(limits: Limits, found: Evaluation, undecided: str = "fail") -> dict[str, Outcome]:
-    made = check_limits(GateOptions(limits=limits, undecided=undecided), found, None)  # type: ignore[arg-type]
+    made = check_limits(GateOptions(limits=limits, undecided=undecided), [found], None)  # type: ignore[arg-type]
     return {check.limit: check.outcome for check in made.checks}
 
 
@@ -59,7 +59,7 @@ def test_a_large_drop_of_one_group_fails_and_names_it() -> None:
 
 def test_few_images_do_not_decide_and_say_how_many_would() -> None:
     found = evaluation(60, lost={"dark": 0.0})
-    made = check_limits(GateOptions(limits=Limits(max_group_drop=0.01)), found, None)
+    made = check_limits(GateOptions(limits=Limits(max_group_drop=0.01)), [found], None)
     assert {check.outcome for check in made.checks} == {Outcome.UNDECIDED}
     assert all(check.images_needed > 60 for check in made.checks)
     assert not made.passed
@@ -96,7 +96,7 @@ def test_an_undefined_figure_is_undecided_never_passed() -> None:
     change = change_report(count_paired(truth, truth, truth, groups, classes=["0", "1"]), **options)
     first = EvaluatedArtifact("fp32", "fp32", "p", "here", made, None)
     found = Evaluation((first, replace(first, id="int8", change=change)), "f", "test", ("g",), "1", "")
-    check = check_limits(GateOptions(limits=Limits(max_eo_difference=0.5)), found, None).checks[0]
+    check = check_limits(GateOptions(limits=Limits(max_eo_difference=0.5)), [found], None).checks[0]
     if math.isnan(check.value):
         assert check.outcome is Outcome.UNDECIDED
         assert "undefined" in check.evidence
@@ -105,12 +105,12 @@ def test_an_undefined_figure_is_undecided_never_passed() -> None:
 
 
 def test_junit_counts_what_failed() -> None:
-    made = check_limits(GateOptions(limits=Limits(max_group_drop=0.02)), evaluation(2000, lost={"dark": 0.1}), None)
+    made = check_limits(GateOptions(limits=Limits(max_group_drop=0.02)), [evaluation(2000, lost={"dark": 0.1})], None)
     suite = ElementTree.fromstring(to_junit(made))
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     (failure,) = suite.iter("failure")
     assert "against 0.02" in str(failure.get("message"))
-    undecided = check_limits(GateOptions(limits=Limits(max_group_drop=0.01)), evaluation(60, lost={}), None)
+    undecided = check_limits(GateOptions(limits=Limits(max_group_drop=0.01)), [evaluation(60, lost={})], None)
     assert ElementTree.fromstring(to_junit(undecided)).get("errors") == "2"
     assert ElementTree.fromstring(to_junit(replace(undecided, undecided="warn"))).get("skipped") == "2"
 
@@ -135,14 +135,14 @@ def test_more_images_do_not_decide_a_latency() -> None:
     facts = SimpleNamespace(level=Level.NATIVE, bytes=10**6)
     latency = {"int8": SimpleNamespace(facts=facts, speedup=None, p50_ms=estimate, p99_ms=estimate)}
     limits = Limits(max_p50_ms=1.5, max_p99_ms=1.5)
-    made = check_limits(GateOptions(limits=limits), evaluation(60, lost={}), latency)  # type: ignore[arg-type]
+    made = check_limits(GateOptions(limits=limits), [evaluation(60, lost={})], latency)  # type: ignore[arg-type]
     assert [check.outcome for check in made.checks] == [Outcome.UNDECIDED] * 2
     assert all(math.isnan(check.images_needed) for check in made.checks)
 
 
 @pytest.mark.parametrize(("policy", "errors", "skipped"), [("fail", "2", "0"), ("warn", "0", "2"), ("pass", "0", "0")])
 def test_junit_counts_undecided_checks_as_the_policy_says(policy: str, errors: str, skipped: str) -> None:
-    undecided = check_limits(GateOptions(limits=Limits(max_group_drop=0.01)), evaluation(60, lost={}), None)
+    undecided = check_limits(GateOptions(limits=Limits(max_group_drop=0.01)), [evaluation(60, lost={})], None)
     text = to_junit(replace(undecided, undecided=policy))  # type: ignore[arg-type]
     assert text.startswith("<?xml")
     suite = ElementTree.fromstring(text)
@@ -179,7 +179,9 @@ def test_no_limits_file(tmp_path: Path) -> None:
 def test_nothing_but_the_reference() -> None:
     found = evaluation(60, lost={})
     with pytest.raises(InputError, match="only the reference and no artifact to check"):
-        check_limits(GateOptions(limits=Limits(min_accuracy=0.5)), replace(found, artifacts=found.artifacts[:1]), None)
+        check_limits(
+            GateOptions(limits=Limits(min_accuracy=0.5)), [replace(found, artifacts=found.artifacts[:1])], None
+        )
 
 
 def test_a_simulated_model_has_no_speed_to_keep_to() -> None:
@@ -201,7 +203,7 @@ def test_a_simulated_model_has_no_speed_to_keep_to() -> None:
     assert report["int8"].speedup is None
     assert report["fp32"].speedup is not None
     limits = Limits(min_speedup=0.1, max_p50_ms=1e9, max_p99_ms=1e9, max_mb=2)
-    checks = check_limits(GateOptions(limits=limits), evaluation(500, lost={"dark": 0.0}), report).checks
+    checks = check_limits(GateOptions(limits=limits), [evaluation(500, lost={"dark": 0.0})], report).checks
     found = {check.limit: check for check in checks}
     for limit in ("min_speedup", "max_p50_ms", "max_p99_ms"):
         assert found[limit].outcome is Outcome.UNDECIDED

@@ -131,6 +131,7 @@ def preview(
     from fqbench.stages.read import read
 
     samples = read(run.with_options("data", name=name) if name else run)
+    samples.require_one_label("a contact sheet")
     show(preview_document(contact_sheet(samples, out, per_group=per_group), out, samples))
 
 

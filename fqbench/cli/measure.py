@@ -47,19 +47,27 @@ def evaluate(
         list[Path] | None,
         typer.Option("--predictions", metavar="PATH", help="Predictions of another program, as CSV or Parquet."),
     ] = None,
+    attribute: Annotated[
+        str | None,
+        typer.Option("--attribute", metavar="A,B,...", help="Attributes to show in full, where there are several."),
+    ] = None,
 ) -> None:
     """Evaluate accuracy and fairness per group.
 
-    Compares each artifact with the FP32 baseline, and tests whether each change is significant or equivalent.
+    Compares each artifact with the FP32 baseline, and tests whether each change is significant or equivalent. Several
+    attributes are evaluated from one run over the images.
 
     Example: fqbench eval --by skin_tone --markdown
     """
+    from fqbench.config import names
+    from fqbench.report.attributes import attributes_document
     from fqbench.report.evaluation import evaluation_document
     from fqbench.stages.evaluate import evaluate_views
     from fqbench.stages.quantize import subjects
 
     views = evaluate_views(run, subjects(run, ids, reference), files=predictions or ())
-    show(evaluation_document(*views))
+    several = any(view.attribute for view in views)
+    show(attributes_document(views, names(attribute)) if several else evaluation_document(*views))
 
 
 @app.verb("bench", panel=MEASURE, own=("bench",), more=QUANTIZED)

@@ -3,9 +3,19 @@
 A new option is one field in `fqbench.config.sections`; its flag, its help and its place in ``--help`` follow from it.
 """
 
+from fqbench.config.columns import outputs_named
 from fqbench.config.flags import Flag, Option, options
 from fqbench.config.images import Size, size_text
-from fqbench.config.merge import BACKEND_OPTION, DEFAULT_FILE, configure, names_among, read_yaml, vary, whole_numbers
+from fqbench.config.merge import (
+    BACKEND_OPTION,
+    DEFAULT_FILE,
+    configure,
+    names,
+    names_among,
+    read_yaml,
+    vary,
+    whole_numbers,
+)
 from fqbench.config.sections import (
     BenchOptions,
     Config,
@@ -42,8 +52,10 @@ __all__ = [
     "Size",
     "TrainOptions",
     "configure",
+    "names",
     "names_among",
     "options",
+    "outputs_named",
     "read_yaml",
     "size_text",
     "vary",

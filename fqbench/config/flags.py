@@ -117,6 +117,11 @@ def keywords(given: Any) -> Any:
     return {key.strip(): _literal(value.strip()) for key, _sign, value in parts}
 
 
+def comma_separated(given: Any) -> Any:
+    """Join a list of names, as YAML has it, to ``A,B``; anything else is returned unchanged."""
+    return ",".join(map(str, given)) if isinstance(given, list | tuple) else given
+
+
 def _literal(text: str) -> Any:
     try:
         return json.loads(text)

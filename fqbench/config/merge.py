@@ -121,9 +121,14 @@ def names_among(flag: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in known if name in asked)
 
 
+def names(text: str | None) -> tuple[str, ...]:
+    """Read ``"A, B"``; none where it is not given."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
 def _parted(value: Any) -> Any:
     """Split ``"a, b"`` at its commas; anything else is a list already."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else tuple(value)
+    return names(value) if isinstance(value, str) else tuple(value)
 
 
 def read_yaml(file: Path, what: str, flag: str) -> Any:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from fqbench.config.flags import Flag, keywords
+from fqbench.config.columns import Columns
+from fqbench.config.flags import Flag, comma_separated, keywords
 from fqbench.config.images import PerChannel, Size
 
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
@@ -66,8 +67,10 @@ class DataOptions(Section):
         None, description="Column that names the images or, for hf, that contains them (default: the usual names)."
     )
     split_column: str | None = Field(None, description="table, hf: column of the split (default: split, if present).")
-    label: str | None = Field(
-        None, description="Label column (default: label; celeba: Smiling; utkface, fairface: gender)."
+    label: Annotated[str | None, BeforeValidator(comma_separated), Flag("label", "NAME[,NAME,...]")] = Field(
+        None,
+        description="Label column (default: label; celeba: Smiling; utkface, fairface: gender). Several columns of two "
+        "values each are attributes, which one model predicts at once.",
     )
     label_threshold: float | None = Field(
         None, description="folder, table, hf: make two classes of a numeric label, below this value and from it on."
@@ -130,6 +133,11 @@ class ModelOptions(Section):
         None, description="onnx: largest pixel value before --mean and --std are applied (default: 1)."
     )
     output: str | None = Field(None, description="onnx: name of the output to use, if there are several.")
+    column: Annotated[Columns, Flag("column", "NAME=N,...|FILE")] = Field(
+        None,
+        description="onnx: number of the output (from 0) that predicts each attribute, as in Smiling=31,Young=39, or a "
+        "file with the names of all outputs in order. Without --label, these are the labels.",
+    )
     class_map: Path | None = Field(
         None, description="onnx: YAML file that maps each class of the data to the model's classes (name or number)."
     )

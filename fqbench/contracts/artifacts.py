@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fqbench.contracts.scheme import Scheme
+from fqbench.contracts.task import Task
 
 if TYPE_CHECKING:
     from fqbench.config import Preprocessing
     from fqbench.contracts.qat_parameters import QatParameters
 
 
-TRAVELS = ("id", "digest", "sampler", "model_id", "model_digest", "batch")
+TRAVELS = ("id", "digest", "sampler", "model_id", "model_digest", "batch", "task")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ExportedModel:
     digest : str
         SHA-256 of the model's files.
     classes : tuple of str
-        Names of the classes, in the order of the logits.
+        Names of the classes, or of the attributes, in the order of the logits.
     preprocessing : Preprocessing
         From a picture to the input tensor.
     architecture : str
@@ -42,6 +43,8 @@ class ExportedModel:
         The scales that quantization-aware training gave it.
     batch : int or None
         Images per run, where the graph takes no other number.
+    task : Task
+        Whether the logits are of classes or of attributes.
     """
 
     id: str
@@ -54,6 +57,7 @@ class ExportedModel:
     checkpoint: Path | None = None
     learned: QatParameters | None = None
     batch: int | None = None
+    task: Task = Task.CLASSES
 
     def batch_size(self, wanted: int) -> int:
         """Return the batch size to use: the requested one, unless the graph has a fixed batch."""
@@ -108,6 +112,8 @@ class Artifact:
         Id of the predictions that were measured elsewhere; empty where it is to be run.
     decision : mapping
         The rule by which it decides (`fqbench.fairness.decisions.DecisionRule.to_dict`); empty for the largest logit.
+    task : Task
+        Whether its logits are of classes or of attributes.
     """
 
     backend: str
@@ -124,6 +130,7 @@ class Artifact:
     where: str = ""
     answers: str = ""
     decision: Mapping[str, Any] = field(default_factory=dict)
+    task: Task = Task.CLASSES
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; ``root``, the location, is not part of them."""
@@ -140,7 +147,8 @@ class Artifact:
             files=tuple(values["files"]),
             details=values["details"],
             backend=values["backend"],
-            **{name: values[name] for name in TRAVELS if name in values},
+            **{name: values[name] for name in TRAVELS if name in values and name != "task"},
+            task=Task(values.get("task", Task.CLASSES)),
         )
 
     @property

@@ -7,19 +7,21 @@ torchvision's ``celeba`` folder, or as comma-separated variants of the same tabl
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fqbench.data.attributes import Labels, asked_labels, refuse_shared
 from fqbench.data.listing import check_names, check_present, first_existing, some
-from fqbench.data.samples import Problem, Samples
+from fqbench.data.samples import Attribute, Problem, Samples
 from fqbench.errors import DataError, InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 NAME = "celeba"
 LABEL = "Smiling"
@@ -78,7 +80,8 @@ def read_celeba(root: Path, *, label: str | None = None, sensitive: Sequence[str
     root : Path
         Folder of the data set.
     label : str, optional
-        Any of the 40 attributes; Smiling by default. Its classes are "not Smiling" and "Smiling".
+        Any of the 40 attributes; Smiling by default. Its classes are "not Smiling" and "Smiling". Several are separated
+        by commas.
     sensitive : sequence of str, optional
         Any other attributes; Male and Young by default.
 
@@ -98,33 +101,46 @@ def read_celeba(root: Path, *, label: str | None = None, sensitive: Sequence[str
 
     files = find_files(root)
     table = read_attributes(files.attributes)
-    label = label or LABEL
+    labels = asked_labels(label) or (LABEL,)
+    refuse_shared(labels, sensitive, NAME)
     features = tuple(dict.fromkeys(SENSITIVE_FEATURES if sensitive is None else sensitive))
     if sensitive is None:
-        features = tuple(feature for feature in features if feature != label)
-    _check_columns(table, label, features)
+        features = tuple(feature for feature in features if feature not in labels)
+    _check_columns(table, labels, features)
     names = check_names(table["file_name"].tolist(), files.attributes.name)
     present = check_present(names, files.pictures, files.attributes.name)
     split = _splits(files.partition, names, files.attributes.name)
-    positive = {column: table[column].to_numpy() > 0 for column in (label, *features)}
-    if len(np.unique(positive[label])) < 2:
-        raise DataError(f"{NAME}: all {len(names)} images have the same {label!r}; choose another --label.")
+    positive = {column: table[column].to_numpy() > 0 for column in (*labels, *features)}
+    found = _labels({label: positive[label].astype(np.int64) for label in labels})
     folder = files.pictures.relative_to(root)
     columns = {
         "sample_id": names,
         "path": [f"{folder.as_posix()}/{name}" for name in names],
         "split": split,
-        "label": positive[label].astype(np.int64),
+        "label": found.codes,
+        **found.columns,
         **{feature: np.where(positive[feature], feature, f"not {feature}") for feature in features},
     }
     return Samples(
         name=NAME,
         root=root,
         frame=pd.DataFrame(columns),
-        classes=(f"not {label}", label),
+        classes=found.classes,
         sensitive_features=features,
         problems=_unlisted(present, names),
+        attributes=found.attributes,
     )
+
+
+def _labels(values: Mapping[str, NDArray[np.int64]]) -> Labels:
+    for label, codes in values.items():
+        if len(np.unique(codes)) < 2:
+            raise DataError(f"{NAME}: all {len(codes)} images have the same {label!r}; choose another --label.")
+    attributes = {Attribute(label, (f"not {label}", label)): codes for label, codes in values.items()}
+    if len(values) > 1:
+        return Labels.of_attributes(attributes)
+    ((attribute, codes),) = attributes.items()
+    return Labels(codes, attribute.classes)
 
 
 def read_attributes(path: Path) -> pd.DataFrame:
@@ -214,13 +230,13 @@ class _Lines:
         return DataError(f"{self.path} is damaged; download it again.")
 
 
-def _check_columns(table: pd.DataFrame, label: str, features: Sequence[str]) -> None:
+def _check_columns(table: pd.DataFrame, labels: Sequence[str], features: Sequence[str]) -> None:
     known = list(table.columns[1:])
-    for name, flag in ((label, "--label"), *((feature, "--sensitive") for feature in features)):
+    for name, flag in (*((label, "--label") for label in labels), *((feature, "--sensitive") for feature in features)):
         if name not in known:
             raise InputError(f"{NAME} has no attribute {name!r} for {flag}: {did_you_mean(name, known)}")
-    if label in features:
-        raise InputError(f"{NAME}: {label!r} is the label and a sensitive feature; choose another for one of them.")
+    if labels[0] in features:
+        raise InputError(f"{NAME}: {labels[0]!r} is the label and a sensitive feature; choose another for one of them.")
 
 
 def _splits(path: Path, names: list[str], attributes: str) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fqbench.data.columns import groups_of, label_column, named_splits, sensitive_columns
-from fqbench.data.labels import classes_of
+from fqbench.data.attributes import label_columns, labels_of, refuse_shared
+from fqbench.data.columns import groups_of, named_splits, sensitive_columns
 from fqbench.data.listing import check_names, check_present
 from fqbench.data.samples import Samples, group_labels
 from fqbench.data.splits import stratified_split
@@ -41,7 +41,7 @@ def read_folder(
     root : Path
         The folder.
     label : str or None
-        Column of the label; None means ``label``.
+        Column of the label; None means ``label``; several attributes are separated by commas.
     sensitive : sequence of str or None
         Columns of the sensitive features; None means every other column with at most 20 distinct values (columns
         left out are logged as a warning). A missing value becomes "unknown".
@@ -68,17 +68,26 @@ def read_folder(
     import pandas as pd
 
     table = _read_table(root, name)
-    label = label_column(table, label, METADATA, OWN_COLUMNS)
-    features = sensitive_columns(table, sensitive, METADATA, {*OWN_COLUMNS, label})
+    columns = label_columns(table, label, METADATA, OWN_COLUMNS)
+    refuse_shared(columns, sensitive, METADATA)
+    features = sensitive_columns(table, sensitive, METADATA, {*OWN_COLUMNS, *columns})
     names = _file_names(table, root)
-    codes, classes = classes_of(table[label], names, METADATA, threshold=threshold)
+    labels = labels_of(table, columns, names, METADATA, threshold=threshold)
     groups = groups_of(table, features, METADATA)
     if "split" in table.columns:
         split = named_splits(table["split"].tolist(), names, METADATA)
     else:
-        split = stratified_split(group_labels(groups, features), codes, seed=seed).tolist()
-    frame = pd.DataFrame({"sample_id": names, "path": names, "split": split, "label": codes, **groups})
-    return Samples(name=name, root=root, frame=frame, classes=classes, sensitive_features=features, notice=notice)
+        split = stratified_split(group_labels(groups, features), labels.codes, seed=seed).tolist()
+    own = {"sample_id": names, "path": names, "split": split, "label": labels.codes, **labels.columns}
+    return Samples(
+        name=name,
+        root=root,
+        frame=pd.DataFrame({**own, **groups}),
+        classes=labels.classes,
+        sensitive_features=features,
+        notice=notice,
+        attributes=labels.attributes,
+    )
 
 
 def _read_table(root: Path, name: str) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.data.arrow import as_text, plain_columns
-from fqbench.data.columns import SPLIT_NAMES, groups_of, label_column, named_splits, sensitive_columns
-from fqbench.data.labels import classes_of
+from fqbench.data.attributes import label_columns, labels_of, refuse_shared
+from fqbench.data.columns import SPLIT_NAMES, groups_of, named_splits, sensitive_columns
 from fqbench.data.pictures import ROW, open_arrow
 from fqbench.data.samples import Problem, Samples, group_labels
 from fqbench.data.splits import complete_splits
@@ -104,7 +104,8 @@ def read_hf(
     shards : sequence of Shard
         What `find_shards` returns.
     label : str, optional
-        Column of the label; by default ``label``, ``labels`` or the only column of type ClassLabel.
+        Column of the label, several attributes separated by commas; by default ``label``, ``labels`` or the
+        only column of type ClassLabel.
     sensitive : sequence of str, optional
         Columns of the sensitive features; by default every other plain column with few values.
     image : str, optional
@@ -138,23 +139,35 @@ def read_hf(
     tables = [_rows(root, shard, plain, features) for shard in kept]
     split = split_column(tables[0], split, where)
     own = {split} if split else set()
-    label = label_column(tables[0], label or _default_label(plain, features), where, own)
-    kept, tables, unlabelled = _labelled(kept, tables, label)
+    columns = label_columns(tables[0], label or _default_label(plain, features), where, own)
+    refuse_shared(columns, sensitive, where)
+    kept, tables, unlabelled = _labelled(kept, tables, columns[0])
     table = pd.concat(tables, ignore_index=True)
-    chosen = sensitive_columns(table, sensitive, where, {*own, label})
+    chosen = sensitive_columns(table, sensitive, where, {*own, *columns})
     of_row = [shard for shard, rows in zip(kept, tables, strict=True) for _ in range(len(rows))]
     ids = _ids([shard.split for shard in of_row])
-    codes, classes = classes_of(table[label], ids, where, features.get(label, {}).get("names"), threshold)
+    known = {column: features.get(column, {}).get("names") for column in columns}
+    labels = labels_of(table, columns, ids, where, classes=known, threshold=threshold)
     groups = groups_of(table, chosen, where)
     by = group_labels(groups, chosen)
     if split and not any(shard.split for shard in kept):
         named = named_splits(table[split].tolist(), ids, where)
     else:
         named = [shard.standard_split for shard in of_row]
-    parts, notice = complete_splits(np.asarray(named), by, codes, seed=seed)
+    parts, notice = complete_splits(np.asarray(named), by, labels.codes, seed=seed)
     paths = [f"{shard.path}{ROW}{row}" for shard, rows in zip(kept, tables, strict=True) for row in range(len(rows))]
-    frame = pd.DataFrame({"sample_id": ids, "path": paths, "split": parts, "label": codes, **groups})
-    return Samples(NAME, root, frame, classes, chosen, notice, (*left_out, *unlabelled), image_column=image)
+    fixed = {"sample_id": ids, "path": paths, "split": parts, "label": labels.codes, **labels.columns}
+    return Samples(
+        name=NAME,
+        root=root,
+        frame=pd.DataFrame({**fixed, **groups}),
+        classes=labels.classes,
+        sensitive_features=chosen,
+        notice=notice,
+        problems=(*left_out, *unlabelled),
+        image_column=image,
+        attributes=labels.attributes,
+    )
 
 
 def _saved(root: Path, folder: str, split: str) -> Iterator[Shard]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from fqbench.data.samples import SMALL_GROUP, SPLITS, Problem, Samples, group_labels
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 SMALLEST = 5
 LISTED = 10
@@ -54,13 +56,15 @@ class Inspection:
     splits : dict
         Images a split.
     labels : dict
-        Images a class, in each split.
+        Images a class, in each split; of several attributes, images that have it.
     groups : tuple of GroupSize
         Every group of the data, smallest first.
     class_imbalance, group_imbalance : float
         Images of the largest class (group) over those of the smallest.
     problems : tuple of Problem
         What the reader left out, and what the counts show.
+    several : bool
+        Whether the labels are attributes, of which an image may have several or none.
     """
 
     data: str
@@ -73,6 +77,7 @@ class Inspection:
     class_imbalance: float
     group_imbalance: float
     problems: tuple[Problem, ...]
+    several: bool = False
 
     @property
     def smallest_groups(self) -> tuple[GroupSize, ...]:
@@ -101,16 +106,16 @@ def inspect(samples: Samples, by: Sequence[str] | None = None) -> Inspection:
     """
     by = samples.features(by)
     frame = samples.frame
-    labels = frame["label"].map(dict(enumerate(samples.classes)))
-    table = frame.assign(group=group_labels(frame, by), label=labels)
+    table = frame.assign(group=group_labels(frame, by))
+    has = _has(samples)
     splits = {name: int((table["split"] == name).sum()) for name in SPLITS}
     of_class = {
-        name: {label: int(((table["split"] == name) & (table["label"] == label)).sum()) for label in samples.classes}
+        name: {label: int(rows[(table["split"] == name).to_numpy()].sum()) for label, rows in has.items()}
         for name in SPLITS
     }
-    groups = _groups(table, samples.classes)
-    totals = [sum(of_class[name][label] for name in SPLITS) for label in samples.classes]
-    problems = (*samples.problems, *_empty_files(samples), *_count_problems(groups, of_class))
+    groups = _groups(table, has)
+    problems = (*samples.problems, *_empty_files(samples))
+    problems += tuple(_constant(of_class, splits) if samples.attributes else _count_problems(groups, of_class))
     return Inspection(
         data=samples.name,
         notice=samples.notice,
@@ -119,24 +124,52 @@ def inspect(samples: Samples, by: Sequence[str] | None = None) -> Inspection:
         splits=splits,
         labels=of_class,
         groups=groups,
-        class_imbalance=max(totals) / max(1, min(totals)),
+        class_imbalance=_imbalance(samples, has),
         group_imbalance=groups[-1].images / groups[0].images,
         problems=problems,
+        several=bool(samples.attributes),
     )
 
 
-def _groups(table: pd.DataFrame, classes: Sequence[str]) -> tuple[GroupSize, ...]:
+def _has(samples: Samples) -> dict[str, NDArray[np.bool_]]:
+    """Return which images are of each class, or have each attribute."""
+    targets = samples.targets(samples.frame)
+    if samples.attributes:
+        return {one.name: targets[:, index] == 1 for index, one in enumerate(samples.attributes)}
+    return {label: targets == index for index, label in enumerate(samples.classes)}
+
+
+def _imbalance(samples: Samples, has: Mapping[str, NDArray[np.bool_]]) -> float:
+    """Return images of the largest class over those of the smallest; of attributes, the largest such ratio."""
+    counts = [int(rows.sum()) for rows in has.values()]
+    if not samples.attributes:
+        return max(counts) / max(1, min(counts))
+    total = len(samples.frame)
+    return max(max(count, total - count) / max(1, min(count, total - count)) for count in counts)
+
+
+def _constant(labels: dict[str, dict[str, int]], splits: dict[str, int]) -> list[Problem]:
+    problems = []
+    for split, total in splits.items():
+        constant = [name for name, count in labels[split].items() if total and count in {0, total}]
+        if constant:
+            what = f"attribute(s) have one value only in split {split!r}"
+            problems.append(Problem(what, len(constant), tuple(constant[:LISTED])))
+    return problems
+
+
+def _groups(table: pd.DataFrame, has: Mapping[str, NDArray[np.bool_]]) -> tuple[GroupSize, ...]:
     found = []
+    of_group = table["group"].to_numpy()
     for group, rows in table.groupby("group", sort=True):
-        splits = rows["split"].value_counts()
-        labels = rows["label"].value_counts()
+        splits, mine = rows["split"].value_counts(), of_group == group
         found.append(
             GroupSize(
                 group=str(group),
                 images=len(rows),
                 share=len(rows) / len(table),
                 splits={name: int(splits.get(name, 0)) for name in SPLITS},
-                labels={label: int(labels.get(label, 0)) for label in classes},
+                labels={label: int(having[mine].sum()) for label, having in has.items()},
             )
         )
     return tuple(sorted(found, key=lambda group: (group.images, group.group)))

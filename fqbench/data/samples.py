@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fqbench.contracts.task import Task
 from fqbench.data.pictures import ROW, EmbeddedPictures, Files
 from fqbench.errors import InputError, did_you_mean
 from fqbench.storage import text_digest
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 GROUP_SEPARATOR = "×"
 SMALL_GROUP = 30  # groups with fewer images are marked in every report
+SHOWN = 4
 FIXED_COLUMNS = ("sample_id", "path", "split", "label")
 
 
@@ -45,6 +47,14 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Attribute:
+    """One of several things that are predicted for each image: its name, and the names of "no" and "yes"."""
+
+    name: str
+    classes: tuple[str, str]
+
+
+@dataclass(frozen=True)
 class Samples:
     """A data set as a table; the pictures stay where they are.
 
@@ -56,9 +66,10 @@ class Samples:
         Folder that the paths in ``frame`` are relative to.
     frame : DataFrame
         Columns ``sample_id`` (str, unique), ``path`` (str), ``split`` ("train", "val" or "test"), ``label``
-        (int64, an index into ``classes``), then one str column a sensitive feature.
+        (int64, an index into ``classes``), then one str column a sensitive feature. With attributes, ``label`` is
+        their combination, and each has a column of 0 and 1 (`attribute_column`).
     classes : tuple of str
-        Names of the classes.
+        Names of the classes; with attributes, of these: what the outputs of a model stand for.
     sensitive_features : tuple of str
         Names of the sensitive-feature columns.
     notice : str
@@ -68,6 +79,8 @@ class Samples:
     image_column : str
         Column that holds the pictures, where these lie inside Parquet or Arrow files; ``path`` is then file and row.
         Empty where each picture is a file.
+    attributes : tuple of Attribute
+        What is predicted, where it is more than one label; else empty.
     """
 
     name: str
@@ -78,6 +91,7 @@ class Samples:
     notice: str = ""
     problems: tuple[Problem, ...] = ()
     image_column: str = ""
+    attributes: tuple[Attribute, ...] = ()
 
     @property
     def pictures(self) -> Pictures:
@@ -90,12 +104,51 @@ class Samples:
         paths = self.frame["path"]
         return list(dict.fromkeys(path.rpartition(ROW)[0] for path in paths)) if self.image_column else paths.tolist()
 
+    @property
+    def task(self) -> Task:
+        """Whether the labels are classes or attributes."""
+        return Task.ATTRIBUTES if self.attributes else Task.CLASSES
+
+    @property
+    def labellings(self) -> tuple[Samples, ...]:
+        """The data set with one label: itself, or once for each attribute."""
+        return tuple(self.of(one) for one in self.attributes) or (self,)
+
+    def of(self, attribute: Attribute) -> Samples:
+        """Return the data set with one attribute as its label."""
+        frame = self.frame.assign(label=self.frame[attribute_column(attribute.name)])
+        return replace(self, frame=frame, classes=attribute.classes, attributes=())
+
+    def targets(self, frame: pd.DataFrame) -> NDArray[np.int64]:
+        """Return what a model is to predict for some rows: classes (rows,), or 0 and 1 (rows, attributes)."""
+        import numpy as np
+
+        columns = [attribute_column(one.name) for one in self.attributes] or "label"
+        return frame[columns].to_numpy(dtype=np.int64)
+
+    def require_one_label(self, what: str) -> None:
+        """Check that there is one label per image.
+
+        Raises
+        ------
+        InputError
+            There are several attributes; ``what`` begins the message.
+        """
+        if self.attributes:
+            raise InputError(
+                f"{what} needs one label per image, and {self.name} is read with {len(self.attributes)} attributes "
+                f"({', '.join(self.classes[:SHOWN])}{', …' if len(self.classes) > SHOWN else ''}); choose one of them "
+                "with --label."
+            )
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the rows and the names of the classes: what later stages depend on."""
-        columns = [*FIXED_COLUMNS, *self.sensitive_features]
+        own = [attribute_column(one.name) for one in self.attributes]
+        columns = [*FIXED_COLUMNS, *own, *self.sensitive_features]
         text = self.frame[columns].to_csv(index=False, lineterminator="\n")
-        head = repr((self.name, self.classes, self.sensitive_features))
+        of_attributes = (self.attributes,) if self.attributes else ()
+        head = repr((self.name, self.classes, self.sensitive_features, *of_attributes))
         return text_digest(head + "\n" + text)
 
     def split(self, name: str) -> pd.DataFrame:
@@ -141,6 +194,11 @@ class Samples:
         if where is not None:
             frame = frame[frame[where[0]].astype(str) == where[1]]
         return tuple(sorted(map(str, set(group_labels(frame, by)))))
+
+
+def attribute_column(name: str) -> str:
+    """Return the column of the table of samples that holds an attribute."""
+    return f"label.{name}"
 
 
 def group_labels(frame: pd.DataFrame, by: Sequence[str]) -> NDArray[np.str_]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fqbench.data.arrow import as_text, plain_columns
-from fqbench.data.columns import groups_of, label_column, named_splits, sensitive_columns
+from fqbench.data.attributes import label_columns, labels_of, refuse_shared
+from fqbench.data.columns import groups_of, named_splits, sensitive_columns
 from fqbench.data.finding import find_pictures
-from fqbench.data.labels import classes_of
 from fqbench.data.samples import Samples, group_labels
 from fqbench.data.splits import complete_splits, stratified_split
 from fqbench.data.text_table import read_text_table, refuse_twins
@@ -46,7 +46,8 @@ def read_table(
     root : Path
         Folder of the images.
     label, sensitive
-        Columns of the label and of the sensitive features; see `fqbench.data.columns`.
+        Columns of the label (several attributes are separated by commas) and of the sensitive features; see
+        `fqbench.data.columns`.
     image : str, optional
         Column that says which image a row is about (see `find_pictures`); by default the only one of the usual names.
     split : str, optional
@@ -72,19 +73,21 @@ def read_table(
     image = image_column(table, image, where)
     split = split_column(table, split, where)
     own = {image, "sample_id"} | ({split} if split else set())
-    label = label_column(table, label, where, own)
-    features = sensitive_columns(table, sensitive, where, {*own, label})
+    columns = label_columns(table, label, where, own)
+    refuse_shared(columns, sensitive, where)
+    features = sensitive_columns(table, sensitive, where, {*own, *columns})
     names = find_pictures(table[image].tolist(), root, where)
-    codes, classes = classes_of(table[label], names, where, threshold=threshold)
+    labels = labels_of(table, columns, names, where, threshold=threshold)
     groups = groups_of(table, features, where)
     by = group_labels(groups, features)
     if split:
         named = np.asarray(named_splits(table[split].tolist(), names, where))
-        parts, notice = complete_splits(named, by, codes, seed=seed)
+        parts, notice = complete_splits(named, by, labels.codes, seed=seed)
     else:
-        parts, notice = stratified_split(by, codes, seed=seed), ""
-    frame = pd.DataFrame({"sample_id": names, "path": names, "split": parts, "label": codes, **groups})
-    return Samples(NAME, root, frame, classes, features, notice)
+        parts, notice = stratified_split(by, labels.codes, seed=seed), ""
+    fixed = {"sample_id": names, "path": names, "split": parts, "label": labels.codes, **labels.columns}
+    frame = pd.DataFrame({**fixed, **groups})
+    return Samples(NAME, root, frame, labels.classes, features, notice, attributes=labels.attributes)
 
 
 def open_table(path: Path) -> pd.DataFrame:

@@ -86,6 +86,8 @@ class Evaluation(Stored):
         Which part of the split, as in ``gender=feminine``; empty for all of it.
     notes : tuple of str
         Where the data or the preprocessing differ from those that an artifact was made with.
+    attribute : str
+        Which of several attributes; empty where there is one label.
     """
 
     artifacts: tuple[EvaluatedArtifact, ...]
@@ -96,6 +98,7 @@ class Evaluation(Stored):
     notice: str
     subset: str = ""
     notes: tuple[str, ...] = ()
+    attribute: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -105,6 +108,7 @@ class Evaluation(Stored):
             "notes": list(self.notes),
             "split": self.split,
             "subset": self.subset,
+            "attribute": self.attribute,
             "by": list(self.by),
             "positive": self.positive,
             "artifacts": [artifact.to_dict() for artifact in self.artifacts],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fqbench.contracts.task import Task
 from fqbench.errors import DataError, InputError, did_you_mean
 from fqbench.latency.conditions import Conditions, conditions
 from fqbench.latency.kernels import kernel_doubts
@@ -55,6 +56,8 @@ class Subject:
         The logits that ``predict`` gave for the very images that are measured on; answers are not checked without.
     facts : SubjectFacts
         Stored with the figures.
+    task : Task
+        What the logits stand for: by it two answers are the same or not.
     """
 
     id: str
@@ -62,6 +65,7 @@ class Subject:
     session: Session
     expected: NDArray[np.float32] | None = None
     facts: SubjectFacts = field(default_factory=SubjectFacts)
+    task: Task = Task.CLASSES
 
 
 def measure(
@@ -177,8 +181,9 @@ def _check(
 class _Answers:
     """Accumulate the outputs of the timed calls for `AnswerCheck` without keeping them."""
 
-    def __init__(self, expected: NDArray[np.float32]) -> None:
+    def __init__(self, expected: NDArray[np.float32], task: Task) -> None:
         self.expected = expected
+        self.task = task
         self.tolerance = TOLERANCE * float(np.abs(expected).max(initial=1e-6))
         self.count = 0
         self.largest = 0.0
@@ -193,7 +198,7 @@ class _Answers:
             self.disagreements += images
             return
         self.largest = max(self.largest, float(np.abs(answer - expected).max(initial=0.0)))
-        self.disagreements += int((answer.argmax(axis=1) != expected.argmax(axis=1)).sum())
+        self.disagreements += int((self.task.agreement(answer, expected) < 1).sum())
 
     def result(self) -> AnswerCheck:
         return AnswerCheck(self.count, self.largest, self.tolerance, self.disagreements)
@@ -215,7 +220,9 @@ class _Stopwatch:
         self.clock = clock
         self.warmups: dict[str, list[TimedCall]] = {subject.id: [] for subject in subjects}
         self.measured: dict[str, list[TimedCall]] = {subject.id: [] for subject in subjects}
-        self.answers = {subject.id: _Answers(subject.expected) for subject in subjects if subject.expected is not None}
+        self.answers = {
+            subject.id: _Answers(subject.expected, subject.task) for subject in subjects if subject.expected is not None
+        }
 
     def warm_up(self) -> set[str]:
         """TimedCall rounds until each subject has been steady once, or too many; return the ids of the steady ones."""

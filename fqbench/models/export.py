@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.config import Preprocessing
+from fqbench.contracts.task import Task
 from fqbench.errors import DataError
 from fqbench.models.graph_names import head_of, name_by_module
 from fqbench.optional import require
@@ -32,6 +33,7 @@ EXTERNAL_DATA = MODEL + ".data"
 EXTERNAL_ABOVE = (1 << 31) - (1 << 24)  # a protobuf message ends at 2 GiB; the graph around the weights needs some
 METADATA_PREPROCESSING = "fqbench.preprocessing"
 METADATA_CLASSES = "fqbench.classes"
+METADATA_TASK = "fqbench.task"
 METADATA_HEAD = "fqbench.head"
 
 
@@ -42,6 +44,7 @@ def export(
     classes: Sequence[str],
     out: Path,
     *,
+    task: Task = Task.CLASSES,
     external_above: int = EXTERNAL_ABOVE,
 ) -> dict[str, Any]:
     """Export a torch model to ``model.onnx`` and compare the two on real images.
@@ -58,6 +61,8 @@ def export(
         Likewise.
     out : Path
         Existing directory.
+    task : Task
+        Whether the logits are of classes or of attributes; written into the metadata, too.
     external_above : int
         Bytes of weights above which they are stored next to the graph, in ``model.onnx.data``.
 
@@ -74,7 +79,7 @@ def export(
     """
     torch = require("torch", extra="train")
     path = out / MODEL
-    files = write(trace(model, images), path, preprocessing, classes, external_above)
+    files = write(trace(model, images), path, preprocessing, classes, task=task, external_above=external_above)
     with torch.inference_mode():
         expected = model(torch.from_numpy(images)).numpy()
     difference = _parity(path, images, expected)
@@ -128,6 +133,8 @@ def write(
     path: Path,
     preprocessing: Preprocessing,
     classes: Sequence[str],
+    *,
+    task: Task = Task.CLASSES,
     external_above: int = EXTERNAL_ABOVE,
 ) -> list[str]:
     """Write a model without the exporter's traces (which have local paths), with the metadata that fqbench needs.
@@ -141,6 +148,8 @@ def write(
     preprocessing : Preprocessing
         Written into the metadata, so that it travels with the file.
     classes : sequence of str
+        Likewise.
+    task : Task
         Likewise.
     external_above : int
         Bytes of weights above which they are stored next to the graph.
@@ -165,6 +174,7 @@ def write(
         METADATA_PREPROCESSING: preprocessing.model_dump_json(),
         METADATA_CLASSES: json.dumps(list(classes)),
         METADATA_HEAD: head_of(model.graph),
+        **({METADATA_TASK: task.value} if task is not Task.CLASSES else {}),
     }
     del model.metadata_props[:]
     for key, value in values.items():

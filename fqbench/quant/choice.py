@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.contracts.task import Task
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -33,11 +35,14 @@ class Validation:
         The group of each.
     reference : ndarray of float32, shape (images, classes)
         FP32's logits.
+    task : Task
+        What the logits stand for. The divergence of attributes is the mean of their two-class divergences.
     """
 
     batches: Callable[[], Iterator[NDArray[np.float32]]]
     groups: NDArray[np.str_]
     reference: NDArray[np.float32]
+    task: Task = Task.CLASSES
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Trial:
     worst_group : str
         That group; empty where no group has enough images.
     agreement : float
-        Share of images with FP32's answer.
+        Share of images with FP32's answer; of attributes, the share of answers.
     worst_agreement : float
         The same of the group with the smallest one.
     """
@@ -75,11 +80,8 @@ class Trial:
 
 def trial(name: str, validation: Validation, answers: NDArray[np.float32]) -> Trial:
     """Compare a candidate's logits with FP32's, over all images and per group."""
-    from scipy.special import log_softmax
-
-    expected = log_softmax(validation.reference.astype(np.float64), axis=1)
-    divergence = (np.exp(expected) * (expected - log_softmax(answers.astype(np.float64), axis=1))).sum(axis=1)
-    same = validation.reference.argmax(axis=1) == answers.argmax(axis=1)
+    divergence = validation.task.divergence(validation.reference, answers)
+    same = validation.task.agreement(validation.reference, answers)
     names, codes, counts = np.unique(validation.groups, return_inverse=True, return_counts=True)
     enough = [number for number in range(len(names)) if counts[number] >= SMALLEST_GROUP]
     means = {str(names[number]): float(divergence[codes == number].mean()) for number in enough}

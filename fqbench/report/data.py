@@ -37,7 +37,8 @@ def _sections(inspection: Inspection, classes: tuple[str, ...]) -> Iterator[Sect
     splits = tuple(f">{split}" for split in inspection.splits)
     counts = [(label, *(str(inspection.labels[split][label]) for split in inspection.splits)) for label in classes]
     counts.append(("all", *map(str, inspection.splits.values())))
-    yield Sheet("images per class", ("class", *splits), tuple(counts), total=True)
+    what = "attribute" if inspection.several else "class"
+    yield Sheet(f"images per {what}", (what, *splits), tuple(counts), total=True)
     yield Sheet(
         "images per group",
         (" × ".join(inspection.by) or "group", ">images", ">share", *splits, *(f">{label}" for label in classes)),
@@ -49,7 +50,7 @@ def _sections(inspection: Inspection, classes: tuple[str, ...]) -> Iterator[Sect
             for group in inspection.groups
         ),
         notes(
-            f"ratio of largest to smallest: class {inspection.class_imbalance:.1f}, "
+            f"ratio of largest to smallest: {what} {inspection.class_imbalance:.1f}, "
             f"group {inspection.group_imbalance:.1f}; "
             f"smallest groups: {', '.join(group.group for group in inspection.smallest_groups)}"
         ),

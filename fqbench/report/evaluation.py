@@ -190,7 +190,7 @@ def _change(reference: str, name: str, change: ChangeReport) -> Sheet:
             (
                 _named(row),
                 str(row.n),
-                _points(row.accuracy),
+                points(row.accuracy),
                 _verdict(row.verdict),
                 UNDEFINED if math.isnan(p) else f"{p:.3f}",
                 str(row.flips),
@@ -299,7 +299,8 @@ def _interval(change: Change) -> str:
     return f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _points(change: Change) -> str:
+def points(change: Change) -> str:
+    """Return a change of a share in percentage points, with its interval."""
     if math.isnan(change.value):
         return UNDEFINED
     return f"{100 * change.value:+.2f} [{100 * change.low:+.2f}, {100 * change.high:+.2f}]"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from fqbench.models.adopt import read_source
 from fqbench.models.adopt.check import Checked, check
 from fqbench.models.adopt.source import likely_axes
 from fqbench.run import Run
+from fqbench.stages.export import meaning_of
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read
 
@@ -41,6 +40,6 @@ def check_model(run: Run, path: Path) -> Checked:
     frame, rows = store.readable(read(run).split(SPLIT))
     # Evenly over the split, which may be sorted by class.
     every = max(1, len(rows) // IMAGES)
-    labels = frame["label"].to_numpy(dtype=np.int64)[::every][:IMAGES]
+    labels = read(run).targets(frame)[::every][:IMAGES]
     pixels = store.images.pixels[rows[::every][:IMAGES]]
-    return check(source, pixels, labels, read(run).classes, options.class_map)
+    return check(source, pixels, labels, meaning_of(run))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,16 @@ import numpy as np
 
 from fqbench.catalogue import model_of
 from fqbench.contracts.artifacts import Artifact
-from fqbench.data.samples import group_labels
+from fqbench.data.samples import Samples, group_labels
 from fqbench.errors import InputError, did_you_mean
 from fqbench.fairness import GAPS, change_report, count, count_paired, group_report
 from fqbench.fairness.comparison import accuracy_p_values
 from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation, Evaluations
-from fqbench.fairness.measures import measures
+from fqbench.fairness.measures import Measures, measures
 from fqbench.fairness.paired_scores import PairedScoreRow, paired_score_rows
 from fqbench.fairness.scores import ScoreRow, score_rows
-from fqbench.predicted_labels import PredictedLabels, predicted_labels
+from fqbench.predicted_labels import Output, PredictedLabels, predicted_labels
+from fqbench.predictions import ArtifactPredictions
 from fqbench.provenance import differences, preprocessing_differences
 from fqbench.run import Run
 from fqbench.stages.predict import predict_split
@@ -30,7 +31,7 @@ from fqbench.workspace.kinds import EVALUATIONS, EXECUTABLE, EvaluationFacts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fqbench.fairness import PairedCounts
+    from fqbench.fairness import ChangeReport, PairedCounts
     from fqbench.workspace import Entry
 
 REPORT = "fairness.json"
@@ -65,15 +66,19 @@ def evaluate(run: Run, artifacts: Sequence[Artifact]) -> Evaluation:
     Raises
     ------
     InputError
-        No artifacts, or an unknown feature or class.
+        No artifacts, an unknown feature or class, or several attributes, of which `evaluate_views` returns one
+        evaluation each.
     """
+    read(run).require_one_label("evaluate")
     return evaluate_views(run.with_options("eval", intersect=True, control=None), artifacts)[0]
 
 
 def evaluate_views(
     run: Run, artifacts: Sequence[Artifact], *, files: Sequence[Path] = (), confidence: float | None = None
 ) -> list[Evaluation]:
-    """Evaluate as `evaluate`, once for each view that was asked for.
+    """Evaluate as `evaluate`, once for each view that was asked for, and for each attribute of the data.
+
+    Several attributes come from the same predictions: the images are run once. p-values are corrected over all of them.
 
     Parameters
     ----------
@@ -98,19 +103,12 @@ def evaluation_entry(
     asked, samples = run.config.eval, read(run)
     features = tuple(feature for feature in samples.features(asked.by) if feature != asked.control)
     groupings = [features] if asked.intersect else [(feature,) for feature in features]
-    if asked.positive is not None and asked.positive not in samples.classes:
-        hint = did_you_mean(asked.positive, samples.classes)
-        raise InputError(f"{samples.name} has no class {asked.positive!r} for --positive: {hint}")
-    positive = asked.positive if asked.positive or len(samples.classes) > 2 else samples.classes[-1]
+    _positive(run, samples.labellings[0])  # a misspelt class is told before anything is run
     answered = [predict_split(run, artifact) for artifact in artifacts]
-    decided = predicted_labels(answered, samples, threshold=asked.threshold, positive=positive, files=files)
+    labellings = _labellings(run, answered, files)
+    decided = labellings[0].decided
     notes = _differences(run, artifacts)
-    options = {
-        "positive": positive,
-        "replicates": asked.replicates,
-        "confidence": confidence or asked.confidence,
-        "seed": asked.seed,
-    }
+    options = {"replicates": asked.replicates, "confidence": confidence or asked.confidence, "seed": asked.seed}
     views = _views(run, decided[0], groupings)
     derivation = Derivation(
         kind=EVALUATIONS,
@@ -121,20 +119,66 @@ def evaluation_entry(
                 [one.digest, one.id, one.label, one.predictions_id, one.runtime, one.level] for one in decided
             ],
             "views": [[list(view.by), view.where] for view in views],
-            "options": asked.model_dump(mode="json") | options,
+            "options": asked.model_dump(mode="json") | options | {"positive": labellings[0].positive},
             "notes": notes,
         },
         inputs={f"predictions{index}": one.predictions_id for index, one in enumerate(decided)},
     )
 
     def build(out: Path) -> EvaluationFacts:
-        found = Evaluations(tuple(_evaluation(run, view, decided, options, notes) for view in views))
+        found = Evaluations(tuple(one for view in views for one in _evaluations(run, view, labellings, options, notes)))
         found.save(out / REPORT)
         ids = tuple(one.id for one in decided)
-        return EvaluationFacts(artifacts=ids, views=len(views), notice=samples.notice)
+        return EvaluationFacts(artifacts=ids, views=len(found.views), notice=samples.notice)
 
-    doing = f"evaluating {len(decided)} artifact(s) by {', '.join(features) or 'nothing'}"
+    of = f" on {len(labellings)} attributes" if samples.attributes else ""
+    doing = f"evaluating {len(decided)} artifact(s){of} by {', '.join(features) or 'nothing'}"
     return run.produce(derivation, build, doing)
+
+
+@dataclass(frozen=True)
+class _Labelling:
+    """The data set with one label, and what all artifacts predict for it."""
+
+    samples: Samples
+    positive: str | None
+    output: Output | None
+    decided: tuple[PredictedLabels, ...]
+
+    @property
+    def attribute(self) -> str:
+        return "" if self.output is None else self.output.name
+
+    def where(self, subset: tuple[str, str] | None) -> _Labelling:
+        """Return the part with one value of a feature."""
+        return self if subset is None else replace(self, decided=tuple(one.where(*subset) for one in self.decided))
+
+
+def _positive(run: Run, samples: Samples) -> str | None:
+    asked = run.config.eval.positive
+    if asked is not None and read(run).attributes:
+        raise InputError(
+            "--positive is for one label; each of several attributes has its second class as the positive one."
+        )
+    if asked is not None and asked not in samples.classes:
+        hint = did_you_mean(asked, samples.classes)
+        raise InputError(f"{samples.name} has no class {asked!r} for --positive: {hint}")
+    return asked if asked or len(samples.classes) > 2 else samples.classes[-1]
+
+
+def _outputs(samples: Samples) -> tuple[Output | None, ...]:
+    names = [one.name for one in samples.attributes]
+    return tuple(Output(index, name, len(names)) for index, name in enumerate(names)) or (None,)
+
+
+def _labellings(run: Run, answered: Sequence[ArtifactPredictions], files: Sequence[Path]) -> list[_Labelling]:
+    samples, found = read(run), []
+    for one, output in zip(samples.labellings, _outputs(samples), strict=True):
+        positive = _positive(run, one)
+        threshold = run.config.eval.threshold
+        decided = predicted_labels(answered, one, threshold=threshold, positive=positive, files=files, output=output)
+        found.append(_Labelling(one, positive, output, tuple(decided)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -163,40 +207,57 @@ def _differences(run: Run, artifacts: Sequence[Artifact]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(told))
 
 
-def _evaluation(
-    run: Run, view: _View, decided: Sequence[PredictedLabels], options: Mapping[str, Any], notes: tuple[str, ...]
-) -> Evaluation:
-    samples = read(run)
-    part = decided if view.where is None else [one.where(*view.where) for one in decided]
-    return Evaluation(
-        artifacts=_figures_of_all(run, part, view.by, samples.groups(view.by, view.where), options),
-        data=samples.name,
-        split=run.config.eval.split,
-        by=view.by,
-        positive=options["positive"],
-        notice=samples.notice,
-        subset="" if view.where is None else "=".join(view.where),
-        notes=notes,
-    )
-
-
-def _figures_of_all(
-    run: Run, decided: Sequence[PredictedLabels], by: Sequence[str], known: Sequence[str], options: Mapping[str, Any]
-) -> tuple[EvaluatedArtifact, ...]:
-    """Figures of all artifacts; p-values are corrected over the groups of all of them together."""
-    groups, classes = _Groups(group_labels(decided[0].frame, by), known), read(run).classes
-    labels = decided[0].frame["label"].to_numpy(dtype=np.int64)
-    reference, *others = decided
-    paired = [
-        count_paired(labels, reference.labels, one.labels, groups.labels, classes=classes, known_groups=known)
-        for one in others
+def _evaluations(
+    run: Run, view: _View, labellings: Sequence[_Labelling], options: Mapping[str, Any], notes: tuple[str, ...]
+) -> list[Evaluation]:
+    """Return one evaluation per label; p-values are corrected over the groups, artifacts and labels of the view."""
+    parts = [labelling.where(view.where) for labelling in labellings]
+    known = read(run).groups(view.by, view.where)
+    groups = _Groups(group_labels(parts[0].decided[0].frame, view.by), known)
+    paired = [_paired(part, groups) for part in parts]
+    family = _Family([[accuracy_p_values(table) for table in tables] for tables in paired])
+    return [
+        Evaluation(
+            artifacts=_Figures(run, part, groups, options).of_all(tables, family.of(number)),
+            data=part.samples.name,
+            split=run.config.eval.split,
+            by=view.by,
+            positive=part.positive,
+            notice=part.samples.notice,
+            subset="" if view.where is None else "=".join(view.where),
+            notes=notes,
+            attribute=part.attribute,
+        )
+        for number, (part, tables) in enumerate(zip(parts, paired, strict=True))
     ]
-    tests = [accuracy_p_values(table) for table in paired]
-    figures = [_figures(run, reference, groups, None, options)]
-    for index, (one, table) in enumerate(zip(others, paired, strict=True)):
-        family = [p for other, values in enumerate(tests) if other != index for p in values]
-        figures.append(_figures(run, one, groups, _Against(reference, table, family), options))
-    return tuple(figures)
+
+
+def _paired(part: _Labelling, groups: _Groups) -> list[PairedCounts]:
+    """Return the joint counts of the reference and each other artifact."""
+    labels = part.decided[0].frame["label"].to_numpy(dtype=np.int64)
+    reference, *others = part.decided
+    shared = {"classes": part.samples.classes, "known_groups": groups.known}
+    return [count_paired(labels, reference.labels, one.labels, groups.labels, **shared) for one in others]
+
+
+@dataclass(frozen=True)
+class _Family:
+    """The uncorrected p-values of all tests of a view: per label, per artifact, per group."""
+
+    p_values: Sequence[Sequence[NDArray[np.float64]]]
+
+    def of(self, label: int) -> list[list[float]]:
+        """Return for each artifact, on one label, all p-values but its own."""
+        return [
+            [
+                float(p)
+                for other, tests in enumerate(self.p_values)
+                for number, values in enumerate(tests)
+                if (other, number) != (label, artifact)
+                for p in values
+            ]
+            for artifact in range(len(self.p_values[label]))
+        ]
 
 
 @dataclass(frozen=True)
@@ -216,51 +277,80 @@ class _Against:
     family: Sequence[float]
 
 
-def _figures(
-    run: Run, one: PredictedLabels, groups: _Groups, against: _Against | None, options: Mapping[str, Any]
-) -> EvaluatedArtifact:
-    asked, classes, positive = run.config.eval, read(run).classes, options["positive"]
-    labels = one.frame["label"].to_numpy(dtype=np.int64)
-    change = found = None
-    if against is not None:
-        margins = {"accuracy": asked.accuracy_margin} | dict.fromkeys(GAPS, asked.gap_margin)
-        change = change_report(
-            against.paired, margins=margins, correction=asked.correction, family=against.family, **options
+@dataclass(frozen=True)
+class _Figures:
+    """What determines the figures of all artifacts, apart from their predictions."""
+
+    run: Run
+    part: _Labelling
+    groups: _Groups
+    options: Mapping[str, Any]
+
+    def of_all(
+        self, paired: Sequence[PairedCounts], families: Sequence[Sequence[float]]
+    ) -> tuple[EvaluatedArtifact, ...]:
+        reference, *others = self.part.decided
+        against = [_Against(reference, table, family) for table, family in zip(paired, families, strict=True)]
+        return (self.of(reference, None), *map(self.of, others, against))
+
+    def of(self, one: PredictedLabels, against: _Against | None) -> EvaluatedArtifact:
+        classes, groups = self.part.samples.classes, self.groups
+        labels = one.frame["label"].to_numpy(dtype=np.int64)
+        counts = count(labels, one.labels, groups.labels, classes=classes, known_groups=groups.known)
+        positive = self.part.positive
+        return EvaluatedArtifact(
+            id=one.id,
+            label=one.label,
+            predictions_id=one.predictions_id,
+            runtime=one.runtime,
+            level=one.level,
+            report=group_report(counts, positive=positive, **self.options),
+            change=None if against is None else self._change(against),
+            scores=self._scores(one, labels, against),
+            measures=None if against is None else self._measures(one, labels, against),
+            paired_scores=() if against is None else self._moved(one, labels, against),
         )
+
+    def _change(self, against: _Against) -> ChangeReport:
+        asked = self.run.config.eval
+        margins = {"accuracy": asked.accuracy_margin} | dict.fromkeys(GAPS, asked.gap_margin)
+        return change_report(
+            against.paired,
+            positive=self.part.positive,
+            margins=margins,
+            correction=asked.correction,
+            family=against.family,
+            **self.options,
+        )
+
+    def _measures(self, one: PredictedLabels, labels: NDArray[np.int64], against: _Against) -> Measures:
         logits = {"logits_reference": against.reference.logits, "logits": one.logits}
-        found = measures(against.paired, labels, groups.labels, positive=positive, **logits)
-    moved: tuple[PairedScoreRow, ...] = ()
-    if against is not None and against.reference.logits is not None and one.logits is not None:
-        moved = paired_score_rows(
+        return measures(against.paired, labels, self.groups.labels, positive=self.part.positive, **logits)
+
+    def _moved(self, one: PredictedLabels, labels: NDArray[np.int64], against: _Against) -> tuple[PairedScoreRow, ...]:
+        if against.reference.logits is None or one.logits is None:
+            return ()
+        return paired_score_rows(
             against.reference.logits,
             one.logits,
             labels,
-            groups.labels,
-            known_groups=groups.known,
-            confidence=options["confidence"],
+            self.groups.labels,
+            known_groups=self.groups.known,
+            confidence=self.options["confidence"],
         )
-    scores: tuple[ScoreRow, ...] = ()
-    if one.logits is not None:
-        scores = score_rows(
+
+    def _scores(
+        self, one: PredictedLabels, labels: NDArray[np.int64], against: _Against | None
+    ) -> tuple[ScoreRow, ...]:
+        if one.logits is None:
+            return ()
+        positive = self.part.positive
+        return score_rows(
             labels,
             one.logits,
-            groups.labels,
-            known_groups=groups.known,
-            positive=classes.index(positive) if positive else None,
+            self.groups.labels,
+            known_groups=self.groups.known,
+            positive=self.part.samples.classes.index(positive) if positive else None,
             reference=None if against is None else against.reference.logits,
-            confidence=options["confidence"],
+            confidence=self.options["confidence"],
         )
-    return EvaluatedArtifact(
-        id=one.id,
-        label=one.label,
-        predictions_id=one.predictions_id,
-        runtime=one.runtime,
-        level=one.level,
-        report=group_report(
-            count(labels, one.labels, groups.labels, classes=classes, known_groups=groups.known), **options
-        ),
-        change=change,
-        scores=scores,
-        measures=found,
-        paired_scores=moved,
-    )

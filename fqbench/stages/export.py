@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fqbench.catalogue import open_model
+from fqbench.config import outputs_named
 from fqbench.contracts.artifacts import ExportedModel
+from fqbench.contracts.task import Task
 from fqbench.errors import InputError
 from fqbench.models import adopt as adopting
 from fqbench.models import export as exporting
@@ -17,7 +19,7 @@ from fqbench.models.program import is_program, write_onnx
 from fqbench.models.train import CHECKPOINT, load_checkpoint
 from fqbench.run import Run
 from fqbench.stages.prepare import prepare
-from fqbench.stages.read import read
+from fqbench.stages.read import label_of, read
 from fqbench.stages.train import TRAINED_BY, train
 from fqbench.storage import file_digest
 from fqbench.workspace import Derivation, Entry
@@ -65,9 +67,10 @@ def _export(run: Run) -> Entry[ModelFacts]:
         network = load_checkpoint(network, checkpoint.file(CHECKPOINT))
         store = prepare(run, preprocessing)
         _frame, rows = store.readable(read(run).split("val"))
-        facts = exporting.export(network, store.images.batch(rows[:PARITY_IMAGES]), preprocessing, classes, out)
+        images, task = store.images.batch(rows[:PARITY_IMAGES]), checkpoint.facts.task
+        facts = exporting.export(network, images, preprocessing, classes, out, task=task)
         run.reporter.say(f"ONNX agrees with torch to {facts['parity_max_abs']:.1e} on {facts['parity_images']} images")
-        known = {"classes": classes, "preprocessing": preprocessing}
+        known = {"classes": classes, "task": task, "preprocessing": preprocessing}
         return ModelFacts(model=name, architecture=architecture.reference, **known, **facts)
 
     return run.produce(derivation, build, f"exporting {name} to ONNX")
@@ -96,9 +99,19 @@ def _convert(run: Run) -> Entry[ModelFacts]:
     return _adopted(run, path, known, converted)
 
 
+def meaning_of(run: Run) -> adopting.Meaning:
+    """Return what the outputs of a user's graph are to stand for: the labels of the data, and what the options say."""
+    samples, options = read(run), run.config.model
+    columns = None if options.column is None else outputs_named(options.column)
+    label = label_of(run) or ""
+    return adopting.Meaning(samples.classes, samples.task, options.class_map, columns, label)
+
+
 def _adopted(run: Run, path: Path, identity: Mapping[str, object], graph: Callable[[Path], Path]) -> Entry[ModelFacts]:
     """Bring a graph to the normal form; ``graph`` returns its file, given a folder for what it has to write."""
-    asked, options, classes = run.config.preprocessing, run.config.model, read(run).classes
+    asked, options, meaning = run.config.preprocessing, run.config.model, meaning_of(run)
+    columns = {"columns": dict(meaning.columns)} if meaning.columns else {}
+    task = {"task": meaning.task.value} if meaning.task is not Task.CLASSES else {}
     derivation = Derivation(
         kind=MODELS,
         slug=path.stem,
@@ -107,7 +120,9 @@ def _adopted(run: Run, path: Path, identity: Mapping[str, object], graph: Callab
             **identity,
             "input": options.model_dump(mode="json", include={"layout", "channels", "scale_pixels", "output"}),
             "preprocessing": asked.model_dump(mode="json"),
-            "classes": list(classes),
+            "classes": list(meaning.classes),
+            **columns,
+            **task,
         },
         inputs={},
     )
@@ -121,9 +136,10 @@ def _adopted(run: Run, path: Path, identity: Mapping[str, object], graph: Callab
         store = prepare(run, source.geometry)
         _frame, rows = store.readable(read(run).split("val"))
         pixels = store.images.pixels[rows[:PARITY_IMAGES]]
-        adopted = adopting.adopt(source, pixels, classes, out, class_map=options.class_map)
+        adopted = adopting.adopt(source, pixels, meaning, out)
         for line in adopted.summary:
             run.reporter.say(line)
-        return ModelFacts(model=path.stem, classes=classes, preprocessing=adopted.preprocessing, **adopted.facts)
+        known = {"classes": meaning.classes, "task": meaning.task, "preprocessing": adopted.preprocessing}
+        return ModelFacts(model=path.stem, **known, **adopted.facts)
 
     return run.produce(derivation, build, f"adopting {path}")

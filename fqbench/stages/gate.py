@@ -42,22 +42,22 @@ def gate(run: Run, limits: Path, ids: Sequence[str] | None = None, reference_id:
     artifacts = subjects(run, ids, reference_id)
     samples, asked = read(run), run.config.eval
     groups = len(set(group_labels(samples.split(asked.split), samples.features(asked.by))))
-    confidence = group_confidence(options.confidence, groups if options.limits.max_group_drop is not None else 1)
-    (evaluation,) = evaluate_views(run, artifacts, confidence=confidence)
+    joint = (groups if options.limits.max_group_drop is not None else 1) * max(1, len(samples.attributes))
+    evaluations = evaluate_views(run, artifacts, confidence=group_confidence(options.confidence, joint))
     latency = bench(run, artifacts) if options.limits.needs_latency else None
     derivation = Derivation(
         kind=GATES,
         slug=f"{len(artifacts)}-artifacts-{asked.split}",
         determined_by={
             "limits": options.model_dump(mode="json"),
-            "evaluation": text_digest(evaluation.to_json()),
+            "evaluation": text_digest("".join(evaluation.to_json() for evaluation in evaluations)),
             "latency": None if latency is None else text_digest(json.dumps(latency.to_dict())),
         },
         inputs={f"artifact{index}": artifact.id for index, artifact in enumerate(artifacts)},
     )
 
     def build(out: Path) -> GateFacts:
-        report = check_limits(options, evaluation, latency)
+        report = check_limits(options, evaluations, latency)
         report.save(out / REPORT)
         ids = tuple(artifact.id for artifact in artifacts)
         return GateFacts(artifacts=ids, passed=report.passed, checks=len(report.checks))

@@ -15,6 +15,7 @@ from fqbench import pack as archives
 from fqbench.catalogue import artifact_named, model_of
 from fqbench.config import Preprocessing
 from fqbench.contracts.artifacts import Artifact
+from fqbench.contracts.task import Task
 from fqbench.data.images import PreparedImages
 from fqbench.errors import DataError, InputError
 from fqbench.execution import Execution, answers, batch_size_for, execution, require_runtime, subject
@@ -166,7 +167,8 @@ def import_results(run: Run, file: Path) -> Imported:
         entries = []
         for number in range(len(facts["artifacts"])):
             source = opened.file(f"predictions{number}.parquet")
-            answers = read_predictions(source, expected=ids)
+            task = Task(facts["artifacts"][number].get("task", Task.CLASSES))
+            answers = read_predictions(source, expected=ids, task=task)
             ids = answers.sample_ids.tolist()
             entries.append(_import_predictions(run, opened, number, answers))
         latency = LatencyReport.open(opened.file(REPORT))

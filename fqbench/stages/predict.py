@@ -38,7 +38,7 @@ def predict_split(run: Run, artifact: Artifact) -> ArtifactPredictions:
     frame, rows = store.readable(samples.split(asked.split))
     measured = measured_elsewhere(run, artifact)
     if measured is not None:
-        found = read_predictions(measured.file(PREDICTIONS), expected=frame["sample_id"].tolist())
+        found = read_predictions(measured.file(PREDICTIONS), expected=frame["sample_id"].tolist(), task=artifact.task)
         return ArtifactPredictions(replace(artifact, where=measured.facts.where), frame, found, measured)
     running, threads = execution_of(run, artifact), asked.threads or usable_cores()
     artifact = running.artifact
@@ -76,7 +76,7 @@ def predict_split(run: Run, artifact: Artifact) -> ArtifactPredictions:
         )
 
     entry = run.produce(derivation, build, f"predicting the {asked.split} split with {artifact.label}")
-    found = read_predictions(entry.file(PREDICTIONS), expected=frame["sample_id"].tolist())
+    found = read_predictions(entry.file(PREDICTIONS), expected=frame["sample_id"].tolist(), task=artifact.task)
     return ArtifactPredictions(artifact, frame, found, entry)
 
 

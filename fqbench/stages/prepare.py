@@ -15,7 +15,7 @@ from fqbench.data.images import PreparedImages
 from fqbench.data.samples import Samples
 from fqbench.errors import DataError
 from fqbench.run import Run
-from fqbench.stages.read import read, read_entry
+from fqbench.stages.read import READ_BY, read, read_entry
 from fqbench.storage import text_digest
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import PREPARED, PreparedFacts
@@ -47,7 +47,7 @@ def prepare(run: Run, preprocessing: Preprocessing) -> Prepared:
         Pictures are missing, or more than 1 % cannot be decoded.
     """
     geometry = preprocessing.model_dump(include={"size", "fit", "crop", "interpolation"})
-    return run.once(f"prepared {preprocessing}", ("data",), lambda: _prepare(run, preprocessing, geometry))
+    return run.once(f"prepared {preprocessing}", READ_BY, lambda: _prepare(run, preprocessing, geometry))
 
 
 def _prepare(run: Run, preprocessing: Preprocessing, geometry: dict[str, object]) -> Prepared:

@@ -131,6 +131,7 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
             model=model.name,
             architecture=model.architecture,
             classes=model.classes,
+            task=model.task,
             preprocessing=model.preprocessing,
             training=TrainingFacts(**result.details(), model=model.name, seed=loop.seed),
             signed=signed,
@@ -150,7 +151,7 @@ def agreement(run: Run, tuned: ExportedModel, artifact: Artifact) -> AgreementFa
     expected = read_arrays(tuned.path.with_name(ANSWERS))["logits"]
     agreed = AgreementFacts(
         images=len(found),
-        identical_labels=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+        identical_labels=float(tuned.task.agreement(found, expected).mean()),
         largest_difference=float(np.abs(found - expected).max()),
         largest_logit=float(np.abs(expected).max()),
     )
@@ -167,7 +168,7 @@ def _export(run: Run, model: ExportedModel, made: QuantizedTraining, store: Prep
     network = _network(model, out / training.CHECKPOINT)
     _frame, rows = store.readable(read(run).split("val"))
     images = store.images.batch(rows[:PARITY_IMAGES])
-    facts = exporting.export(network, images, model.preprocessing, model.classes, out)
+    facts = exporting.export(network, images, model.preprocessing, model.classes, out, task=model.task)
     learned = made.learned(out / exporting.MODEL, images[:LOOKED_AT])
     learned.save(out)
     logits = np.concatenate([made.answers(batch) for batch in _compared(run, store)])

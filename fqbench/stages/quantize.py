@@ -127,7 +127,7 @@ def _validation(run: Run, model: ExportedModel) -> Validation | None:
         return store.images.batches(rows[chosen], BATCH if model.batch is None else model.batch)
 
     groups = group_labels(frame.iloc[chosen], samples.features(run.config.quantize.calib_by))
-    return Validation(batches, groups, reference_logits(model.path, batches(), usable_cores()))
+    return Validation(batches, groups, reference_logits(model.path, batches(), usable_cores()), model.task)
 
 
 def configured_scheme(run: Run) -> Scheme:
@@ -208,7 +208,8 @@ def _written(backend: Backend, source: _Source, scheme: Scheme, out: Path) -> Ar
     plan = None
     if not scheme.is_float:
         plan = make_plan(source.quantized, scheme, backend.numerics(scheme), source.calibration)
-    return replace(backend.quantize(source.quantized, scheme, plan, out), batch=source.model.batch)
+    written = backend.quantize(source.quantized, scheme, plan, out)
+    return replace(written, batch=source.model.batch, task=source.model.task)
 
 
 def _is_open(scheme: Scheme) -> bool:
@@ -265,6 +266,7 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
             sampler=sampler,
             support=support_of(backend, scheme).level,
             model_digest=model.digest,
+            task=model.task,
             batch=model.batch,
             groups=calibration.group_counts if calibration is not None else {},
             choice=made.to_dict(),

@@ -6,17 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from fqbench.config import DataOptions
+from fqbench.config import DataOptions, outputs_named
 from fqbench.data import celeba, fairface, folder, hf, imagefolder, synthfaces, table, utkface
-from fqbench.data.samples import Problem, Samples
+from fqbench.data.attributes import asked_labels
+from fqbench.data.samples import Attribute, Problem, Samples
 from fqbench.errors import InputError, did_you_mean
 from fqbench.run import Run
 from fqbench.storage import file_digest, text_digest
 from fqbench.workspace import Derivation, Entry
-from fqbench.workspace.kinds import DATASETS, SAMPLES, DatasetFacts, ProblemFacts, SamplesFacts
+from fqbench.workspace.kinds import DATASETS, SAMPLES, AttributeFacts, DatasetFacts, ProblemFacts, SamplesFacts
 
 TABLE = "samples.parquet"
+READ_BY = ("data", "model")
 TREES = ("folder", "imagefolder", "table", "hf", "celeba", "utkface", "fairface")
+SEVERAL = ("folder", "table", "hf", "celeba")  # read several labels
 LABELLED = tuple(name for name in TREES if name != imagefolder.NAME)
 # Which data sets take an option that not all of them take.
 OPTIONS_OF = {
@@ -40,12 +43,38 @@ def read(run: Run) -> Samples:
     InputError
         An unknown data set, or options that do not belong to it.
     """
-    return run.once("samples", ("data",), lambda: open_samples(read_entry(run)))
+    return run.once("samples", READ_BY, lambda: open_samples(read_entry(run)))
 
 
 def read_entry(run: Run) -> Entry[SamplesFacts]:
     """Return the workspace's entry of the table of samples."""
-    return run.once("samples entry", ("data",), lambda: _reader(run.config.data)(run))
+    return run.once("samples entry", READ_BY, lambda: _read_entry(run))
+
+
+def _read_entry(run: Run) -> Entry[SamplesFacts]:
+    asked = run.config.data
+    read_one = _reader(asked)
+    label = label_of(run)
+    return read_one(run if label == asked.label else run.with_options("data", label=label))
+
+
+def label_of(run: Run) -> str | None:
+    """Return the label asked for; where none is, the attributes of ``--column`` that are no sensitive features."""
+    return run.once("label", READ_BY, lambda: _label(run))
+
+
+def _label(run: Run) -> str | None:
+    asked, columns = run.config.data, run.config.model.column
+    if columns is None or asked.label is not None:
+        return asked.label
+    names = outputs_named(columns)
+    if not isinstance(columns, Path):
+        return ",".join(names)
+    kept = celeba.SENSITIVE_FEATURES if asked.name == celeba.NAME and asked.sensitive is None else asked.sensitive or ()
+    left_out = [name for name in names if name in kept]
+    if left_out:
+        run.reporter.say(f"{', '.join(left_out)}: left out of the attributes, because the groups are made of them")
+    return ",".join(name for name in names if name not in left_out)
 
 
 def open_samples(entry: Entry[SamplesFacts]) -> Samples:
@@ -61,6 +90,7 @@ def open_samples(entry: Entry[SamplesFacts]) -> Samples:
         sensitive_features=facts.sensitive_features,
         notice=facts.notice,
         image_column=facts.image_column,
+        attributes=tuple(Attribute(one.name, one.classes) for one in facts.attributes),
         problems=tuple(Problem(problem.what, problem.count, problem.first) for problem in facts.problems),
     )
 
@@ -77,6 +107,8 @@ def _reader(asked: DataOptions) -> Callable[[Run], Entry[SamplesFacts]]:
                     f"{flag} does not apply to {name}, which are drawn; use --data folder for your own images."
                 )
             raise InputError(f"{flag} does not apply to {name}; it is for {', '.join(data)}.")
+    if name not in SEVERAL and len(asked_labels(asked.label)) > 1:
+        raise InputError(f"--label {asked.label}: {name} has one label; several are for {', '.join(SEVERAL)}.")
     if name != table.NAME:
         _count(asked)
     return READERS[name]
@@ -286,6 +318,7 @@ def _table(
             images=len(samples.frame),
             image_column=samples.image_column,
             digest=samples.digest,
+            attributes=tuple(AttributeFacts(name=one.name, classes=one.classes) for one in samples.attributes),
         )
 
     name = run.config.data.name

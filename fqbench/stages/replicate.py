@@ -113,6 +113,7 @@ def replicate(run: Run, seeds: Sequence[int], draws: Sequence[int]) -> Replicati
     InputError
         Several training seeds for a model that is not trained here.
     """
+    read(run).require_one_label("replicate")
     seeds, draws = tuple(seeds or (run.config.train.seed,)), tuple(draws or (run.config.quantize.calib_seed,))
     if run.config.model.onnx is not None and len(seeds) > 1:
         raise InputError(

@@ -54,6 +54,7 @@ def calibrate_threshold(run: Run, artifact_id: str | None, constraint: str | Non
     if constraint is not None and constraint not in known:
         raise InputError(f"unknown constraint {constraint!r}: {did_you_mean(constraint, known)}")
     samples = read(run)
+    samples.require_one_label("calibrate-threshold")
     if len(samples.classes) != 2:
         raise InputError(f"a threshold needs two classes, and {samples.name} has {len(samples.classes)}.")
     artifact = artifact_named(run.workspace, artifact_id) if artifact_id else quantize(run)

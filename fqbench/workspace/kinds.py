@@ -10,6 +10,7 @@ from pydantic import Field
 from fqbench.config import Preprocessing
 from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.contracts.scheme import Scheme
+from fqbench.contracts.task import Task
 from fqbench.errors import InputError, did_you_mean
 from fqbench.machine import Machine
 from fqbench.workspace.entries import Facts, Kind
@@ -29,6 +30,13 @@ class ProblemFacts(Facts):
     first: tuple[str, ...]
 
 
+class AttributeFacts(Facts):
+    """One of several attributes of a data set: its name, and the names of "no" and "yes"."""
+
+    name: str
+    classes: tuple[str, str]
+
+
 class SamplesFacts(Facts):
     """A table of samples: where its pictures are, its classes and sensitive features, and what is wrong with it."""
 
@@ -41,6 +49,7 @@ class SamplesFacts(Facts):
     images: int
     image_column: str
     digest: str
+    attributes: tuple[AttributeFacts, ...] = ()
 
 
 class PreparedFacts(Facts):
@@ -96,6 +105,7 @@ class CheckpointFacts(Facts):
     model: str
     architecture: str
     classes: tuple[str, ...]
+    task: Task = Task.CLASSES
     preprocessing: Preprocessing
     training: TrainingFacts | None = None
     threads: int | None = None
@@ -120,6 +130,7 @@ class ModelFacts(Facts):
     model: str
     architecture: str = ""
     classes: tuple[str, ...]
+    task: Task = Task.CLASSES
     preprocessing: Preprocessing
     opset: int
     head: str
@@ -185,6 +196,7 @@ class ArtifactFacts(Facts):
     sampler: str
     support: Level
     model_digest: str
+    task: Task = Task.CLASSES
     batch: int | None = None
     groups: dict[str, int]
     choice: dict[str, Any]

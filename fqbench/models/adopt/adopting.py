@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from fqbench.config import Preprocessing
 from fqbench.data.images import normalize
 from fqbench.errors import DataError, InputError
 from fqbench.models.adopt import shapes
-from fqbench.models.adopt.classes import members_of
+from fqbench.models.adopt.classes import Meaning, columns_of, members_of
 from fqbench.models.adopt.graph import Editor, dimensions
 from fqbench.models.adopt.heads import Head, read_kind, rewrite
 from fqbench.models.adopt.inputs import normalise
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2
+FEWEST = 16  # numbers between 0 and 1 that are taken for probabilities where no operator says so
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,7 @@ class Adopted:
         )
 
 
-def adopt(
-    source: Source, pixels: NDArray[np.uint8], classes: Sequence[str], out: Path, *, class_map: Path | None = None
-) -> Adopted:
+def adopt(source: Source, pixels: NDArray[np.uint8], meaning: Meaning, out: Path) -> Adopted:
     """Normalise a user's classifier, compare it with the original, and write it as ``model.onnx``.
 
     Parameters
@@ -68,12 +67,10 @@ def adopt(
         What `read_source` read.
     pixels : ndarray of uint8, shape (n, height, width, 3)
         Pictures of the data, as prepared; the more there are, the more the parity says.
-    classes : sequence of str
-        Names of the data's classes.
+    meaning : Meaning
+        Classes or attributes of the data, and what is said about the outputs.
     out : Path
         Existing directory.
-    class_map : Path, optional
-        Which of the model's classes belong to which class of the data.
 
     Raises
     ------
@@ -83,7 +80,7 @@ def adopt(
         The normalised graph answers differently from the original.
     """
     answers = source.answers(pixels)
-    head = find_head(source, answers, classes, class_map)
+    head = find_head(source, answers, meaning)
     worst: tuple[float, str] | None = None
     reason = ""
     for free, candidate in _candidates(source):
@@ -99,7 +96,7 @@ def adopt(
         limit = (HALF_TOLERANCE if source.half else TOLERANCE) * max(1.0, _extent(head, answers))
         if difference <= limit:
             name_missing(model.graph.node)
-            files = write(model, out / MODEL, preprocessing, classes)
+            files = write(model, out / MODEL, preprocessing, meaning.classes, task=meaning.task)
             facts = {
                 "opset": OPSET,
                 "head": head_name(out / MODEL),
@@ -123,10 +120,8 @@ def adopt(
     )
 
 
-def find_head(
-    source: Source, answers: NDArray[np.float32], classes: Sequence[str], class_map: Path | None = None
-) -> Head:
-    """Return the graph's output and the mapping of its outputs to the classes of the data.
+def find_head(source: Source, answers: NDArray[np.float32], meaning: Meaning) -> Head:
+    """Return the graph's output and the mapping of its outputs to the classes or attributes of the data.
 
     Raises
     ------
@@ -135,12 +130,28 @@ def find_head(
     """
     kind, _inner = read_kind(Editor(source.model))
     outputs = answers.shape[1]
+    columns = columns_of(outputs, source.names, meaning, source.path)
+    if columns:
+        return _independent(source, kind, answers, Head(kind, outputs, (), source.names, meaning.task, columns))
     if kind == "logits" and outputs > 1 and (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
         kind = "probabilities"
     if kind in {"softmax", "log_softmax"} and outputs == 1:
         raise InputError(f"{source.path} takes a softmax of one number, which is always 1; export it with a sigmoid.")
-    members = members_of(outputs, source.names, classes, class_map, source.path)
+    members = members_of(outputs, source.names, meaning.classes, meaning.class_map, source.path)
     return Head(kind, outputs, members, source.names)
+
+
+def _independent(source: Source, kind: str, answers: NDArray[np.float32], head: Head) -> Head:
+    """Check that outputs can be taken one by one: each has to be a logit or a probability of its own."""
+    if kind in {"softmax", "log_softmax"}:
+        raise InputError(
+            f"{source.path} ends in a softmax over its {head.outputs} outputs, which is one answer per image; several "
+            "attributes, and --column, need a sigmoid for each: leave --column out, or give one --label."
+        )
+    used = answers[:, list(head.columns)]
+    if kind == "logits" and used.size >= FEWEST and used.min() >= 0 and used.max() <= 1:
+        return replace(head, kind="probabilities")
+    return head
 
 
 def finished(candidate: ModelProto, source: Source, head: Head) -> tuple[ModelProto, Preprocessing, int]:
@@ -175,17 +186,12 @@ def compare(head: Head, answers: NDArray[np.float32], logits: NDArray[np.float32
         return float("inf"), f"shape {list(logits.shape)} in place of {list(expected.shape)}"
     if head.kind == "logits":
         return float(np.abs(logits - expected).max()), "logits"
-    return float(np.abs(_softmax(logits) - _softmax(expected)).max()), "probabilities"
+    found, wanted = (head.task.probabilities(values) for values in (logits, expected))
+    return float(np.abs(found - wanted).max()), "probabilities"
 
 
 def _extent(head: Head, answers: NDArray[np.float32]) -> float:
     return float(np.abs(answers).max()) if head.kind == "logits" else 1.0
-
-
-def _softmax(values: NDArray[Any]) -> NDArray[np.float64]:
-    from scipy.special import softmax
-
-    return np.asarray(softmax(values.astype(np.float64), axis=1))
 
 
 def _candidates(source: Source) -> Iterator[tuple[bool, Any]]:
@@ -210,7 +216,7 @@ def _candidates(source: Source) -> Iterator[tuple[bool, Any]]:
 def _found(source: Source, head: Head, free: bool, absorbed: int) -> dict[str, Any]:
     version = next((entry.version for entry in source.original.opset_import if entry.domain in {"", "ai.onnx"}), 1)
     fixed = f"fixed to {source.batch} in the file" if source.batch else "free in the file"
-    names = f", by {'names' if head.members and head.names else 'position'}" if not head.binary else ""
+    names = f", by {'names' if head.members and head.names else 'position'}" if not head.independent else ""
     return {
         "opset": version,
         "input": source.convention.text,

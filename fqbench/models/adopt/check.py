@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from fqbench.models.adopt.adopting import find_head
+from fqbench.models.adopt.classes import Meaning
 from fqbench.models.adopt.inputs import Convention
 from fqbench.models.adopt.source import Source
 
@@ -40,17 +40,17 @@ class Tried:
         The convention in words.
     options : str
         The command line's options that state it.
-    correct : ndarray of bool
-        Whether each image was classified as labelled.
+    correct : ndarray of float64, shape (images,)
+        Whether each image was classified as labelled, 0 or 1; with attributes, the share that was.
     """
 
     what: str
     options: str
-    correct: NDArray[np.bool_]
+    correct: NDArray[np.float64]
 
     @property
     def accuracy(self) -> float:
-        """Share of the images that were classified as labelled."""
+        """Share of the images that were classified as labelled; with attributes, the mean of their shares."""
         return float(self.correct.mean())
 
 
@@ -63,9 +63,10 @@ class Checked:
     tried : tuple of Tried
         Most accurate first.
     p_value : float
-        Of the exact McNemar test between the best and the next one, times the number of conventions tried.
+        Of the exact McNemar test (with attributes, sign test) between the best and the next one, times
+        the number of conventions tried.
     chance : float
-        Share of the most frequent label: what a constant answer would reach.
+        Share of the most frequent label: what a constant answer would reach; with attributes, the mean of theirs.
     """
 
     tried: tuple[Tried, ...]
@@ -113,8 +114,7 @@ def check(
     source: Source,
     pixels: NDArray[np.uint8],
     labels: NDArray[np.int64],
-    classes: Sequence[str],
-    class_map: Path | None = None,
+    meaning: Meaning,
 ) -> Checked:
     """Try the usual conventions on labelled images.
 
@@ -124,11 +124,9 @@ def check(
         The model; of its convention, layout and type are taken.
     pixels : ndarray of uint8, shape (n, height, width, 3)
         Images that the model was not trained on.
-    labels : ndarray of int, shape (n,)
-        Their classes.
-    classes : sequence of str
-        Names of the data's classes.
-    class_map : Path, optional
+    labels : ndarray of int, shape (n,) or (n, attributes)
+        Their classes, or 0 and 1 of each attribute.
+    meaning : Meaning
         As for `adopt`.
 
     Raises
@@ -139,17 +137,19 @@ def check(
     found = []
     for convention, what, options in conventions(source):
         answers = replace(source, convention=convention).answers(pixels)
-        logits = find_head(source, answers, classes, class_map).logits_of(answers)
-        found.append(Tried(what, options, np.asarray(logits.argmax(axis=1) == labels)))
+        logits = find_head(source, answers, meaning).logits_of(answers)
+        right = meaning.task.answers(logits) == labels
+        found.append(Tried(what, options, right.reshape(len(labels), -1).mean(axis=1)))
     found.sort(key=lambda one: -one.accuracy)
-    chance = float(np.bincount(labels).max() / len(labels))
+    outputs = labels.reshape(len(labels), -1).T
+    chance = float(np.mean([np.bincount(column).max() / len(labels) for column in outputs]))
     return Checked(tuple(found), min(1.0, _mcnemar(found[0], found[1]) * len(found)), chance)
 
 
 def _mcnemar(best: Tried, other: Tried) -> float:
     from scipy.stats import binomtest
 
-    won, lost = int((best.correct & ~other.correct).sum()), int((other.correct & ~best.correct).sum())
+    won, lost = int((best.correct > other.correct).sum()), int((other.correct > best.correct).sum())
     return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 

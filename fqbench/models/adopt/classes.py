@@ -1,15 +1,98 @@
-"""Map the classes of the data to a model's own classes."""
+"""Map the classes or attributes of the data to the outputs of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fqbench.config import read_yaml
+from fqbench.contracts.task import Task
 from fqbench.errors import InputError, did_you_mean
 
 Members = tuple[tuple[int, ...], ...]
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the data have, and what the user said about the outputs of a model.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Names of the data's classes, or of its attributes.
+    task : Task
+        Which of the two.
+    class_map : Path or None
+        Which of the model's classes belong to which class of the data.
+    columns : mapping of str to int, or None
+        The output of each attribute, and perhaps of others.
+    label : str
+        With two classes, the column of the data that they are read from: ``columns`` may name its output.
+    """
+
+    classes: tuple[str, ...]
+    task: Task = Task.CLASSES
+    class_map: Path | None = None
+    columns: Mapping[str, int] | None = None
+    label: str = ""
+
+
+def columns_of(outputs: int, names: Sequence[str], meaning: Meaning, path: Path) -> tuple[int, ...]:
+    """Return the output of each attribute; with two classes and ``--column``, the one that tells them apart.
+
+    Parameters
+    ----------
+    outputs : int
+        Numbers that the model gives per image.
+    names : sequence of str
+        The model's own names of them, where they are known.
+    meaning : Meaning
+        What the data have, and what the user said.
+    path : Path
+        The model, for messages.
+
+    Raises
+    ------
+    InputError
+        Nothing says which output an attribute has, or there is no such output.
+    """
+    if meaning.task is Task.CLASSES:
+        return () if meaning.columns is None else (_column(meaning, meaning.label, outputs, path),)
+    if meaning.class_map is not None:
+        raise InputError(f"--class-map {meaning.class_map} maps classes; for several attributes give --column.")
+    if meaning.columns is not None:
+        return tuple(_column(meaning, name, outputs, path) for name in meaning.classes)
+    folded = [name.casefold() for name in names] if len(names) == outputs else []
+    if folded and all(folded.count(name.casefold()) == 1 for name in meaning.classes):
+        return tuple(folded.index(name.casefold()) for name in meaning.classes)
+    if outputs == len(meaning.classes):
+        return tuple(range(outputs))
+    listed = ", ".join(meaning.classes[:SHOWN]) + (", …" if len(meaning.classes) > SHOWN else "")
+    raise InputError(
+        f"{path} has {outputs} output(s), but the data have {len(meaning.classes)} attributes ({listed}); add "
+        f"--column {meaning.classes[0]}=N,{meaning.classes[1]}=N with their numbers from 0, or --column FILE with the "
+        "names of all outputs in order."
+    )
+
+
+def _column(meaning: Meaning, name: str, outputs: int, path: Path) -> int:
+    columns = meaning.columns or {}
+    if meaning.task is Task.CLASSES and len(meaning.classes) != 2:
+        raise InputError(
+            f"--column names one output per attribute, but {name!r} has {len(meaning.classes)} classes; give "
+            "--class-map instead."
+        )
+    if name not in columns:
+        raise InputError(f"--column does not say which output of {path} is {name!r}: {did_you_mean(name, columns)}")
+    if columns[name] >= outputs:
+        raise InputError(
+            f"--column {name}={columns[name]}: {path} has the outputs 0 to {outputs - 1} only; they are "
+            "numbered from 0."
+        )
+    return columns[name]
 
 
 def members_of(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fqbench.contracts.task import Task, two_classes
 from fqbench.models.adopt.graph import Editor
 from fqbench.onnx_graph import attribute
 
@@ -38,17 +39,29 @@ class Head:
         same order, or where one number stands for two classes.
     names : tuple of str
         Names of the graph's own classes, where they are known.
+    task : Task
+        Whether the data have classes or attributes.
+    columns : tuple of int
+        With attributes, the graph's own output of each; with two classes, the one output that tells them apart, if
+        there are more outputs; else empty.
     """
 
     kind: Kind
     outputs: int
     members: tuple[tuple[int, ...], ...] = ()
     names: tuple[str, ...] = field(default=(), compare=False)
+    task: Task = Task.CLASSES
+    columns: tuple[int, ...] = ()
 
     @property
     def binary(self) -> bool:
         """Whether one output stands for two classes."""
-        return self.outputs == 1
+        return self.task is Task.CLASSES and (self.outputs == 1 or len(self.columns) == 1)
+
+    @property
+    def independent(self) -> bool:
+        """Whether each output is a probability of its own, rather than one of several that sum to 1."""
+        return self.binary or self.task is Task.ATTRIBUTES
 
     @property
     def text(self) -> str:
@@ -58,10 +71,13 @@ class Head:
             "softmax": "softmax in the graph, removed",
             "log_softmax": "log-softmax in the graph, removed",
             "sigmoid": "sigmoid in the graph, removed",
-            "probabilities": "probabilities, turned into logarithms",
+            "probabilities": "probabilities, turned into " + ("logits" if self.independent else "logarithms"),
         }[self.kind]
+        if self.task is Task.ATTRIBUTES:
+            return f"{self.outputs} outputs ({made}); {len(self.columns)} of them used as attributes"
         if self.binary:
-            return f"one number for two classes ({made})"
+            which = f"output {self.columns[0]} of {self.outputs}" if self.columns else "one number"
+            return f"{which} for two classes ({made})"
         chosen = f"; {sum(map(len, self.members))} of them used" if self.members else ""
         return f"{self.outputs} classes ({made}{chosen})"
 
@@ -69,12 +85,14 @@ class Head:
         """Return the logits per class of the data that the original's outputs stand for, for the parity check."""
         values = np.asarray(answers, dtype=np.float64).reshape(len(answers), -1)
         with np.errstate(divide="ignore"):
-            if self.kind in {"softmax", "probabilities"}:
-                values = np.log(np.maximum(values, SMALLEST))
-            elif self.kind == "sigmoid":
+            if self.kind == "sigmoid" or (self.kind == "probabilities" and self.independent):
                 values = np.log(np.maximum(values, SMALLEST)) - np.log(np.maximum(1 - values, SMALLEST))
+            elif self.kind in {"softmax", "probabilities"}:
+                values = np.log(np.maximum(values, SMALLEST))
+        if self.task is Task.ATTRIBUTES:
+            return values[:, list(self.columns)]
         if self.binary:
-            return np.asarray(values * np.array([-0.5, 0.5]))
+            return two_classes(values[:, self.columns[0] if self.columns else 0])
         if self.members:
             columns = [np.logaddexp.reduce(values[:, list(group)], axis=1) for group in self.members]
             return np.stack(columns, axis=1)
@@ -95,6 +113,29 @@ def read_kind(editor: Editor) -> tuple[Kind, str]:
         else:
             break
     return "logits", editor.graph.output[0].name
+
+
+def join_sigmoids(editor: Editor) -> None:
+    """Turn a concatenation of sigmoids, as models with one head per attribute end, into one sigmoid of all logits."""
+    name = editor.graph.output[0].name
+    while (node := editor.maker(name)) is not None and node.op_type in PASSING:
+        name = node.input[0]
+    if node is None or node.op_type != "Concat":
+        return
+    inner = [_sigmoid_below(editor, part) for part in node.input]
+    if None in inner:
+        return
+    del node.input[:]
+    node.input.extend([part for part in inner if part is not None])
+    node.output[0] = editor.fresh(f"{name}.logits")
+    editor.rename(editor.add_node("Sigmoid", [node.output[0]], f"{name}.sigmoid"), name)
+    editor.sort()
+    editor.prune()
+
+
+def _sigmoid_below(editor: Editor, name: str) -> str | None:
+    node = editor.maker(name)
+    return str(node.input[0]) if node is not None and node.op_type == "Sigmoid" else None
 
 
 def _spelt_softmax(editor: Editor, node: NodeProto) -> str | None:
@@ -122,7 +163,16 @@ def rewrite(editor: Editor, head: Head, inner: str) -> None:
         The value with the head's numbers, as `read_kind` found it.
     """
     name = inner
-    if head.kind == "probabilities":
+    if head.kind == "probabilities" and head.independent:
+        least, most = (
+            editor.add_constant(np.array(v, np.float32), "probability.limit") for v in (SMALLEST, 1 - SMALLEST)
+        )
+        clipped = editor.add_node("Clip", [name, least, most], "probabilities.clipped")
+        one = editor.add_constant(np.array(1, np.float32), "probability.one")
+        other = editor.add_node("Sub", [one, clipped], "probabilities.other")
+        odds = editor.add_node("Div", [clipped, other], "probabilities.odds")
+        name = editor.add_node("Log", [odds], "probabilities.logits")
+    elif head.kind == "probabilities":
         least, most = (editor.add_constant(np.array(v, np.float32), "probability.limit") for v in (SMALLEST, 1.0))
         clipped = editor.add_node("Clip", [name, least, most], "probabilities.clipped")
         name = editor.add_node("Log", [clipped], "probabilities.log")
@@ -138,7 +188,10 @@ def rewrite(editor: Editor, head: Head, inner: str) -> None:
 def _rows(head: Head) -> list[tuple[int, float]] | None:
     """Return for each class of the data the one column it comes from and a factor; None where classes are joined."""
     if head.binary:
-        return [(0, -0.5), (0, 0.5)]  # their difference is the logit, and neither is a constant
+        which = head.columns[0] if head.columns else 0
+        return [(which, -0.5), (which, 0.5)]  # their difference is the logit, and neither is a constant
+    if head.task is Task.ATTRIBUTES:
+        return [] if head.columns == tuple(range(head.outputs)) else [(which, 1.0) for which in head.columns]
     if head.members and all(len(group) == 1 for group in head.members):
         return [(group[0], 1.0) for group in head.members]
     return None if head.members else []
@@ -213,6 +266,9 @@ def _take(editor: Editor, parts: Sequence[tuple[str, int]], rows: Sequence[tuple
 
 def _appended(editor: Editor, name: str, head: Head, rows: Sequence[tuple[int, float]]) -> str:
     if head.binary:
+        if head.outputs > 1:
+            which = editor.add_constant(np.array(head.columns, np.int64), "classes.chosen")
+            name = editor.add_node("Gather", [name, which], "classes.one", axis=1)
         factors = editor.add_constant(np.array([[factor for _, factor in rows]], np.float32), "classes.signs")
         return editor.add_node("Mul", [name, factors], "classes.both")
     chosen = editor.add_constant(np.array([row for row, _ in rows], np.int64), "classes.chosen")

@@ -9,6 +9,7 @@ import numpy as np
 
 from fqbench.errors import InputError, did_you_mean
 from fqbench.models.adopt.graph import Editor, called, dimensions
+from fqbench.models.adopt.heads import join_sigmoids
 from fqbench.onnx_graph import attribute, copied, true_inputs, values_of
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def unify(model: ModelProto, output: str | None, path: Path) -> ModelProto:
     model = raised(model, path)
     _constants_to_initializers(model)
     Editor(model).prune()
+    join_sigmoids(Editor(model))
     to_float32(model)
     return model
 

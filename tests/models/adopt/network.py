@@ -45,7 +45,8 @@ class Written:
     layout : str
         ``nchw`` or ``nhwc``.
     head : str
-        ``logits``, ``softmax``, ``one-logit``, ``sigmoid``, or ``attributes`` (four sigmoids).
+        ``logits``, ``softmax``, ``one-logit``, ``sigmoid``; or four attributes: ``attributes`` (sigmoids),
+        ``attribute-logits``, or ``attribute-heads`` (a dense layer and a sigmoid for each, joined at the end).
     batch : int or None
         Fixed, or None for a free one.
     preprocessing : str
@@ -236,7 +237,22 @@ class _Builder:
         shape = self.node("Concat", [size, rest], axis=0)
         return self.node("Reshape", [name, shape], "pooled.flat")
 
+    def heads(self, name: str, weights: dict[str, NDArray[np.float32]]) -> str:
+        """Write a dense layer and a sigmoid per attribute, as models with several outputs are merged."""
+        ends = []
+        for index in range(len(ATTRIBUTES)):
+            head = self.weight(f"head{index}", weights["head"][index : index + 1].T)
+            bias = self.weight(f"bias{index}", weights["bias"][index : index + 1])
+            if self.how.opset < 13:
+                logit = self.node("Add", [self.node("MatMul", [name, head]), bias])
+            else:
+                logit = self.node("Gemm", [name, head, bias])
+            ends.append(self.node("Sigmoid", [logit]))
+        return self.node("Concat", ends, axis=1)
+
     def head(self, name: str, weights: dict[str, NDArray[np.float32]]) -> str:
+        if self.how.head == "attribute-heads":
+            return self.heads(name, weights)
         head, bias = weights["head"], weights["bias"]
         rows = {
             "attributes": head,

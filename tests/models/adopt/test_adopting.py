@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fqbench.config import Preprocessing, configure
 from fqbench.data.images import normalize
 from fqbench.errors import InputError
-from fqbench.models.adopt import Adopted, adopt, read_source
+from fqbench.models.adopt import Adopted, Meaning, adopt, read_source
 from fqbench.models.adopt.adopting import run
 from fqbench.models.export import METADATA_CLASSES, METADATA_PREPROCESSING
 from tests.conftest import write_classifier
@@ -30,7 +30,7 @@ def adopted(path: Path, out: Path, classes: tuple[str, ...] = CLASSES, **flags: 
     source = read_source(path, config.model, config.preprocessing)
     pixels = PIXELS if source.geometry.size == (SIZE, SIZE) else drawn(*source.geometry.size)
     out.mkdir(exist_ok=True)
-    return adopt(source, pixels, classes, out, class_map=config.model.class_map)
+    return adopt(source, pixels, Meaning(tuple(classes), class_map=config.model.class_map), out)
 
 
 def drawn(height: int, width: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fqbench.config import configure
-from fqbench.models.adopt import read_source
+from fqbench.models.adopt import Meaning, read_source
 from fqbench.models.adopt.check import Checked, check
 from tests.models.adopt.network import Written, pictures, write
 
@@ -17,7 +17,7 @@ def checked(folder: Path, how: Written, count: int = 400, labels: np.ndarray | N
     pixels, attributes = pictures(count, seed=21)
     config = configure(onnx=write(folder / "a.onnx", how), layout=how.layout, mean="none")
     source = read_source(folder / "a.onnx", config.model, config.preprocessing)
-    return check(source, pixels, attributes[:, 1] if labels is None else labels, ("no", "yes"))
+    return check(source, pixels, attributes[:, 1] if labels is None else labels, Meaning(("no", "yes")))
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])

@@ -14,19 +14,21 @@ import pytest
 from PIL import Image
 
 from fqbench.config import configure
+from fqbench.contracts.task import Task
 from fqbench.data.images import normalize
-from fqbench.models.adopt import adopt, read_source
+from fqbench.models.adopt import Meaning, adopt, read_source
 from fqbench.models.adopt.adopting import run as answers
 from fqbench.run import Run
 from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import quantize
+from fqbench.stages.read import read
 from fqbench.workspace import Workspace
-from tests.models.adopt.network import SIZE, Written, pictures, reference, write
+from tests.models.adopt.network import ATTRIBUTES, SIZE, Written, pictures, reference, write
 
 AXES: dict[str, tuple[Any, ...]] = {
     "opset": (9, 11, 13, 15, 17, 18, 21, onnx.defs.onnx_opset_version()),
     "layout": ("nchw", "nhwc"),
-    "head": ("logits", "softmax", "one-logit", "sigmoid"),
+    "head": ("logits", "softmax", "one-logit", "sigmoid", "attributes", "attribute-logits", "attribute-heads"),
     "batch": (None, 1, 7),
     "preprocessing": ("outside", "bgr255", "inside"),
 }
@@ -46,7 +48,8 @@ def every_pair(axes: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
     return chosen
 
 
-ALL = list(itertools.product(*AXES.values()))
+FEWER = AXES | {"head": tuple(head for head in AXES["head"] if head not in {"attribute-logits", "attribute-heads"})}
+ALL = list(itertools.product(*FEWER.values()))
 PAIRWISE = every_pair(list(AXES.values()))
 
 
@@ -61,17 +64,29 @@ def test_the_selection_holds_every_pair() -> None:
     assert len(PAIRWISE) < len(ALL) / 10
 
 
+def asked(how: Written) -> Meaning:
+    """What the data have: one label, or the four attributes of the network."""
+    several = how.head.startswith("attribute")
+    return Meaning(ATTRIBUTES, Task.ATTRIBUTES) if several else Meaning(("no", "yes"))
+
+
 def same_in_fp32(row: tuple[Any, ...], folder: Path) -> None:
     how, (pixels, _attributes) = written(row), pictures(200, seed=9)
     config = configure(onnx=write(folder / "in.onnx", how), **how.flags)
     source = read_source(folder / "in.onnx", config.model, config.preprocessing)
-    made = adopt(source, pixels[:8], ("no", "yes"), folder)
+    made = adopt(source, pixels[:8], asked(how), folder)
     logits = answers(onnx.load(folder / "model.onnx"), normalize(pixels, made.preprocessing), free=True)
-    expected = reference(pixels)[:, 1]
-    assert (logits.argmax(axis=1) == (expected > 0)).all()
-    assert np.abs(logits[:, 1] - logits[:, 0] - expected).max() < 1e-4
+    expected = reference(pixels)
+    if asked(how).task is Task.ATTRIBUTES:
+        assert ((logits > 0) == (expected > 0)).all()
+        assert np.abs(logits - expected).max() < 1e-4
+    else:
+        assert (logits.argmax(axis=1) == (expected[:, 1] > 0)).all()
+        assert np.abs(logits[:, 1] - logits[:, 0] - expected[:, 1]).max() < 1e-4
+    ends = ("Gemm",) * 4 + ("Concat",) if how.head == "attribute-heads" else ("Gemm",)
     assert [node.op_type for node in onnx.load(folder / "model.onnx").graph.node] == [
-        *("Conv", "Clip", "Conv", "Relu", "ReduceMean", "Reshape", "Gemm")
+        *("Conv", "Clip", "Conv", "Relu", "ReduceMean", "Reshape"),
+        *ends,
     ]
 
 
@@ -94,31 +109,33 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     (root / "images").mkdir()
     with (root / "metadata.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["file_name", "split", "label", "young"])
+        table.writerow(["file_name", "split", *ATTRIBUTES, "side"])
         for index, (picture, row) in enumerate(zip(pixels, attributes, strict=True)):
             name = f"images/{index:04d}.png"
             Image.fromarray(picture).save(root / name)
             split = "train" if index < CALIBRATION else ("val" if index < CALIBRATION + 16 else "test")
-            table.writerow([name, split, ("no", "yes")[row[1]], ("old", "young")[row[2]]])
+            table.writerow([name, split, *(("no", "yes")[value] for value in row), ("left", "right")[index % 2]])
     workspace = Workspace(root / "workspace")
 
     def make(**flags: Any) -> Run:
-        return Run(configure(data="folder", root=root, calib_n=32, replicates=100, **flags), workspace)
+        flags = {"label": "bright", "calib_n": 32, "replicates": 100} | flags
+        return Run(configure(data="folder", root=root, sensitive="side", **flags), workspace)
 
     return make
 
 
 def accuracy_of(run: Run) -> float:
     answered = predict_split(run, quantize(run))
-    return float((answered.predictions.labels == answered.frame["label"].to_numpy()).mean())
+    return float((answered.predictions.labels == read(run).targets(answered.frame)).mean())
 
 
 def loss_in_int8(how: Written, make_run: Callable[..., Run], folder: Path) -> dict[str, float]:
     path = write(folder / "network.onnx", how)
-    asked = {"onnx": path, **how.flags}
-    float32 = accuracy_of(make_run(method="none", bits=32, act_bits=32, **asked))
+    flags = {"onnx": path, "label": ",".join(asked(how).classes) if how.head.startswith("attribute") else "bright"}
+    flags |= how.flags
+    float32 = accuracy_of(make_run(method="none", bits=32, act_bits=32, **flags))
     return {"fp32": float32} | {
-        backend: float32 - accuracy_of(make_run(backend=backend, **asked)) for backend in ("ort", "trt")
+        backend: float32 - accuracy_of(make_run(backend=backend, **flags)) for backend in ("ort", "trt")
     }
 
 
