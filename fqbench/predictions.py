@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fqbench.contracts.task import Task, two_classes
+from fqbench.contracts.task import PredictionTask, two_classes
 from fqbench.data.samples import attribute_column
 from fqbench.errors import DataError
 from fqbench.reporter import Reporter, Silent
@@ -39,13 +39,13 @@ class Predictions:
         Which image each row is.
     logits : ndarray of float32, shape (n, classes)
         As the runtime gave them.
-    task : Task
+    task : PredictionTask
         Whether they are of classes or of attributes.
     """
 
     sample_ids: NDArray[np.str_]
     logits: NDArray[np.float32]
-    task: Task = Task.CLASSES
+    task: PredictionTask = PredictionTask.CLASSES
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -89,7 +89,7 @@ def predict(
     *,
     batch_size: int,
     what: str = "predicting",
-    task: Task = Task.CLASSES,
+    task: PredictionTask = PredictionTask.CLASSES,
     reporter: Reporter | None = None,
 ) -> Predictions:
     """Run a session over prepared images; the next batch is prepared while one runs.
@@ -106,7 +106,7 @@ def predict(
         Images a call.
     what : str
         Name of the work in the progress bar.
-    task : Task
+    task : PredictionTask
         Whether the logits are of classes or of attributes.
     reporter : Reporter, optional
         Shown progress.
@@ -160,7 +160,9 @@ def _column(labels: NDArray[np.int64]) -> pa.Array:
     return flat if labels.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, labels.shape[1])
 
 
-def read_predictions(path: Path, *, expected: Sequence[str] | None = None, task: Task = Task.CLASSES) -> Predictions:
+def read_predictions(
+    path: Path, *, expected: Sequence[str] | None = None, task: PredictionTask = PredictionTask.CLASSES
+) -> Predictions:
     """Read what `write_predictions` wrote.
 
     Raises

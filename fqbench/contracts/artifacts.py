@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fqbench.contracts.scheme import Scheme
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 
 if TYPE_CHECKING:
     from fqbench.config import Preprocessing
@@ -43,7 +43,7 @@ class ExportedModel:
         The scales that quantization-aware training gave it.
     batch : int or None
         Images per run, where the graph takes no other number.
-    task : Task
+    task : PredictionTask
         Whether the logits are of classes or of attributes.
     """
 
@@ -57,7 +57,7 @@ class ExportedModel:
     checkpoint: Path | None = None
     learned: QatParameters | None = None
     batch: int | None = None
-    task: Task = Task.CLASSES
+    task: PredictionTask = PredictionTask.CLASSES
 
     def batch_size(self, wanted: int) -> int:
         """Return the batch size to use: the requested one, unless the graph has a fixed batch."""
@@ -112,7 +112,7 @@ class Artifact:
         Id of the predictions that were measured elsewhere; empty where it is to be run.
     decision : mapping
         The rule by which it decides (`fqbench.fairness.decisions.DecisionRule.to_dict`); empty for the largest logit.
-    task : Task
+    task : PredictionTask
         Whether its logits are of classes or of attributes.
     """
 
@@ -130,7 +130,7 @@ class Artifact:
     where: str = ""
     answers: str = ""
     decision: Mapping[str, Any] = field(default_factory=dict)
-    task: Task = Task.CLASSES
+    task: PredictionTask = PredictionTask.CLASSES
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; ``root``, the location, is not part of them."""
@@ -148,7 +148,7 @@ class Artifact:
             details=values["details"],
             backend=values["backend"],
             **{name: values[name] for name in TRAVELS if name in values and name != "task"},
-            task=Task(values.get("task", Task.CLASSES)),
+            task=PredictionTask(values.get("task", PredictionTask.CLASSES)),
         )
 
     @property

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Task(StrEnum):
+class PredictionTask(StrEnum):
     """What is predicted.
 
     ``CLASSES``: one class per image, the one with the largest logit. ``ATTRIBUTES``: several attributes per image, each
@@ -29,7 +29,7 @@ class Task(StrEnum):
         ndarray of int64
             The class of each image, shape (images,), or 0 and 1 for each attribute, shape (images, attributes).
         """
-        if self is Task.ATTRIBUTES:
+        if self is PredictionTask.ATTRIBUTES:
             return np.asarray(logits > 0, dtype=np.int64)
         return np.asarray(np.argmax(logits, axis=1), dtype=np.int64)
 
@@ -53,13 +53,13 @@ class Task(StrEnum):
     def probabilities(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return probabilities (images, outputs) in float64: a softmax of the classes, or a sigmoid per attribute."""
         found = np.exp(self._log_probabilities(logits))
-        return np.asarray(found[..., 1] if self is Task.ATTRIBUTES else found)
+        return np.asarray(found[..., 1] if self is PredictionTask.ATTRIBUTES else found)
 
     def _log_probabilities(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         from scipy.special import log_softmax
 
         values = logits.astype(np.float64)
-        values = two_classes(values) if self is Task.ATTRIBUTES else values
+        values = two_classes(values) if self is PredictionTask.ATTRIBUTES else values
         return np.asarray(log_softmax(values, axis=-1))
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 from fqbench.data.pictures import ROW, EmbeddedPictures, Files
 from fqbench.errors import InputError, did_you_mean
 from fqbench.storage import text_digest
@@ -105,9 +105,9 @@ class Samples:
         return list(dict.fromkeys(path.rpartition(ROW)[0] for path in paths)) if self.image_column else paths.tolist()
 
     @property
-    def task(self) -> Task:
+    def task(self) -> PredictionTask:
         """Whether the labels are classes or attributes."""
-        return Task.ATTRIBUTES if self.attributes else Task.CLASSES
+        return PredictionTask.ATTRIBUTES if self.attributes else PredictionTask.CLASSES
 
     @property
     def labellings(self) -> tuple[Samples, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 from fqbench.errors import DataError, InputError, did_you_mean
 from fqbench.latency.conditions import Conditions, conditions
 from fqbench.latency.kernels import kernel_doubts
@@ -56,7 +56,7 @@ class Subject:
         The logits that ``predict`` gave for the very images that are measured on; answers are not checked without.
     facts : SubjectFacts
         Stored with the figures.
-    task : Task
+    task : PredictionTask
         What the logits stand for: by it two answers are the same or not.
     """
 
@@ -65,7 +65,7 @@ class Subject:
     session: Session
     expected: NDArray[np.float32] | None = None
     facts: SubjectFacts = field(default_factory=SubjectFacts)
-    task: Task = Task.CLASSES
+    task: PredictionTask = PredictionTask.CLASSES
 
 
 def measure(
@@ -181,7 +181,7 @@ def _check(
 class _Answers:
     """Accumulate the outputs of the timed calls for `AnswerCheck` without keeping them."""
 
-    def __init__(self, expected: NDArray[np.float32], task: Task) -> None:
+    def __init__(self, expected: NDArray[np.float32], task: PredictionTask) -> None:
         self.expected = expected
         self.task = task
         self.tolerance = TOLERANCE * float(np.abs(expected).max(initial=1e-6))

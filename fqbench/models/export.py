@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.config import Preprocessing
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 from fqbench.errors import DataError
 from fqbench.models.graph_names import head_of, name_by_module
 from fqbench.optional import require
@@ -44,7 +44,7 @@ def export(
     classes: Sequence[str],
     out: Path,
     *,
-    task: Task = Task.CLASSES,
+    task: PredictionTask = PredictionTask.CLASSES,
     external_above: int = EXTERNAL_ABOVE,
 ) -> dict[str, Any]:
     """Export a torch model to ``model.onnx`` and compare the two on real images.
@@ -61,7 +61,7 @@ def export(
         Likewise.
     out : Path
         Existing directory.
-    task : Task
+    task : PredictionTask
         Whether the logits are of classes or of attributes; written into the metadata, too.
     external_above : int
         Bytes of weights above which they are stored next to the graph, in ``model.onnx.data``.
@@ -134,7 +134,7 @@ def write(
     preprocessing: Preprocessing,
     classes: Sequence[str],
     *,
-    task: Task = Task.CLASSES,
+    task: PredictionTask = PredictionTask.CLASSES,
     external_above: int = EXTERNAL_ABOVE,
 ) -> list[str]:
     """Write a model without the exporter's traces (which have local paths), with the metadata that fqbench needs.
@@ -149,7 +149,7 @@ def write(
         Written into the metadata, so that it travels with the file.
     classes : sequence of str
         Likewise.
-    task : Task
+    task : PredictionTask
         Likewise.
     external_above : int
         Bytes of weights above which they are stored next to the graph.
@@ -174,7 +174,7 @@ def write(
         METADATA_PREPROCESSING: preprocessing.model_dump_json(),
         METADATA_CLASSES: json.dumps(list(classes)),
         METADATA_HEAD: head_of(model.graph),
-        **({METADATA_TASK: task.value} if task is not Task.CLASSES else {}),
+        **({METADATA_TASK: task.value} if task is not PredictionTask.CLASSES else {}),
     }
     del model.metadata_props[:]
     for key, value in values.items():

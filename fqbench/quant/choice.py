@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,14 +35,14 @@ class Validation:
         The group of each.
     reference : ndarray of float32, shape (images, classes)
         FP32's logits.
-    task : Task
+    task : PredictionTask
         What the logits stand for. The divergence of attributes is the mean of their two-class divergences.
     """
 
     batches: Callable[[], Iterator[NDArray[np.float32]]]
     groups: NDArray[np.str_]
     reference: NDArray[np.float32]
-    task: Task = Task.CLASSES
+    task: PredictionTask = PredictionTask.CLASSES
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from fqbench.catalogue import open_model
 from fqbench.config import outputs_named
 from fqbench.contracts.artifacts import ExportedModel
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 from fqbench.errors import InputError
 from fqbench.models import adopt as adopting
 from fqbench.models import export as exporting
@@ -111,7 +111,7 @@ def _adopted(run: Run, path: Path, identity: Mapping[str, object], graph: Callab
     """Bring a graph to the normal form; ``graph`` returns its file, given a folder for what it has to write."""
     asked, options, meaning = run.config.preprocessing, run.config.model, meaning_of(run)
     columns = {"columns": dict(meaning.columns)} if meaning.columns else {}
-    task = {"task": meaning.task.value} if meaning.task is not Task.CLASSES else {}
+    task = {"task": meaning.task.value} if meaning.task is not PredictionTask.CLASSES else {}
     derivation = Derivation(
         kind=MODELS,
         slug=path.stem,

@@ -15,7 +15,7 @@ from fqbench import pack as archives
 from fqbench.catalogue import artifact_named, model_of
 from fqbench.config import Preprocessing
 from fqbench.contracts.artifacts import Artifact
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 from fqbench.data.images import PreparedImages
 from fqbench.errors import DataError, InputError
 from fqbench.execution import Execution, answers, batch_size_for, execution, require_runtime, subject
@@ -167,7 +167,7 @@ def import_results(run: Run, file: Path) -> Imported:
         entries = []
         for number in range(len(facts["artifacts"])):
             source = opened.file(f"predictions{number}.parquet")
-            task = Task(facts["artifacts"][number].get("task", Task.CLASSES))
+            task = PredictionTask(facts["artifacts"][number].get("task", PredictionTask.CLASSES))
             answers = read_predictions(source, expected=ids, task=task)
             ids = answers.sample_ids.tolist()
             entries.append(_import_predictions(run, opened, number, answers))

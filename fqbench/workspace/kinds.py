@@ -10,7 +10,7 @@ from pydantic import Field
 from fqbench.config import Preprocessing
 from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.contracts.scheme import Scheme
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 from fqbench.errors import InputError, did_you_mean
 from fqbench.machine import Machine
 from fqbench.workspace.entries import Facts, Kind
@@ -105,7 +105,7 @@ class CheckpointFacts(Facts):
     model: str
     architecture: str
     classes: tuple[str, ...]
-    task: Task = Task.CLASSES
+    task: PredictionTask = PredictionTask.CLASSES
     preprocessing: Preprocessing
     training: TrainingFacts | None = None
     threads: int | None = None
@@ -130,7 +130,7 @@ class ModelFacts(Facts):
     model: str
     architecture: str = ""
     classes: tuple[str, ...]
-    task: Task = Task.CLASSES
+    task: PredictionTask = PredictionTask.CLASSES
     preprocessing: Preprocessing
     opset: int
     head: str
@@ -196,7 +196,7 @@ class ArtifactFacts(Facts):
     sampler: str
     support: Level
     model_digest: str
-    task: Task = Task.CLASSES
+    task: PredictionTask = PredictionTask.CLASSES
     batch: int | None = None
     groups: dict[str, int]
     choice: dict[str, Any]

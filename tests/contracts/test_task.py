@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fqbench.contracts.task import Task, two_classes
+from fqbench.contracts.task import PredictionTask, two_classes
 
 LOGITS = arrays.arrays(np.float32, (7, 3), elements=st.floats(-8, 8, width=32))
 
@@ -15,7 +15,7 @@ LOGITS = arrays.arrays(np.float32, (7, 3), elements=st.floats(-8, 8, width=32))
 @given(LOGITS, LOGITS)
 def test_an_attribute_is_the_same_as_a_classifier_of_two_classes(first: np.ndarray, second: np.ndarray) -> None:
     """Every figure of several attributes is that of each alone, or their mean."""
-    several, alone = Task.ATTRIBUTES, Task.CLASSES
+    several, alone = PredictionTask.ATTRIBUTES, PredictionTask.CLASSES
     pairs = [(two_classes(first[:, index]), two_classes(second[:, index])) for index in range(3)]
     answers = np.column_stack([alone.answers(one) for one, _other in pairs])
     np.testing.assert_array_equal(several.answers(first), answers)
@@ -29,5 +29,7 @@ def test_an_attribute_is_the_same_as_a_classifier_of_two_classes(first: np.ndarr
 
 @given(LOGITS)
 def test_probabilities_of_attributes_are_sigmoids(logits: np.ndarray) -> None:
-    np.testing.assert_allclose(Task.ATTRIBUTES.probabilities(logits), 1 / (1 + np.exp(-logits.astype(np.float64))))
-    np.testing.assert_allclose(Task.ATTRIBUTES.divergence(logits, logits), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        PredictionTask.ATTRIBUTES.probabilities(logits), 1 / (1 + np.exp(-logits.astype(np.float64)))
+    )
+    np.testing.assert_allclose(PredictionTask.ATTRIBUTES.divergence(logits, logits), 0, atol=1e-12)

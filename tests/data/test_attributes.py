@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fqbench.config import outputs_named
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 from fqbench.data.celeba import read_celeba
 from fqbench.data.folder import read_folder
 from fqbench.data.inspect import inspect
@@ -19,7 +19,7 @@ from tests.data.trees import write_celeba
 
 def test_columns_of_a_folder_are_attributes(photos: Path) -> None:
     samples = read_folder(photos, label="label,age", sensitive=None, seed=0)
-    assert samples.task is Task.ATTRIBUTES
+    assert samples.task is PredictionTask.ATTRIBUTES
     assert samples.classes == ("label", "age")
     assert samples.sensitive_features == ("tone",)
     targets = samples.targets(samples.frame)

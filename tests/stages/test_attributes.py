@@ -16,7 +16,7 @@ from PIL import Image
 
 from fqbench.config import configure
 from fqbench.contracts.artifacts import Artifact
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 from fqbench.errors import InputError
 from fqbench.fairness.attributes import attribute_rows
 from fqbench.fairness.hypothesis_tests import adjust
@@ -76,7 +76,7 @@ def test_each_attribute_is_evaluated_as_if_it_were_alone(make: Make) -> None:
     assert [one.attribute for one in found] == ["bright", "young"]
     for one, column in zip(found, ("bright=1", "young=2"), strict=True):
         alone = make(column=column, range_rule="mse", bias_correction="off")
-        assert read(alone).task is Task.CLASSES
+        assert read(alone).task is PredictionTask.CLASSES
         (expected,) = evaluate_views(alone, artifacts(alone))
         assert expected.attribute == ""
         fp32, other = one.artifacts[0], expected.artifacts[0]
@@ -118,14 +118,14 @@ def test_a_names_file_leaves_the_sensitive_features_out(make: Make, root: Path) 
     assert read(run).classes == ("wide", "bright", "young")
     model = run.workspace.get(export(run).id, MODELS).facts
     assert model.classes == ("wide", "bright", "young")
-    assert model.task is Task.ATTRIBUTES
+    assert model.task is PredictionTask.ATTRIBUTES
     with pytest.raises(InputError, match="plain is both an attribute to predict and a sensitive feature"):
         read(make(column="wide=0,plain=3", sensitive="side,plain"))
 
 
 def test_the_choice_looks_at_all_attributes(make: Make) -> None:
     artifact = quantize(make(column="bright=1,young=2"))
-    assert artifact.task is Task.ATTRIBUTES
+    assert artifact.task is PredictionTask.ATTRIBUTES
     tried = make().workspace.get(artifact.id, ARTIFACTS).facts.choice["tried"]
     assert len(tried) > 1
     assert all(0 <= one["kl_divergence"] < 1 and 0.5 < one["agreement"] <= 1 for one in tried)

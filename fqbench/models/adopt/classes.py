@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fqbench.config import read_yaml
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 from fqbench.errors import InputError, did_you_mean
 
 Members = tuple[tuple[int, ...], ...]
@@ -23,7 +23,7 @@ class Meaning:
     ----------
     classes : tuple of str
         Names of the data's classes, or of its attributes.
-    task : Task
+    task : PredictionTask
         Which of the two.
     class_map : Path or None
         Which of the model's classes belong to which class of the data.
@@ -34,7 +34,7 @@ class Meaning:
     """
 
     classes: tuple[str, ...]
-    task: Task = Task.CLASSES
+    task: PredictionTask = PredictionTask.CLASSES
     class_map: Path | None = None
     columns: Mapping[str, int] | None = None
     label: str = ""
@@ -59,7 +59,7 @@ def columns_of(outputs: int, names: Sequence[str], meaning: Meaning, path: Path)
     InputError
         Nothing says which output an attribute has, or there is no such output.
     """
-    if meaning.task is Task.CLASSES:
+    if meaning.task is PredictionTask.CLASSES:
         return () if meaning.columns is None else (_column(meaning, meaning.label, outputs, path),)
     if meaning.class_map is not None:
         raise InputError(f"--class-map {meaning.class_map} maps classes; for several attributes give --column.")
@@ -80,7 +80,7 @@ def columns_of(outputs: int, names: Sequence[str], meaning: Meaning, path: Path)
 
 def _column(meaning: Meaning, name: str, outputs: int, path: Path) -> int:
     columns = meaning.columns or {}
-    if meaning.task is Task.CLASSES and len(meaning.classes) != 2:
+    if meaning.task is PredictionTask.CLASSES and len(meaning.classes) != 2:
         raise InputError(
             f"--column names one output per attribute, but {name!r} has {len(meaning.classes)} classes; give "
             "--class-map instead."

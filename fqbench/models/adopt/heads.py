@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fqbench.contracts.task import Task, two_classes
+from fqbench.contracts.task import PredictionTask, two_classes
 from fqbench.models.adopt.graph import Editor
 from fqbench.onnx_graph import attribute
 
@@ -39,7 +39,7 @@ class Head:
         same order, or where one number stands for two classes.
     names : tuple of str
         Names of the graph's own classes, where they are known.
-    task : Task
+    task : PredictionTask
         Whether the data have classes or attributes.
     columns : tuple of int
         With attributes, the graph's own output of each; with two classes, the one output that tells them apart, if
@@ -50,18 +50,18 @@ class Head:
     outputs: int
     members: tuple[tuple[int, ...], ...] = ()
     names: tuple[str, ...] = field(default=(), compare=False)
-    task: Task = Task.CLASSES
+    task: PredictionTask = PredictionTask.CLASSES
     columns: tuple[int, ...] = ()
 
     @property
     def binary(self) -> bool:
         """Whether one output stands for two classes."""
-        return self.task is Task.CLASSES and (self.outputs == 1 or len(self.columns) == 1)
+        return self.task is PredictionTask.CLASSES and (self.outputs == 1 or len(self.columns) == 1)
 
     @property
     def independent(self) -> bool:
         """Whether each output is a probability of its own, rather than one of several that sum to 1."""
-        return self.binary or self.task is Task.ATTRIBUTES
+        return self.binary or self.task is PredictionTask.ATTRIBUTES
 
     @property
     def text(self) -> str:
@@ -73,7 +73,7 @@ class Head:
             "sigmoid": "sigmoid in the graph, removed",
             "probabilities": "probabilities, turned into " + ("logits" if self.independent else "logarithms"),
         }[self.kind]
-        if self.task is Task.ATTRIBUTES:
+        if self.task is PredictionTask.ATTRIBUTES:
             return f"{self.outputs} outputs ({made}); {len(self.columns)} of them used as attributes"
         if self.binary:
             which = f"output {self.columns[0]} of {self.outputs}" if self.columns else "one number"
@@ -89,7 +89,7 @@ class Head:
                 values = np.log(np.maximum(values, SMALLEST)) - np.log(np.maximum(1 - values, SMALLEST))
             elif self.kind in {"softmax", "probabilities"}:
                 values = np.log(np.maximum(values, SMALLEST))
-        if self.task is Task.ATTRIBUTES:
+        if self.task is PredictionTask.ATTRIBUTES:
             return values[:, list(self.columns)]
         if self.binary:
             return two_classes(values[:, self.columns[0] if self.columns else 0])
@@ -190,7 +190,7 @@ def _rows(head: Head) -> list[tuple[int, float]] | None:
     if head.binary:
         which = head.columns[0] if head.columns else 0
         return [(which, -0.5), (which, 0.5)]  # their difference is the logit, and neither is a constant
-    if head.task is Task.ATTRIBUTES:
+    if head.task is PredictionTask.ATTRIBUTES:
         return [] if head.columns == tuple(range(head.outputs)) else [(which, 1.0) for which in head.columns]
     if head.members and all(len(group) == 1 for group in head.members):
         return [(group[0], 1.0) for group in head.members]

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fqbench.config import configure
-from fqbench.contracts.task import Task
+from fqbench.contracts.task import PredictionTask
 from fqbench.data.images import normalize
 from fqbench.models.adopt import Meaning, adopt, read_source
 from fqbench.models.adopt.adopting import run as answers
@@ -67,7 +67,7 @@ def test_the_selection_holds_every_pair() -> None:
 def asked(how: Written) -> Meaning:
     """What the data have: one label, or the four attributes of the network."""
     several = how.head.startswith("attribute")
-    return Meaning(ATTRIBUTES, Task.ATTRIBUTES) if several else Meaning(("no", "yes"))
+    return Meaning(ATTRIBUTES, PredictionTask.ATTRIBUTES) if several else Meaning(("no", "yes"))
 
 
 def same_in_fp32(row: tuple[Any, ...], folder: Path) -> None:
@@ -77,7 +77,7 @@ def same_in_fp32(row: tuple[Any, ...], folder: Path) -> None:
     made = adopt(source, pixels[:8], asked(how), folder)
     logits = answers(onnx.load(folder / "model.onnx"), normalize(pixels, made.preprocessing), free=True)
     expected = reference(pixels)
-    if asked(how).task is Task.ATTRIBUTES:
+    if asked(how).task is PredictionTask.ATTRIBUTES:
         assert ((logits > 0) == (expected > 0)).all()
         assert np.abs(logits - expected).max() < 1e-4
     else:
