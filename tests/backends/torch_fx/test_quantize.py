@@ -115,7 +115,7 @@ def test_dynamic_quantizes_linear_layers_alone(model: ExportedModel, tmp_path: P
 
 def test_a_model_that_came_as_onnx_is_refused_with_a_way_on(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    with pytest.raises(InputError, match=r"is an ONNX file.*--backend ort"):
+    with pytest.raises(InputError, match=r"came as ONNX.*--backend ort"):
         quantized(tiny_model(tmp_path / "model"), Scheme(), tmp_path)
 
 
