@@ -157,25 +157,26 @@ def save_and_wait(*arguments, save=training.save_state, **state):
     print("saved", flush=True)
     time.sleep(60)
 
-if len(sys.argv) > 2:
+if len(sys.argv) > 3:
     training.save_state = save_and_wait
-flags = dict(images=96, image_size=32, epochs=2, batch_size=16, model="resnet10t")
+flags = dict(images=96, image_size=32, epochs=2, batch_size=16, model="resnet10t", objective=sys.argv[2])
 print(train(Run(configure(**flags), Workspace(sys.argv[1]))).digest)
 """
 
 
 @pytest.mark.slow
-def test_a_run_killed_after_an_epoch_ends_with_identical_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["erm", "group-dro+equalized-odds"])
+def test_a_run_killed_after_an_epoch_ends_with_identical_weights(tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-c", KILLED]
-    with subprocess.Popen([*command, tmp_path / "killed", "wait"], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen([*command, tmp_path / "killed", name, "wait"], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "saved\n"
         child.send_signal(signal.SIGKILL)
     (scratch,) = (tmp_path / "killed" / "checkpoints").glob(".*.scratch")
     assert (scratch / STATE).is_file()
     digests = [
-        subprocess.run([*command, tmp_path / name], stdout=subprocess.PIPE, text=True, check=True).stdout
-        for name in ("killed", "whole")
+        subprocess.run([*command, tmp_path / workspace, name], stdout=subprocess.PIPE, text=True, check=True).stdout
+        for workspace in ("killed", "whole")
     ]
     assert digests[0] == digests[1]
     assert not scratch.exists()
