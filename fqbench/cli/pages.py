@@ -32,8 +32,9 @@ def report(
     Example: fqbench report --out report
     """
     from fqbench.report.entries import file_document
-    from fqbench.report.page import gather, page_document
-    from fqbench.report.page.folder import write_report
+    from fqbench.report.page import evaluation_page, gather
+    from fqbench.report.page.folder import require_libraries, write_report
 
-    material = gather(run.workspace, ids or ())
-    show(file_document(write_report(material, page_document(material), out, run.reporter)))
+    require_libraries()
+    contents = evaluation_page(gather(run.workspace, ids or ()))
+    show(file_document(write_report(contents, out, run.reporter)))

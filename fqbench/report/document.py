@@ -24,11 +24,29 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence of its own or below a sheet; ``lead`` marks the one to read first."""
+    """A sentence of its own or below a sheet.
+
+    Attributes
+    ----------
+    text : str
+        The sentence.
+    warning : bool
+        Whether it is a doubt.
+    lead : bool
+        Whether it is the one to read first.
+    sources : tuple of str
+        Ids of the entries that it names, which a page appends as links.
+    """
 
     text: str
     warning: bool = False
     lead: bool = False
+    sources: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> str:
+        """The text with the ids, for renderers without links."""
+        return f"{self.text} {', '.join(self.sources)}." if self.sources else self.text
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fqbench.fairness.results import without_images
@@ -76,13 +77,16 @@ def _sections(evaluation: Evaluation) -> Iterator[Section]:
     if all(artifact.scores for artifact in artifacts):
         yield _scores(evaluation, names)
     changes = [
-        (name, artifact.change)
+        (name, artifact, artifact.change)
         for name, artifact in zip(names[1:], artifacts[1:], strict=True)
         if artifact.change is not None
     ]
-    yield from (_change(names[0], name, change) for name, change in changes)
+    for name, artifact, change in changes:
+        sheet = _change(names[0], name, change)
+        used = (artifact.predictions_id, artifacts[0].predictions_id)
+        yield replace(sheet, sources=(used,) * len(sheet.rows))
     if changes:
-        yield from notes(_how(changes[0][1]))
+        yield from notes(_how(changes[0][2]))
     paired = [
         _paired_scores(names[0], name, artifact)
         for name, artifact in zip(names, artifacts, strict=True)
@@ -136,7 +140,8 @@ def _groups(name: str, artifact: EvaluatedArtifact) -> Sheet:
     ]
     columns = ("group", ">n", f">accuracy, {report.confidence:.0%} interval", ">selection rate", ">TPR", ">FPR")
     bars = Bars(2, tuple(row.accuracy.value for row in shown))
-    return Sheet(f"{name}: rates per group", columns, tuple(rows), total=True, bars=bars)
+    sources = ((artifact.id, artifact.predictions_id),) * len(rows)
+    return Sheet(f"{name}: rates per group", columns, tuple(rows), total=True, bars=bars, sources=sources)
 
 
 def _gaps(evaluation: Evaluation, names: Sequence[str]) -> Sheet:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+MANY_COLUMNS = 6  # of a heatmap
 MANY_POINTS = 400  # of one line; more are not visible
 WITHOUT_A_FIGURE = "-"
 
@@ -175,6 +176,14 @@ class Heatmap(FigureFacts):
     cells: tuple[tuple[Dot, ...], ...]
     axis: Axis
     limit: float
+
+    @property
+    def upright(self) -> Heatmap:
+        """The same, turned if it has too many columns to read and fewer rows: a page is higher than wide."""
+        if len(self.columns) <= max(len(self.rows), MANY_COLUMNS):
+            return self
+        cells = tuple(zip(*self.cells, strict=True))
+        return replace(self, corner="artifact", rows=self.columns, columns=self.rows, cells=cells)
 
     def step(self, dot: Dot, steps: int = 7) -> int:
         """Return how full the colour of a cell is, from ``-steps`` to ``steps``; 0 where it is undefined."""

@@ -73,7 +73,9 @@ def _sections(report: LatencyReport, names: Sequence[str]) -> Iterator[Section]:
         (f"{name} ({mark.figure})" if mark.figure else name, mark.text) for name, one in named for mark in one.marks
     ]
     below = (*parts, *said_once(uncounted, names, warning=False), *said_once(doubts, names))
-    yield Sheet("", _columns(subjects), tuple(rows), (*below, *warnings(*(mark.text for mark in report.marks))))
+    doubts_about_all = warnings(*(mark.text for mark in report.marks))
+    sources = tuple((subject.id,) for subject in subjects)
+    yield Sheet("", _columns(subjects), tuple(rows), (*below, *doubts_about_all), sources=sources, name="latency")
 
 
 def _columns(subjects: Sequence[SubjectLatency]) -> tuple[str, ...]:

@@ -1,8 +1,6 @@
 """An evaluation and a latency measurement in a few plain sentences: how fast, who is harmed, what to do.
 
-Every sentence is made of the results. A group is *harmed* where its loss of accuracy is statistically significant. An
-artifact is *harmless* only where it is proved for every group that its accuracy fell by less than the margin: the group
-is equivalent, it gained, or the confidence interval of its change lies above minus the margin (non-inferiority).
+Every sentence is made of the results; who is harmed is decided in `fqbench.report.harm`.
 """
 
 from __future__ import annotations
@@ -10,63 +8,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
+from fqbench.report.harm import Harm
 from fqbench.report.names import short_names
 
 if TYPE_CHECKING:
-    from fqbench.fairness import ChangeReport
     from fqbench.fairness.evaluated import Evaluation
     from fqbench.fairness.results import ChangeRow
     from fqbench.latency.results import Interval, LatencyReport, SubjectLatency
 
 NAMED = 2  # groups that a sentence names; it counts the others
+MOST_NAMED = 4  # artifacts that the advice names
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class _Candidate(Harm):
     """An artifact that was compared with the reference: its name, its change and, where it was timed, its latency."""
 
     name: str
-    change: ChangeReport
     latency: SubjectLatency | None
-
-    @cached_property
-    def harmed(self) -> tuple[ChangeRow, ...]:
-        """Groups that lost accuracy significantly, the largest loss first."""
-        lost = [row for row in self.change.groups if row.verdict.answer == "different" and row.accuracy.value < 0]
-        return tuple(sorted(lost, key=lambda row: row.accuracy.value))
-
-    @cached_property
-    def not_inferior(self) -> tuple[ChangeRow, ...]:
-        """Groups without a verdict that lost less than the margin, and that may have gained more than it."""
-        return tuple(row for row in self._without_verdict if row.accuracy.low > -row.verdict.margin)
-
-    @cached_property
-    def undecided(self) -> tuple[ChangeRow, ...]:
-        """Groups that may have lost more than the margin, or whose change is undefined."""
-        return tuple(row for row in self._without_verdict if not row.accuracy.low > -row.verdict.margin)
-
-    @property
-    def _without_verdict(self) -> tuple[ChangeRow, ...]:
-        return tuple(row for row in self.change.groups if row.verdict.answer == "undecided")
-
-    @cached_property
-    def equivalent(self) -> tuple[ChangeRow, ...]:
-        """Groups whose accuracy is proved to be within the margin."""
-        return tuple(row for row in self.change.groups if row.verdict.answer == "equivalent")
-
-    @property
-    def harmless(self) -> bool:
-        """Whether no group lost as much as the margin."""
-        return bool(self.change.groups) and not self.harmed and not self.undecided
-
-    @property
-    def images_needed(self) -> float:
-        """Images per group that would decide all undecided groups; NaN where that cannot be estimated."""
-        needed = [row.verdict.images_needed for row in self.undecided]
-        return max(needed) if needed and all(map(math.isfinite, needed)) else math.nan
 
 
 def summary(evaluation: Evaluation, latency: LatencyReport | None) -> tuple[str, ...]:
@@ -83,7 +44,7 @@ def summary(evaluation: Evaluation, latency: LatencyReport | None) -> tuple[str,
     names = short_names([one.label for one in artifacts], [one.id for one in artifacts])
     timed = {subject.id: subject for subject in latency.subjects} if latency is not None else {}
     candidates = [
-        _Candidate(name, one.change, timed.get(one.id))
+        _Candidate(one.change, name, timed.get(one.id))
         for name, one in zip(names, artifacts, strict=True)
         if one.change is not None
     ]
@@ -164,6 +125,12 @@ def _named(rows: Sequence[ChangeRow]) -> str:
     return f"{groups} and {len(rows) - NAMED} more" if len(rows) > NAMED else groups
 
 
+def _either(names: Sequence[str]) -> str:
+    if len(names) > MOST_NAMED:
+        return f"{', '.join(names[:NAMED])} or the {len(names) - NAMED} others that harm a group"
+    return " or ".join(names)
+
+
 def _compared(one: _Candidate, worst: _Candidate) -> str:
     hit = worst.harmed[0]
     now = one.change.row(hit.group).accuracy.value
@@ -174,7 +141,7 @@ def _compared(one: _Candidate, worst: _Candidate) -> str:
 def _advice(reference: str, timed: SubjectLatency | None, candidates: Sequence[_Candidate]) -> str:
     harmless = [one for one in candidates if one.harmless]
     harmful = [one.name for one in candidates if one.harmed]
-    avoid = f" Do not ship {' or '.join(harmful)}." if harmful else ""
+    avoid = f" Do not ship {_either(harmful)}." if harmful else ""
     chosen = _best(harmless)
     if chosen is not None:
         return f"What to do: {_ship(reference, timed, chosen)}.{avoid}"

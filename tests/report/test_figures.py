@@ -64,6 +64,15 @@ def test_colour_of_a_heatmap(value: float, step: int) -> None:
     assert heatmap.step(dot) == step
 
 
+def test_a_heatmap_of_many_columns_is_turned() -> None:
+    cells = tuple(tuple(Dot(10.0 * row + column, NAN, NAN, "") for column in range(8)) for row in range(2))
+    wide = Heatmap("h", "", "", "", (), "group", ("a", "b"), tuple("12345678"), cells, Axis("points"), limit=10.0)
+    high = wide.upright
+    assert (high.rows, high.columns) == (wide.columns, wide.rows)
+    assert [dot.value for dot in high.cells[3]] == [3.0, 13.0]
+    assert high.upright is high
+
+
 def test_the_table_of_a_figure_has_every_value(document: Document, material: Material) -> None:
     (view,) = material.views
     data = figure_data(document.figure("change-per-group"))

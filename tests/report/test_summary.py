@@ -207,3 +207,10 @@ def test_the_document_fits_100_columns_and_two_screens_and_details_adds_the_rest
     assert changes.rows[0][0] == "dark"
     assert changes.rows[0][3].startswith("-30.0 [")
     assert [cell[-1] for cell in changes.rows[0][2:]] == ["=", "-", "="]
+
+
+def test_many_harmful_artifacts_are_counted() -> None:
+    few = evaluated(int8={}, **{f"int2_{number}": {"dark": 600} for number in range(4)})
+    assert summary(few, None)[-1].endswith("Do not ship int2_0 or int2_1 or int2_2 or int2_3.")
+    many = evaluated(int8={}, **{f"int2_{number}": {"dark": 600} for number in range(6)})
+    assert summary(many, None)[-1].endswith("Do not ship int2_0, int2_1 or the 4 others that harm a group.")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fqbench.optional import require
 from fqbench.report.document import UNDEFINED, Document, Heading, Section, Sheet, notes
 from fqbench.report.evaluation import SHOWN_GAPS, verdict_in_words
-from fqbench.report.page.summary import lost_rows, verdict_of
+from fqbench.report.harm import Harm
+from fqbench.report.page.summary import verdict_of
 from fqbench.report.renderers import markdown
 from fqbench.workspace.kinds import ModelFacts
 
@@ -76,7 +77,7 @@ def _results(view: View, subject: ReportedArtifact) -> Iterator[dict[str, Any]]:
 def _sections(material: Material, shown: list[tuple[View, ReportedArtifact]]) -> Iterator[Section]:
     view, subject = shown[0]
     yield Heading(subject.figures.id, level=1)
-    words, _tone = verdict_of(subject)
+    words, _tone = verdict_of(subject.figures.change)
     yield from notes(
         f"A quantized image classifier. Compared with {view.reference.name} on {view.title}, it {_verb(words)}. "
         "Every figure below was measured by fqbench and can be found by the ids at the end."
@@ -187,18 +188,17 @@ def limits(material: Material, shown: list[tuple[View, ReportedArtifact]]) -> It
 
 
 def _limits_of_groups(subject: ReportedArtifact) -> Iterator[str]:
-    change = subject.figures.change
-    rows = () if change is None else change.groups
-    lost = lost_rows(subject)
-    if lost:
-        named = ", ".join(f"{row.group} ({_points(row)} points)" for row in lost)
+    if subject.figures.change is None:
+        return
+    harm = Harm(subject.figures.change)
+    if harm.harmed:
+        named = ", ".join(f"{row.group} ({_points(row)} points)" for row in harm.harmed)
         yield f"Do not use it where these groups matter: they lose accuracy significantly: {named}."
-    undecided = [row for row in rows if row.verdict.answer == "undecided"]
-    if undecided:
-        needed = [row.verdict.images_needed for row in undecided if math.isfinite(row.verdict.images_needed)]
-        enough = f"; about {max(needed):,.0f} images per group would decide" if needed else ""
-        yield f"Harm is neither shown nor excluded for {', '.join(row.group for row in undecided)}{enough}."
-    small = [row.group for row in rows if row.small]
+    if harm.undecided:
+        needed = harm.images_needed
+        enough = f"; about {needed:,.0f} images per group would decide" if math.isfinite(needed) else ""
+        yield f"Harm is neither shown nor excluded for {', '.join(row.group for row in harm.undecided)}{enough}."
+    small = [row.group for row in harm.change.groups if row.small]
     if small:
         yield f"Fewer than 30 images of {', '.join(small)}: their figures say little."
 

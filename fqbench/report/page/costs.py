@@ -52,7 +52,6 @@ def _trade_off(material: Material, view: View) -> TradeOff:
     across = (LATENCY, SIZE) if any(LATENCY.key in one.dots for one in candidates) else (SIZE,)
     fronts = {f"{x.key}|{y.key}": front(candidates, x, y) for x in across for y in UP}
     best = ", ".join(candidates[number].name for number in fronts[f"{across[0].key}|{WORST.key}"])
-    measured = () if material.measurement is None else (material.measurement.entry.id,)
     return TradeOff(
         name=view.named("trade-offs"),
         title="Cost and accuracy of each artifact",
@@ -61,7 +60,7 @@ def _trade_off(material: Material, view: View) -> TradeOff:
             "The line joins artifacts that no other one beats in both quantities; where intervals overlap, the order "
             "may be chance. Hollow: simulated or emulated, which have no speed to compare."
         ),
-        sources=(view.entry.id, *measured),
+        sources=(view.entry.id, *material.measured),
         across=across,
         up=UP,
         candidates=candidates,

@@ -12,11 +12,8 @@ from pathlib import Path
 from fqbench.errors import InputError, WorkspaceError
 from fqbench.optional import require
 from fqbench.report.document import Document, Records
-from fqbench.report.evaluation import evaluation_document
 from fqbench.report.figures import Figure, figure_data
-from fqbench.report.latency import latency_document
-from fqbench.report.page.card import model_card
-from fqbench.report.page.material import Material
+from fqbench.report.page.contents import PageContents
 from fqbench.report.renderers import latex, page, plots, tables
 from fqbench.reporter import Reporter
 from fqbench.storage import file_digest, sync, text_digest
@@ -27,15 +24,19 @@ MADE_BY = "fqbench report"
 LIBRARIES = ("jinja2", "matplotlib", "huggingface_hub")
 
 
-def write_report(material: Material, document: Document, out: Path, reporter: Reporter) -> Path:
+def require_libraries() -> None:
+    """Raise `UnavailableError` where a library of the extra ``report`` is not installed."""
+    for library in LIBRARIES:
+        require(library, extra=page.EXTRA)
+
+
+def write_report(contents: PageContents, out: Path, reporter: Reporter) -> Path:
     """Write a report into a folder, in place of an earlier report, and return the path of its page.
 
     Parameters
     ----------
-    material : Material
-        What the document was made of.
-    document : Document
-        The page.
+    contents : PageContents
+        What to write.
     out : Path
         A new or empty folder, or one that holds a report and nothing else.
     reporter : Reporter
@@ -50,21 +51,19 @@ def write_report(material: Material, document: Document, out: Path, reporter: Re
     WorkspaceError
         The folder cannot be written.
     """
-    for library in LIBRARIES:
-        require(library, extra=page.EXTRA)
+    require_libraries()
     check_folder(out)
-    files: dict[str, bytes] = {PAGE: _page(material, document).encode()}
-    files |= {name: text.encode() for name, text in _tables(material, document)}
-    ids = dict.fromkeys(subject.figures.id for view in material.views for subject, _change in view.compared)
-    files |= {f"cards/{one}/README.md": model_card(material, one).encode() for one in ids}
-    figures = document.figures
-    with reporter.track("drawing figures", len(figures), "figures") as advance:
-        for figure in figures:
+    document = contents.document
+    files: dict[str, bytes] = {PAGE: page.render(document, title=contents.title, lead=contents.lead).encode()}
+    files |= {name: text.encode() for name, text in _tables(contents)}
+    files |= {f"cards/{one}/README.md": text.encode() for one, text in contents.cards.items()}
+    with reporter.track("drawing figures", len(document.figures), "figures") as advance:
+        for figure in document.figures:
             files |= {f"figures/{figure.name}.{form}": data for form, data in plots.plot(figure).items()}
             advance(1)
     marker = {
         "made_by": MADE_BY,
-        "entries": list(material.roots),
+        "entries": list(contents.entries),
         "files": {name: text_digest(data) for name, data in sorted(files.items())},
     }
     files[MARKER] = (json.dumps(marker, indent=1) + "\n").encode()
@@ -137,34 +136,18 @@ def _written(marker: Path) -> dict[str, str] | None:
     return {str(name): str(digest) for name, digest in found["files"].items()}
 
 
-def _page(material: Material, document: Document) -> str:
-    view = material.views[0]
-    report = view.reference.figures.report
-    lead = [
-        view.title,
-        f"{len(view.subjects)} artifacts",
-        f"{report.overall.n:,} images in {len(report.groups)} groups",
-        f"{report.confidence:.0%} intervals",
-    ]
-    if material.latency is not None:
-        lead.append(f"latency on {material.latency.machine.cpu}")
-    return page.render(document, title=f"{view.evaluation.data}: accuracy per group and latency", lead=lead)
-
-
-def _tables(material: Material, document: Document) -> Iterator[tuple[str, str]]:
+def _tables(contents: PageContents) -> Iterator[tuple[str, str]]:
     """Each table of the page as CSV and LaTeX, each figure's values as CSV, and all figures unrounded."""
     used: dict[str, int] = {}
-    for sheet in document.sheets:
+    for sheet in contents.document.sheets:
         name = _file_name(sheet.name or sheet.title or "table", used)
         one = Document((sheet,))
         yield f"tables/{name}.csv", tables.render(one)
         yield f"tables/{name}.tex", latex.render(one)
-    for figure in document.figures:
+    for figure in contents.document.figures:
         yield f"figures/{figure.name}.csv", _values(figure)
-    evaluations = evaluation_document(*(view.evaluation for view in material.views))
-    yield "tables/all-evaluations.csv", tables.render(evaluations)
-    if material.latency is not None:
-        yield "tables/all-latencies.csv", tables.render(latency_document(material.latency, material.names))
+    for name, document in contents.tables.items():
+        yield f"tables/{name}.csv", tables.render(document)
 
 
 def _values(figure: Figure) -> str:

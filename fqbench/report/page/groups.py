@@ -83,7 +83,7 @@ def _heatmap(view: View) -> Heatmap:
         cells=cells,
         axis=CHANGE,
         limit=max([*values, FULL_COLOUR]),
-    )
+    ).upright
 
 
 def _cell(row: ChangeRow) -> Dot:

@@ -155,10 +155,14 @@ class Material:
         return {one.figures.id: one.name for view in reversed(self.views) for one in view.subjects}
 
     @property
+    def measured(self) -> tuple[str, ...]:
+        """Id of the measurement, where there is one."""
+        return () if self.measurement is None else (self.measurement.entry.id,)
+
+    @property
     def roots(self) -> tuple[str, ...]:
         """Ids of the evaluations and of the measurement."""
-        measured = () if self.measurement is None else (self.measurement.entry.id,)
-        return (*dict.fromkeys(view.entry.id for view in self.views), *measured)
+        return (*dict.fromkeys(view.entry.id for view in self.views), *self.measured)
 
     @property
     def notices(self) -> tuple[str, ...]:

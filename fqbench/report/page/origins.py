@@ -119,7 +119,7 @@ def _mean_clipping(found: Sequence[_Calibrated]) -> Heatmap:
         cells=cells,
         axis=CLIPPED,
         limit=_largest(cells),
-    )
+    ).upright
 
 
 def _tensors(one: _Calibrated) -> Heatmap:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 from fqbench.report.document import Heading, Note, Section, Sheet, Tone, Tones, notes, warnings
 from fqbench.report.figures import WITHOUT_A_FIGURE
+from fqbench.report.harm import Harm
 from fqbench.report.summary import summary
 
 if TYPE_CHECKING:
-    from fqbench.fairness.results import ChangeRow
+    from fqbench.fairness import ChangeReport
     from fqbench.report.page.material import Material, ReportedArtifact, View
 
 COLUMNS = (
-    "artifact", "verdict", ">equivalent", ">undecided", ">largest loss, points", ">worst-group accuracy",
+    "artifact", "verdict", ">no harm proved", ">undecided", ">largest loss, points", ">worst-group accuracy",
     ">speed-up at p50", ">MB", "level",
 )  # fmt: skip
+MOST_SENTENCES = 6  # of more artifacts, they are counted first
 CORRECTIONS = {
     "holm": "after Holm's correction",
     "benjamini-hochberg": "after the correction of Benjamini and Hochberg",
@@ -33,9 +35,21 @@ def summary_section(material: Material) -> Iterator[Section]:
             yield Heading(view.title, level=3)
         *found, advice = summary(view.evaluation, material.latency)
         yield Note(advice, lead=True)
+        if len(view.compared) > MOST_SENTENCES:
+            yield from notes(_counted(view))
+            yield Heading("A sentence per artifact", level=3, folded=True)
         yield from notes(*found)
+        yield Note("These sentences follow from", sources=(view.entry.id, *material.measured))
         yield from warnings(*view.evaluation.notes)
     yield from warnings(*material.notices)
+
+
+def _counted(view: View) -> str:
+    tones = [verdict_of(change)[1] for _subject, change in view.compared]
+    return (
+        f"Of {len(tones)} artifacts, {tones.count('good')} harm no group (proved), {tones.count('bad')} harm at least "
+        f"one, and {tones.count('open')} are undecided."
+    )
 
 
 def verdict_section(material: Material) -> Iterator[Section]:
@@ -45,32 +59,22 @@ def verdict_section(material: Material) -> Iterator[Section]:
         yield _verdicts(view, several=len(material.views) > 1)
 
 
-def verdict_of(subject: ReportedArtifact) -> tuple[str, Tone]:
+def verdict_of(change: ChangeReport | None) -> tuple[str, Tone]:
     """Return the verdict on an artifact in a few words, and its tone."""
-    change = subject.figures.change
     if change is None:
         return "reference", "plain"
-    rows = change.groups
-    lost, undecided = len(lost_rows(subject)), sum(row.verdict.answer == "undecided" for row in rows)
-    if lost:
-        return f"harms {lost} of {len(rows)} groups", "bad"
-    if undecided:
-        return f"undecided for {undecided} of {len(rows)}", "open"
-    if not rows:
-        return "no groups to compare", "open"
-    return "harms no group (proved)", "good"
-
-
-def lost_rows(subject: ReportedArtifact) -> tuple[ChangeRow, ...]:
-    """Groups whose loss of accuracy is statistically significant."""
-    rows = subject.figures.change.groups if subject.figures.change is not None else ()
-    return tuple(row for row in rows if row.verdict.answer == "different" and row.accuracy.value < 0)
+    harm, count = Harm(change), len(change.groups)
+    if harm.harmed:
+        return f"harms {len(harm.harmed)} of {count} groups", "bad"
+    if harm.undecided:
+        return f"undecided for {len(harm.undecided)} of {count}", "open"
+    return ("harms no group (proved)", "good") if count else ("no groups to compare", "open")
 
 
 def _verdicts(view: View, *, several: bool) -> Sheet:
     rows, tones, sources = [], [], []
     for subject in view.subjects:
-        words, tone = verdict_of(subject)
+        words, tone = verdict_of(subject.figures.change)
         rows.append((subject.name, words, *_counts(subject), *_costs(subject), subject.level.value))
         tones.append(tone)
         sources.append(subject.sources)
@@ -92,8 +96,9 @@ def _how(view: View) -> str:
     margin = 100 * change.groups[0].verdict.margin
     return (
         f"Changes of accuracy against {view.reference.name} on the same images. A group is harmed if its loss is "
-        f"statistically significant (exact McNemar test, {CORRECTIONS[change.correction]}), equivalent if its change "
-        f"is proved to be within {margin:g} point{'' if margin == 1 else 's'}, and undecided otherwise."
+        f"statistically significant (exact McNemar test, {CORRECTIONS[change.correction]}). No harm is proved if it "
+        f"lost less than {margin:g} point{'' if margin == 1 else 's'}: it is equivalent, or its interval lies above "
+        "that loss. It is undecided otherwise."
     )
 
 
@@ -101,10 +106,10 @@ def _counts(subject: ReportedArtifact) -> tuple[str, ...]:
     change = subject.figures.change
     if change is None:
         return (WITHOUT_A_FIGURE,) * 3
-    answers = [row.verdict.answer for row in change.groups]
+    harm = Harm(change)
     known = [row for row in change.groups if not math.isnan(row.accuracy.value)]
     worst = min(known, key=lambda row: row.accuracy.value, default=None)
-    counts = (str(answers.count("equivalent")), str(answers.count("undecided")))
+    counts = (str(harm.spared), str(len(harm.undecided)))
     if worst is None:
         return (*counts, WITHOUT_A_FIGURE)
     one = worst.accuracy

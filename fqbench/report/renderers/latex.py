@@ -36,7 +36,7 @@ def _section(section: Section) -> str:
     if isinstance(section, Heading):
         return f"\\paragraph{{{_escaped(section.text)}}}\n"
     if isinstance(section, Note):
-        return _escaped(section.text) + "\n"
+        return _escaped(section.whole) + "\n"
     return _sheet(section) if isinstance(section, Sheet) else _figure(section)
 
 

@@ -18,7 +18,7 @@ def _section(section: Section) -> str:
     if isinstance(section, Heading):
         return f"{'#' * section.level} {_escaped(section.text)}"
     if isinstance(section, Note):
-        return f"> {_escaped(section.text)}" if section.warning else _escaped(section.text)
+        return f"> {_escaped(section.whole)}" if section.warning else _escaped(section.whole)
     if isinstance(section, Sheet):
         return _sheet(section)
     return f"*{_escaped(section.title)}*: {_escaped(section.description)}"

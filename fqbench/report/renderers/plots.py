@@ -17,6 +17,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GAIN, LOSS = "#0072B2", "#D55E00"
 FULL = 0.52  # how much of the full colour a heatmap's darkest cell has, so that black text can be read on it
 FACES = {"equivalent": "o", "different": "D", "undecided": "o"}
+FEW_COLUMNS = 6  # of a heatmap; the names of more are turned further
+LETTER, KEY, LINE = 0.065, 0.5, 0.16  # inches of a letter, of the mark before a name, and of a line in a legend
+MOST_NAMED = 16  # points of a trade-off that a legend names; of more, only those that nothing beats are named
 WIDTH = 7.0  # inches: a page of text
 SETTINGS = {
     "font.size": 8,
@@ -41,6 +44,8 @@ def plot(figure: Figure) -> dict[str, bytes]:
         # A letter that matplotlib's own font lacks is a box in the PDF; the SVG has it as text.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         drawn = _drawn(figure)
+        drawn.draw_without_rendering()
+        drawn.set_layout_engine("none")  # the layout is done: neither file needs it again
         return {"svg": _saved(drawn, "svg", {"Date": None}), "pdf": _saved(drawn, "pdf", {"CreationDate": None})}
 
 
@@ -85,6 +90,15 @@ def _reach(dot: Dot) -> list[list[float]]:
     return [[max(0.0, end)] if math.isfinite(end) else [0.0] for end in (low, high)]
 
 
+def _legend(canvas: Any, axes: Any) -> None:
+    """A legend above the panels, in as many columns as its longest name leaves room for."""
+    handles, labels = axes.get_legend_handles_labels()
+    widest = max(map(len, labels), default=0) * LETTER + KEY
+    columns = max(1, int(WIDTH / widest))
+    canvas.set_figheight(canvas.get_figheight() + LINE * math.ceil(len(labels) / columns))
+    canvas.legend(handles, labels, loc="outside upper left", ncols=columns, frameon=False)
+
+
 def _dots(figure: DotPlot) -> Any:
     count = len(figure.series)
     canvas, ((axes,),) = _canvas(1.0 + len(figure.rows) * max(0.22, 0.11 * count + 0.08))
@@ -106,20 +120,20 @@ def _dots(figure: DotPlot) -> Any:
         face = "white" if answer == "undecided" else "black"
         axes.plot([], [], "black", linestyle="", marker=FACES[answer], markersize=4, markerfacecolor=face, label=answer)
     axes.set_yticks(range(len(figure.rows)), [_plain(row) for row in figure.rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(figure.rows) - 0.5, -0.5)
     axes.set_xlabel(_plain(figure.axis.label))
     _formatted(axes.xaxis, figure.axis)
-    canvas.legend(loc="outside upper left", ncols=4, frameon=False)
+    _legend(canvas, axes)
     return canvas
 
 
 def _trade_off(figure: TradeOff) -> Any:
-    canvas, panels = _canvas(2.6 * len(figure.up), len(figure.up), len(figure.across))
+    canvas, panels = _canvas(2.3 * len(figure.up), len(figure.up), len(figure.across))
     for row, up in zip(panels, figure.up, strict=True):
         for axes, across in zip(row, figure.across, strict=True):
             _panel(axes, figure, across, up)
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False)
+    if len(figure.candidates) <= MOST_NAMED:
+        _legend(canvas, panels[0][0])
     return canvas
 
 
@@ -138,6 +152,10 @@ def _panel(axes: Any, figure: TradeOff, across: Quantity, up: Quantity) -> None:
             [x.value], [y.value], xerr=_reach(x), yerr=_reach(y), color=colour, marker="o", markersize=5,
             markerfacecolor=face, linewidth=1,
         )  # fmt: skip
+    if len(figure.candidates) > MOST_NAMED:
+        for number, at in zip(figure.fronts[f"{across.key}|{up.key}"], zip(xs, ys, strict=True), strict=True):
+            name = _plain(figure.candidates[number].name)
+            axes.annotate(name, at, (4, 4), textcoords="offset points", fontsize=6)
     axes.set_xlabel(_plain(across.axis.label))
     axes.set_ylabel(_plain(up.axis.label))
     _formatted(axes.xaxis, across.axis)
@@ -152,7 +170,8 @@ def _heatmap(figure: Heatmap) -> Any:
     for number, row in enumerate(figure.cells):
         for column, dot in enumerate(row):
             axes.text(column, number, _plain(dot.text), ha="center", va="center", fontsize=7)
-    axes.set_xticks(range(len(figure.columns)), [_plain(name) for name in figure.columns], rotation=20, ha="right")
+    turn = 20 if len(figure.columns) <= FEW_COLUMNS else 60
+    axes.set_xticks(range(len(figure.columns)), [_plain(name) for name in figure.columns], rotation=turn, ha="right")
     axes.set_yticks(range(len(figure.rows)), [_plain(name) for name in figure.rows])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -186,5 +205,5 @@ def _lines(figure: Lines) -> Any:
     _formatted(axes.xaxis, figure.across)
     _formatted(axes.yaxis, figure.up)
     axes.grid(color="0.92")
-    canvas.legend(loc="outside upper left", ncols=3, frameon=False)
+    _legend(canvas, axes)
     return canvas

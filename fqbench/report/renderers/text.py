@@ -44,7 +44,7 @@ def _section(section: Section, width: int) -> Iterator[tuple[str, str]]:
         for line in paragraph(section.text, width):
             yield line, BOLD
     elif isinstance(section, Note):
-        for line in paragraph(f"! {section.text}" if section.warning else section.text, min(width, WIDEST_SENTENCE)):
+        for line in paragraph(f"! {section.whole}" if section.warning else section.whole, min(width, WIDEST_SENTENCE)):
             yield line, WARNING if section.warning else PLAIN
     elif isinstance(section, Sheet):
         yield from _sheet(section, width)

@@ -1,5 +1,6 @@
 // The charts: each takes a figure's data and draws it at the width that there is.
 const MOST_AT_ONCE = 8; // series that are drawn at first; the legend has the others
+const MOST_NAMED = 16; // points of a trade-off that a legend names; of more, the pointer does
 
 function dots(data, width, hidden) {
   const series = data.series.map((one, index) => ({ ...one, index })).filter((one) => !hidden.has(one.index));
@@ -161,7 +162,8 @@ function lines(data, width, hidden) {
       canvas.replaceChildren(root);
     };
     if (data.up && data.candidates) host.append(choices(data, choice, redraw));
-    host.append(legend(data, hidden, redraw), canvas);
+    if ((data.candidates ?? []).length <= MOST_NAMED) host.append(legend(data, hidden, redraw));
+    host.append(canvas);
     new ResizeObserver(() => { if (host.clientWidth && Math.abs(host.clientWidth - drawn) > 1) redraw(); }).observe(host);
     redraw();
   }

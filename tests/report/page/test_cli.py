@@ -17,6 +17,7 @@ def call(*arguments: object) -> int:
     return int(stop.value.code or 0)
 
 
+@pytest.mark.slow
 def test_prints_the_path_of_the_page(
     hostile_workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -35,4 +36,9 @@ def test_without_the_extra(
     monkeypatch.setitem(sys.modules, "jinja2", None)
     assert call("report", "--workspace", hostile_workspace.root, "--out", tmp_path / "out") == 3
     assert "pip install 'fqbench[report]'" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_id(hostile_workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("report", "nothing", "--workspace", hostile_workspace.root) == 2
+    assert "no evaluations 'nothing'" in " ".join(capsys.readouterr().err.split())

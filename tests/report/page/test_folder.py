@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fqbench.errors import InputError, UnavailableError
-from fqbench.report.document import Document
-from fqbench.report.page import Material, folder
+from fqbench.report.page import Material, evaluation_page, folder
+from fqbench.report.page.contents import PageContents
 from fqbench.report.page.folder import check_folder, replace_folder, write_report
 from fqbench.reporter import Silent
 from fqbench.storage import file_digest
@@ -19,19 +19,24 @@ LARGEST = 6_000_000
 
 
 @pytest.fixture(scope="module")
-def written(material: Material, document: Document, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def contents(material: Material) -> PageContents:
+    return evaluation_page(material)
+
+
+@pytest.fixture(scope="module")
+def written(contents: PageContents, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "out"
-    assert write_report(material, document, out, Silent()) == out / "index.html"
+    assert write_report(contents, out, Silent()) == out / "index.html"
     return out
 
 
-def contents(out: Path) -> dict[str, str]:
+def files_of(out: Path) -> dict[str, str]:
     return {path.relative_to(out).as_posix(): file_digest(path) for path in out.rglob("*") if path.is_file()}
 
 
-def test_everything_is_there(written: Path, document: Document) -> None:
-    names = set(contents(written))
-    for figure in document.figures:
+def test_everything_is_there(written: Path, contents: PageContents) -> None:
+    names = set(files_of(written))
+    for figure in contents.document.figures:
         assert {f"figures/{figure.name}.{form}" for form in ("svg", "pdf", "csv")} <= names
     assert {
         "index.html",
@@ -49,16 +54,18 @@ def test_everything_is_there(written: Path, document: Document) -> None:
     assert not list(written.parent.glob(".*"))
 
 
-def test_again_gives_the_same_bytes(written: Path, material: Material, document: Document, tmp_path: Path) -> None:
+def test_again_gives_the_same_bytes(written: Path, contents: PageContents, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    few = replace(document, sections=tuple(one for one in document.sections if one not in document.figures[1:]))
-    write_report(material, few, out, Silent())
-    before = contents(out)
-    assert {name: digest for name, digest in contents(written).items() if name in before} | {
+    document = contents.document
+    sections = tuple(one for one in document.sections if one not in document.figures[1:])
+    few = replace(contents, document=replace(document, sections=sections))
+    write_report(few, out, Silent())
+    before = files_of(out)
+    assert {name: digest for name, digest in files_of(written).items() if name in before} | {
         name: before[name] for name in ("index.html", "report.json")
     } == before
-    write_report(material, few, out, Silent())
-    assert contents(out) == before
+    write_report(few, out, Silent())
+    assert files_of(out) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -90,7 +97,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     check_folder(tmp_path / "out")
     replace_folder(tmp_path / "out", {"a/b.txt": b"new"})
-    assert contents(tmp_path / "out").keys() == {"a/b.txt"}
+    assert files_of(tmp_path / "out").keys() == {"a/b.txt"}
 
 
 def test_a_failure_leaves_the_earlier_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,9 +111,9 @@ def test_a_failure_leaves_the_earlier_report(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_missing_library_is_said_before_anything_is_done(
-    material: Material, document: Document, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: PageContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(UnavailableError, match=r"pip install 'fqbench\[report\]'"):
-        write_report(material, document, tmp_path / "out", Silent())
+        write_report(contents, tmp_path / "out", Silent())
     assert not list(tmp_path.iterdir())
