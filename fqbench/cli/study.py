@@ -82,12 +82,17 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write the table there, as Parquet and CSV.")
     ] = None,
+    hypotheses: Annotated[
+        bool, typer.Option("--hypotheses", help="Answer H1 to H6 from the table, each by a written test.")
+    ] = False,
 ) -> None:
     """Report on the cells of a study that are done; nothing is run.
 
-    Example: fqbench study report studies/small.yaml
+    Example: fqbench study report studies/small.yaml --hypotheses
     """
+    from fqbench.report.hypotheses import hypotheses_document
     from fqbench.report.study import table_document
+    from fqbench.study.hypotheses.questions import answer_hypotheses
     from fqbench.study.opening import open_study, open_table
     from fqbench.study.table import write_table
 
@@ -96,4 +101,7 @@ def report(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_table(table, out)
-    show(table_document(table, entry.facts.study, out or entry.path, entry.facts.failed))
+    if hypotheses:
+        show(hypotheses_document(answer_hypotheses(table)))
+    else:
+        show(table_document(table, entry.facts.study, out or entry.path, entry.facts.failed))

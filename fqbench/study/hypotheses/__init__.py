@@ -1,0 +1,1 @@
+"""The hypotheses of the literature as written tests on a study's table."""
