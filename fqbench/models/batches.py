@@ -31,8 +31,8 @@ class LabelledImages:
         The store.
     rows : ndarray of int64, shape (n,)
         Rows in the store.
-    labels : ndarray of int64, shape (n,)
-        Index of the class of each.
+    labels : ndarray of int64, shape (n,) or (n, attributes)
+        Index of the class of each, or 0 and 1 for each attribute.
     groups : ndarray of int64, shape (n,)
         Index of the group of each.
     group_names : tuple of str

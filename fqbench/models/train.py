@@ -14,6 +14,7 @@ import numpy as np
 from fqbench.contracts.training import Hooks
 from fqbench.errors import DataError, InputError
 from fqbench.models.batches import EpochPlan, LabelledImages, Share, batches
+from fqbench.models.losses import criterion_for, share_right, summed_loss
 from fqbench.models.objectives import AnsweredBatch, Objective, objective
 from fqbench.models.precision import Precision, precision_of
 from fqbench.models.resume import load_state, save_state
@@ -174,14 +175,12 @@ class _Loop:
         model.to(memory_format=torch.channels_last)
         groups = _parameter_groups(model, options.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
-        weight = _class_weight(training.labels, options.class_weights)
-        criterion = torch.nn.CrossEntropyLoss(weight, reduction="none", label_smoothing=options.label_smoothing)
         prepared, wrapped = accelerator.prepare(model, optimizer)
         return cls(
             accelerator=accelerator,
             model=prepared,
             optimizer=wrapped,
-            criterion=criterion.to(accelerator.device),
+            criterion=criterion_for(training.labels, options).to(accelerator.device),
             aim=aim,
             training=training,
             validation=validation,
@@ -293,20 +292,20 @@ class _Loop:
             objective=self.aim.facts(self.training.group_names),
         )
 
-    def _validate(self) -> tuple[float, np.ndarray[Any, np.dtype[np.bool_]]]:
-        """Return the mean loss, and for each image whether the prediction is right."""
+    def _validate(self) -> tuple[float, np.ndarray[Any, np.dtype[np.float64]]]:
+        """Return the mean loss, and for each image whether the prediction is right (of attributes, their share)."""
         import torch
 
         data, device = self.validation, self.accelerator.device
         self.model.eval()
-        loss, right = 0.0, np.zeros(len(data.rows), dtype=bool)
+        loss, right = 0.0, np.zeros(len(data.rows))
         with torch.inference_mode():
             for index, images in enumerate(data.images.batches(data.rows, VALIDATION_BATCH)):
                 part = slice(index * VALIDATION_BATCH, index * VALIDATION_BATCH + len(images))
                 labels = torch.from_numpy(data.labels[part].copy()).to(device)
                 logits = self.logits(torch.from_numpy(images).to(device, memory_format=torch.channels_last))
-                loss += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
-                right[part] = (logits.argmax(1) == labels).cpu().numpy()
+                loss += summed_loss(logits, labels)
+                right[part] = share_right(logits, labels)
         return loss / len(data.rows), right
 
     def _value(self, epoch: Epoch) -> float:
@@ -349,17 +348,6 @@ def cosine_with_warmup(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
 
 
-def _class_weight(labels: np.ndarray[Any, Any], kind: str) -> torch.Tensor | None:
-    """Class weights that balance the classes: images over (classes x images of the class)."""
-    import torch
-
-    if kind == "none":
-        return None
-    counts = np.bincount(labels)
-    weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return torch.from_numpy(weights.astype(np.float32))
-
-
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Exclude norms and biases from weight decay, as the authors of the architectures do."""
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
@@ -367,7 +355,7 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
-def _worst_group(right: np.ndarray[Any, np.dtype[np.bool_]], data: LabelledImages) -> tuple[float, str]:
+def _worst_group(right: np.ndarray[Any, np.dtype[np.float64]], data: LabelledImages) -> tuple[float, str]:
     """Return the lowest accuracy of a group, and the group; groups without images are left out."""
     totals = np.bincount(data.groups, minlength=len(data.group_names))
     hits = np.bincount(data.groups, weights=right, minlength=len(data.group_names))

@@ -103,7 +103,8 @@ def _title(evaluation: Evaluation) -> str:
     groups = " × ".join(evaluation.by) or "all images together"
     positive = f", positive class {evaluation.positive!r}" if evaluation.positive else ""
     subset = f", only {evaluation.subset}" if evaluation.subset else ""
-    return f"{evaluation.data}, {evaluation.split} split{subset}, by {groups}{positive}"
+    attribute = f", {evaluation.attribute}" if evaluation.attribute else ""
+    return f"{evaluation.data}, {evaluation.split} split{subset}{attribute}, by {groups}{positive}"
 
 
 def verdict_in_words(reference: str, label: str, change: ChangeReport) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.contracts.task import two_classes
 from fqbench.fairness.literature import cross_entropy, kl_divergence
 from fqbench.fairness.paired_scores import mean_estimate
 from fqbench.fairness.results import Estimate
@@ -39,8 +40,15 @@ class ImageEffects:
     flips: NDArray[np.float64]
 
     @classmethod
-    def of(cls, reference: NDArray[np.float32], logits: NDArray[np.float32], labels: NDArray[np.int64]) -> ImageEffects:
-        """Compare logits (images, classes) with FP32's."""
+    def of(
+        cls, reference: NDArray[np.floating[Any]], logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]
+    ) -> ImageEffects:
+        """Compare logits (images, classes) with FP32's; of attributes, each figure is the mean over them."""
+        if labels.ndim == 2:
+            columns = zip(reference.T, logits.T, labels.T, strict=True)
+            alone = [cls.of(two_classes(fp32), two_classes(other), label) for fp32, other, label in columns]
+            means = {name: np.mean([one.arrays()[name] for one in alone], axis=0) for name in alone[0].arrays()}
+            return cls(**means)
         change = cross_entropy(labels, logits) - cross_entropy(labels, reference)
         flips = (reference.argmax(axis=1) != logits.argmax(axis=1)).astype(np.float64)
         return cls(kl_divergence(reference, logits), change, flips)

@@ -37,7 +37,7 @@ class ValidationImages:
         Rows of the store.
     sample_ids, groups : ndarray of str, shape (images,)
         Name and group of each.
-    labels : ndarray of int64, shape (images,)
+    labels : ndarray of int64, shape (images,) or (images, attributes)
         Class of each.
     """
 
@@ -120,5 +120,5 @@ def validation_images(run: Run, model: ExportedModel) -> ValidationImages:
         rows=rows,
         sample_ids=np.asarray(frame["sample_id"], dtype=np.str_),
         groups=group_labels(frame, samples.features(run.config.eval.by)),
-        labels=frame["label"].to_numpy(dtype=np.int64),
+        labels=samples.targets(frame),
     )

@@ -88,6 +88,7 @@ def important(run: Run, *, keep: int, bits: int, by: str, per_group: int) -> Imp
     DataError
         No group has enough images.
     """
+    read(run).require_one_label("--importance")
     name = next((one for one in MEASURES if one == by), None)
     if name is None:
         raise InputError(f"--importance {by}: give {' or '.join(MEASURES)}.")

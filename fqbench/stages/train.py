@@ -6,10 +6,12 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fqbench.config import Preprocessing
+from fqbench.contracts.task import PredictionTask
 from fqbench.data.samples import Samples, group_labels
 from fqbench.errors import DataError, InputError
 from fqbench.models import code, huggingface, zoo
@@ -25,6 +27,9 @@ from fqbench.stages.read import read, read_entry
 from fqbench.storage import file_digest
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import CHECKPOINTS, CheckpointFacts, TakenFacts, TrainingFacts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TRAINED_BY = ("data", "model", "preprocessing", "train", "objectives")
 BOARDS = "tensorboard"  # outside the entries: events contain the time of day, which a result must not
@@ -72,6 +77,11 @@ def weights_of(run: Run, architecture: zoo.Architecture) -> str:
 def _train(run: Run) -> Entry[CheckpointFacts]:
     options, model = run.config.train, run.config.model
     # Misspelt names and options that change nothing are told before anything is drawn or decoded.
+    if model.column is not None:
+        raise InputError(
+            "--column names outputs of an ONNX file or a .pt2 program; for other models name the attributes in the "
+            "order of the outputs, with --label A,B."
+        )
     aim = objective(options.objective, run.config.objectives)
     quantized = run.config.qat.objective
     given = {"--objective": options.objective} | ({"--qat-objective": quantized} if quantized else {})
@@ -123,6 +133,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
             model=architecture.title,
             architecture=architecture.reference,
             classes=samples.classes,
+            task=samples.task,
             preprocessing=preprocessing,
             training=TrainingFacts(**result.details(), model=architecture.title, seed=options.seed),
             threads=torch.get_num_threads(),
@@ -137,7 +148,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
 
 def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing) -> Entry[CheckpointFacts]:
     """Make a checkpoint of trained weights, without using any image."""
-    weights, classes = weights_of(run, architecture), read(run).classes
+    weights, classes, task = weights_of(run, architecture), read(run).classes, read(run).task
     if weights in {"none", "imagenet"}:
         raise InputError(
             f"--epochs 0 with --weights {weights} would leave {architecture.title} untrained for these classes; give "
@@ -152,6 +163,7 @@ def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing
             "weights": _weights_identity(architecture, weights),
             "preprocessing": preprocessing.model_dump(mode="json"),
             "classes": list(classes),
+            **({"task": task.value} if task is not PredictionTask.CLASSES else {}),
         },
         inputs={"samples": read_entry(run).id},
     )
@@ -174,6 +186,7 @@ def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing
             model=architecture.title,
             architecture=architecture.reference,
             classes=classes,
+            task=task,
             preprocessing=preprocessing,
             taken=TakenFacts(tensors=len(found.tensors), wrapper=found.wrapper, prefix=found.prefix, left=found.left),
         )
@@ -238,12 +251,23 @@ def labelled(run: Run, store: Prepared, split: str, by: Sequence[str]) -> Labell
     """
     samples = read(run)
     frame, rows = store.readable(samples.split(split))
-    if frame["label"].nunique() < 2 and split == "train":
-        raise DataError("the training split holds one class only; a classifier needs images of at least two.")
+    targets = samples.targets(frame)
+    if split == "train":
+        _require_variety(samples, targets)
     names = tuple(sorted(set(group_labels(samples.frame, by).tolist())))
     index = {name: number for number, name in enumerate(names)}
     groups = np.array([index[name] for name in group_labels(frame, by).tolist()], dtype=np.int64)
-    return LabelledImages(store.images, rows, frame["label"].to_numpy(dtype=np.int64), groups, names)
+    return LabelledImages(store.images, rows, targets, groups, names)
+
+
+def _require_variety(samples: Samples, targets: NDArray[np.int64]) -> None:
+    columns = targets.reshape(len(targets), -1).T
+    constant = [index for index, column in enumerate(columns) if len(np.unique(column)) < 2]
+    if constant and samples.attributes:
+        names = ", ".join(samples.classes[index] for index in constant)
+        raise DataError(f"the training split holds one value only of {names}; leave it out of --label.")
+    if constant:
+        raise DataError("the training split holds one class only; a classifier needs images of at least two.")
 
 
 def _weights_identity(architecture: zoo.Architecture, weights: str) -> str | dict[str, str]:

@@ -20,6 +20,7 @@ from fqbench.stages import bench as benching
 from fqbench.stages.evaluate import evaluation_entry, open_evaluations
 from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import quantize, reference
+from fqbench.stages.read import read
 from fqbench.stages.threshold import with_threshold
 from fqbench.study.cells import Cell, Phase
 from fqbench.study.rows import Row, row, rows_of_evaluation, rows_of_latency
@@ -54,6 +55,7 @@ class Made:
 def make_answers(run: Run, cell: Cell) -> Entry[CellFacts]:
     """Return the cell's figures that come from predictions, running every stage that is missing."""
     made = _made(run, cell)
+    read(made.run).require_one_label("a study")
     entry = evaluation_entry(made.run.with_options("eval", intersect=True, control=None), made.compared)
     (evaluation, *_more) = open_evaluations(entry)
     rows = [one | {"source": entry.id} for one in rows_of_evaluation(evaluation.artifacts[-1])]

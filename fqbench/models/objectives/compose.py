@@ -236,7 +236,8 @@ class Mending:
         losses, weighting = batch.losses, self._weighting
         if self.teacher is None or self._alike is None:
             return losses.mean() if weighting is None else weighting.loss(losses, batch.groups)
-        far = divergences(batch.logits, self.teacher(batch.images), self.options.distill_temperature)
+        teacher, temperature = self.teacher(batch.images), self.options.distill_temperature
+        far = divergences(batch.logits, teacher, temperature, attributes=batch.labels.ndim == 2)
         share = self.options.distill_weight
         if weighting is None:
             return (1 - share) * losses.mean() + share * self._alike.mean(far, batch.groups)

@@ -35,7 +35,9 @@ class Teacher:
         return logits.float()
 
 
-def divergences(logits: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:
+def divergences(
+    logits: torch.Tensor, targets: torch.Tensor, temperature: float, *, attributes: bool = False
+) -> torch.Tensor:
     r"""Return :math:`T^2\,KL(p_T \| q_T)` of each image, in nats: how far its answer is from the teacher's.
 
     The square keeps gradients alike at every temperature (Hinton, Vinyals and Dean, "Distilling the knowledge in a
@@ -47,12 +49,18 @@ def divergences(logits: torch.Tensor, targets: torch.Tensor, temperature: float)
         Answers of the model and of the teacher.
     temperature : float
         :math:`T`, by which both are divided.
+    attributes : bool
+        Whether the outputs are attributes: the divergence is then the mean of those of "no" and "yes".
     """
+    import torch
     from torch.nn import functional
 
-    student = functional.log_softmax(logits / temperature, 1)
-    teacher = functional.log_softmax(targets / temperature, 1)
-    return functional.kl_div(student, teacher, reduction="none", log_target=True).sum(1) * temperature**2
+    if attributes:
+        logits, targets = (torch.stack([-answers / 2, answers / 2], dim=-1) for answers in (logits, targets))
+    student = functional.log_softmax(logits / temperature, -1)
+    teacher = functional.log_softmax(targets / temperature, -1)
+    far = functional.kl_div(student, teacher, reduction="none", log_target=True).sum(-1) * temperature**2
+    return far.mean(1) if attributes else far
 
 
 class AlikeForGroups:

@@ -21,7 +21,7 @@ class RatePenalty:
     :math:`\lambda \sum_{r,g} |r_g / r - 1|` with the rate :math:`r` of all images: fairret's ``NormLoss`` of order 1
     (Buyl, Defrance and De Bie, "fairret: a framework for differentiable fairness regularization terms", ICLR 2024). A
     rate that is not defined, as of a group without images, is left out. With two classes the last is the positive one;
-    with more, each class against the rest has its rates, as in `fqbench.fairness.metrics`.
+    with more, each class against the rest has its rates, as in `fqbench.fairness.metrics`, and so has each attribute.
 
     A batch has few images of a small group. Rates are therefore those of the recent batches: sums that shrink by
     ``penalty_memory`` per batch. The gradient is that of the batch's own rates; without memory both are fairret's.
@@ -92,12 +92,14 @@ class RatePenalty:
         import torch
 
         classes = logits.shape[1]
+        several = labels.ndim == 2
         positives = range(1, 2) if classes == 2 else range(classes)
-        probabilities = logits.softmax(1)[:, list(positives)].T
+        probabilities = logits.sigmoid().T if several else logits.softmax(1)[:, list(positives)].T
         members = torch.nn.functional.one_hot(groups, self.groups).to(logits.dtype)
         if self.kind == DEMOGRAPHIC_PARITY:
             return probabilities @ members, members.sum(0).expand(len(probabilities), -1)
-        having = torch.stack([labels == each for each in positives]).to(logits.dtype)
+        present = labels.T == 1 if several else torch.stack([labels == each for each in positives])
+        having = present.to(logits.dtype)
         chosen = torch.cat([having, 1 - having])
         return (torch.cat([probabilities, probabilities]) * chosen) @ members, chosen @ members
 

@@ -28,9 +28,9 @@ class AnsweredBatch:
     logits : Tensor of float, shape (batch, classes)
         The model's answers.
     labels, groups : Tensor of int64, shape (batch,)
-        Class and group of each image.
+        Class and group of each image; with attributes, ``labels`` are 0 and 1, of shape (batch, attributes).
     losses : Tensor of float, shape (batch,)
-        Cross-entropy of each image, smoothed and weighted as configured.
+        Cross-entropy of each image (with attributes, their mean), smoothed and weighted as configured.
     """
 
     images: torch.Tensor

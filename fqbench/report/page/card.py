@@ -61,7 +61,8 @@ def _results(view: View, subject: ReportedArtifact) -> Iterator[dict[str, Any]]:
     where = {
         "task_type": TASK,
         "dataset_type": evaluation.data,
-        "dataset_name": f"{evaluation.data}{f', only {evaluation.subset}' if evaluation.subset else ''}",
+        "dataset_name": f"{evaluation.data}{f', only {evaluation.subset}' if evaluation.subset else ''}"
+        f"{f', {evaluation.attribute}' if evaluation.attribute else ''}",
         "dataset_split": evaluation.split,
     }
     for row in (report.overall, *report.groups):

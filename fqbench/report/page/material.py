@@ -97,7 +97,9 @@ class View:
         """Which images, and by which groups."""
         evaluation = self.evaluation
         subset = f", only {evaluation.subset}" if evaluation.subset else ""
-        return f"{evaluation.data}, {evaluation.split} split{subset}, by {' × '.join(evaluation.by) or 'nothing'}"
+        attribute = f", {evaluation.attribute}" if evaluation.attribute else ""
+        by = " × ".join(evaluation.by) or "nothing"
+        return f"{evaluation.data}, {evaluation.split} split{subset}{attribute}, by {by}"
 
     def named(self, what: str) -> str:
         """Return a name for a figure or table of this view."""
