@@ -15,7 +15,7 @@ from fqbench import plugins, predictions
 from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.contracts.scheme import Method
 from fqbench.errors import UnavailableError
-from fqbench.latency.memory import peak_memory
+from fqbench.latency.memory import fresh_process
 from fqbench.latency.protocol import Subject
 from fqbench.latency.results import SubjectFacts
 from fqbench.machine import usable_cores
@@ -194,8 +194,9 @@ def subject(
     *,
     batch: int,
     threads: int,
+    cold_starts: int = 1,
 ) -> Subject:
-    """Load an artifact to be timed, and measure its memory in a separate process.
+    """Load an artifact to be timed, and measure its memory and its cold start in separate processes.
 
     Parameters
     ----------
@@ -207,19 +208,25 @@ def subject(
         Channels, height and width.
     batch, threads : int
         Images per call; threads of the runtime.
+    cold_starts : int
+        Number of these processes; the memory is that of the first one.
     """
     artifact = running.artifact
-    memory = peak_memory(
-        artifact, input_shape, batch=batch, threads=threads, device=running.device, options=running.options
-    )
+    fresh = [
+        fresh_process(
+            artifact, input_shape, batch=batch, threads=threads, device=running.device, options=running.options
+        )
+        for _ in range(cold_starts)
+    ]
     facts = SubjectFacts(
         backend=artifact.backend,
         runtime=running.runtime,
         level=running.level,
         threads=threads,
         bytes=artifact.size_on_disk,
-        peak_memory=memory,
+        peak_memory=fresh[0].memory,
         quantized=not artifact.scheme.is_float,
+        cold_starts=tuple(one.cold_start for one in fresh if one.cold_start is not None),
     )
     return Subject(artifact.id, artifact.label, running.load(threads), expected, facts, artifact.task)
 

@@ -80,6 +80,14 @@ def this_machine() -> Machine:
     )
 
 
+def physical_cores() -> int | None:
+    """Return the number of real cores of this machine, or of those that this process may use; None if unknown."""
+    import psutil
+
+    cores = psutil.cpu_count(logical=False)
+    return None if cores is None else min(int(cores), usable_cores())
+
+
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -77,18 +77,27 @@ def bench(
     ids: Ids = None,
     reference: Reference = None,
     again: Annotated[bool, typer.Option("--again", help="Measure again, even if a stored result exists.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="PATH", help="Write distributions, and p50 by batch size, as an SVG file."),
+    ] = None,
 ) -> None:
     """Measure and compare the latency of artifacts.
 
-    All artifacts run interleaved in one process, so that drift of the machine affects all of them alike.
+    All artifacts run interleaved in one process, so that drift of the machine affects all of them alike. Several batch
+    sizes and thread counts give one table.
 
-    Example: fqbench bench --batch 1
+    Example: fqbench bench --batch 1,8 --threads 1,2 --plot latency.svg
     """
-    from fqbench.report.latency import latency_document
-    from fqbench.stages.bench import bench as bench_stage
+    from fqbench.report.latency import grid_document
+    from fqbench.report.latency_plot import write_latency_plot
+    from fqbench.stages.bench import bench_grid
     from fqbench.stages.quantize import subjects
 
-    show(latency_document(bench_stage(run, subjects(run, ids, reference, runnable=True), again=again)))
+    reports = bench_grid(run, subjects(run, ids, reference, runnable=True), again=again)
+    if plot is not None:
+        write_latency_plot(reports, plot)
+    show(grid_document(reports))
 
 
 @app.verb("gate", panel=MEASURE, more=("eval", "bench", *QUANTIZED))

@@ -122,6 +122,11 @@ def comma_separated(given: Any) -> Any:
     return ",".join(map(str, given)) if isinstance(given, list | tuple) else given
 
 
+def several(given: Any) -> Any:
+    """Take one number for a list of one."""
+    return (given,) if isinstance(given, int) else given
+
+
 def _literal(text: str) -> Any:
     try:
         return json.loads(text)

@@ -127,8 +127,10 @@ def names(text: str | None) -> tuple[str, ...]:
 
 
 def _parted(value: Any) -> Any:
-    """Split ``"a, b"`` at its commas; anything else is a list already."""
-    return names(value) if isinstance(value, str) else tuple(value)
+    """Split ``"a, b"`` at its commas; one number stays one, and anything else is a list already."""
+    if isinstance(value, str):
+        return names(value)
+    return value if isinstance(value, int) else tuple(value)
 
 
 def read_yaml(file: Path, what: str, flag: str) -> Any:

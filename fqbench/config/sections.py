@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from fqbench.config.columns import Columns
-from fqbench.config.flags import Flag, comma_separated, keywords
+from fqbench.config.flags import Flag, comma_separated, keywords, several
 from fqbench.config.images import PerChannel, Size
 
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 Fit = Literal["crop", "squash"]
+Several = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(several)]
 
 
 class Section(BaseModel):
@@ -344,11 +345,17 @@ class EvalOptions(Section):
 class BenchOptions(Section):
     """How latency is measured."""
 
-    batch: int = Field(1, ge=1, description="Batch size when timing.")
-    threads: int = Field(1, ge=1, description="Threads of the runtime when timing.")
+    batch: Several = Field((1,), min_length=1, description="Batch sizes when timing.")
+    threads: Several = Field((1,), min_length=1, description="Numbers of threads of the runtime when timing.")
     device: str | None = Field(None, description="Device to run on (default: the runtime's first one).")
     rounds: int = Field(200, ge=5, description="Minimum number of interleaved rounds.")
     seconds: float = Field(3.0, ge=0, description="Minimum duration of the measurement in seconds.")
+    sessions: int = Field(0, ge=0, description="Measure throughput, too, with this many sessions at a time (0: not).")
+    cold_starts: int = Field(1, ge=1, description="Fresh processes per artifact, for cold start and peak memory.")
+    energy: bool = Field(False, description="Measure energy, too, where the processor's counters can be read.")
+    mlperf: tuple[Literal["single-stream", "offline"], ...] = Field(
+        (), description="Scenarios of MLPerf's load generator to run, too (pip install 'fqbench[mlperf]')."
+    )
     seed: Annotated[int, Flag(None)] = Field(0, ge=0, description="Random seed of the order within the rounds.")
 
 

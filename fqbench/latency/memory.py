@@ -1,4 +1,4 @@
-"""Peak memory of one artifact, measured in a separate process, ``python -m fqbench.latency.memory``."""
+"""Peak memory and cold start of one artifact, in a fresh process, ``python -m fqbench.latency.memory``."""
 
 from __future__ import annotations
 
@@ -6,20 +6,31 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fqbench.contracts.artifacts import Artifact
+from fqbench.latency.modes import ColdStart
 from fqbench.latency.results import PeakMemory
 
 PROCESS_STATUS = Path("/proc/self/status")
 CALLS = 5
 PATIENCE = 600.0
+MILLISECONDS = 1000.0
 
 
-def peak_memory(
+@dataclass(frozen=True)
+class FreshProcess:
+    """What a fresh process that loads an artifact and answers needs; no cold start where it failed."""
+
+    memory: PeakMemory
+    cold_start: ColdStart | None = None
+
+
+def fresh_process(
     artifact: Artifact,
     input_shape: tuple[int, int, int],
     *,
@@ -27,12 +38,12 @@ def peak_memory(
     threads: int = 1,
     device: str = "cpu",
     options: Mapping[str, Any] | None = None,
-) -> PeakMemory:
-    """Measure the peak memory of loading an artifact and running it a few times.
+) -> FreshProcess:
+    """Measure peak memory and cold start of loading an artifact and running it a few times.
 
     A fresh interpreter does it, since a peak never falls: in this process it would be that of whatever ran before.
-    The artifact travels by its path and its backend by its name, so nothing has to be picklable. The run's times are
-    dropped. On Linux the peak is ``VmHWM``: ``ru_maxrss`` survives ``exec`` there and would report the parent's.
+    The artifact travels by its path and its backend by its name, so nothing has to be picklable. Only the first call
+    is timed. On Linux the peak is ``VmHWM``: ``ru_maxrss`` survives ``exec`` there and would report the parent's.
 
     Parameters
     ----------
@@ -45,7 +56,7 @@ def peak_memory(
 
     Returns
     -------
-    PeakMemory
+    FreshProcess
         Without figures, and with the reason, where the child process failed: a latency report does without.
     """
     question = {
@@ -54,6 +65,7 @@ def peak_memory(
         "threads": threads,
         "device": device,
         "options": dict(options or {}),
+        "started": time.time(),
     }
     # The child finds the same plug-ins, also those on a path that only this process knows.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -70,13 +82,14 @@ def peak_memory(
         answer = json.loads(child.stdout.splitlines()[-1])
     except subprocess.CalledProcessError as error:
         lines = (error.stderr or "").strip().splitlines()
-        return PeakMemory(None, None, lines[-1] if lines else f"the measuring process ended with {error.returncode}")
+        reason = lines[-1] if lines else f"the measuring process ended with {error.returncode}"
+        return FreshProcess(PeakMemory(None, None, reason))
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError, TypeError) as error:
-        return PeakMemory(None, None, f"{type(error).__name__}: {error}")
-    return PeakMemory(answer["peak"], answer["before"], answer["reason"])
+        return FreshProcess(PeakMemory(None, None, f"{type(error).__name__}: {error}"))
+    return FreshProcess(PeakMemory(**answer["memory"]), ColdStart(**answer["cold_start"]))
 
 
-def _answer(question: dict[str, Any]) -> PeakMemory:
+def _answer(question: dict[str, Any]) -> FreshProcess:
     import numpy as np
 
     from fqbench.plugins import backend
@@ -85,13 +98,17 @@ def _answer(question: dict[str, Any]) -> PeakMemory:
     runtime = backend(artifact.backend, question["options"])
     images = np.random.default_rng(0).standard_normal(question["shape"], dtype=np.float32)
     before = _resident("VmRSS")
+    process_ms, begin = (time.time() - question["started"]) * MILLISECONDS, time.perf_counter()
     session = runtime.load(artifact, threads=question["threads"], device=question["device"])
-    for _ in range(CALLS):
+    loaded = time.perf_counter()
+    session.run(images)
+    answered = time.perf_counter()
+    start = ColdStart(process_ms, (loaded - begin) * MILLISECONDS, (answered - loaded) * MILLISECONDS)
+    for _ in range(CALLS - 1):
         session.run(images)
     peak = _resident("VmHWM")
-    return PeakMemory(
-        peak, before, "" if peak is not None else f"{sys.platform} does not report a process's peak memory"
-    )
+    reason = "" if peak is not None else f"{sys.platform} does not report a process's peak memory"
+    return FreshProcess(PeakMemory(peak, before, reason), start)
 
 
 def _resident(field: str) -> int | None:

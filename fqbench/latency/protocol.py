@@ -14,12 +14,13 @@ import numpy as np
 from fqbench.contracts.task import PredictionTask
 from fqbench.errors import DataError, InputError, did_you_mean
 from fqbench.latency.conditions import Conditions, conditions
+from fqbench.latency.interval import Interval
 from fqbench.latency.kernels import kernel_doubts
+from fqbench.latency.noise import glance, noise
 from fqbench.latency.results import (
     NANOSECONDS_A_MILLISECOND,
     NANOSECONDS_A_SECOND,
     AnswerCheck,
-    Interval,
     LatencyReport,
     SubjectFacts,
     SubjectLatency,
@@ -129,8 +130,11 @@ def measure(
         for subject in (subject for subject in subjects if subject.id not in steady):
             reporter.say(f"WARNING: {subject.label} is not steady after {MOST_WARMUPS} runs; do not trust its times")
         reporter.say(f"measuring at least {rounds} rounds and {seconds:g} s")
+        before = glance()
         elapsed = stopwatch.go(rounds, seconds)
+        after = glance()
     times = stopwatch.times()
+    threads = max((subject.facts.threads or 1 for subject in subjects), default=None)
     row = [subject.id for subject in subjects].index(reference) if reference is not None else None
     if row is not None and not subjects[row].facts.level.has_speed:
         row = None  # nothing is faster or slower than a simulation
@@ -151,7 +155,7 @@ def measure(
         confidence=confidence,
         machine=this_machine(),
         conditions=state,
-        marks=_machine_marks(state),
+        marks=(*_machine_marks(state), *noise(before, after, threads=threads, governors=state.governor)),
     )
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.errors import InputError, did_you_mean
 from fqbench.latency.conditions import Conditions
+from fqbench.latency.interval import Interval
+from fqbench.latency.modes import ColdStart, Energy, MlperfResult, Throughput
 from fqbench.latency.steadiness import Mark
 from fqbench.machine import Machine
 from fqbench.storage import Stored
@@ -22,24 +24,6 @@ if TYPE_CHECKING:
 
 NANOSECONDS_A_MILLISECOND = 1e6
 NANOSECONDS_A_SECOND = 1e9
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure and its interval; an end is infinite where the rounds are too few to bound it."""
-
-    value: float
-    low: float
-    high: float
-
-    def inverse(self) -> Interval:
-        """Return the estimate of 1 / value."""
-        return Interval(divide(1.0, self.value), divide(1.0, self.high), divide(1.0, self.low))
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Return JSON values; an infinite end is null."""
-        ends = {"value": self.value, "low": self.low, "high": self.high}
-        return {name: end if math.isfinite(end) else None for name, end in ends.items()}
 
 
 @dataclass(frozen=True)
@@ -153,6 +137,8 @@ class SubjectFacts:
         Of a process that loads it and answers.
     quantized : bool
         Whether its scheme asks for integers.
+    cold_starts : tuple of ColdStart
+        Of fresh processes that load it and answer, one each.
     """
 
     backend: str = ""
@@ -162,11 +148,13 @@ class SubjectFacts:
     bytes: int = 0
     peak_memory: PeakMemory | None = None
     quantized: bool = False
+    cold_starts: tuple[ColdStart, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         memory = None if self.peak_memory is None else self.peak_memory.to_dict()
-        return {**asdict(self), "level": self.level.value, "peak_memory": memory}
+        starts = [start.to_dict() for start in self.cold_starts]
+        return {**asdict(self), "level": self.level.value, "peak_memory": memory, "cold_starts": starts}
 
 
 @dataclass(frozen=True)
@@ -196,6 +184,12 @@ class SubjectLatency:
         What was timed.
     phases : mapping
         Median milliseconds of the parts of a call, by name, where the runtime times them.
+    throughput : Throughput or None
+        Of several sessions at a time, where that was asked for.
+    energy : Energy or None
+        Where it was asked for.
+    mlperf : tuple of MlperfResult
+        One for each scenario that was asked for.
     """
 
     id: str
@@ -211,6 +205,9 @@ class SubjectLatency:
     runs: tuple[TimedCall, ...]
     facts: SubjectFacts = field(default_factory=SubjectFacts)
     phases: Mapping[str, float] = field(default_factory=dict)
+    throughput: Throughput | None = None
+    energy: Energy | None = None
+    mlperf: tuple[MlperfResult, ...] = ()
 
     @property
     def speedup(self) -> Interval | None:
@@ -245,6 +242,9 @@ class SubjectLatency:
             "marks": [mark.to_dict() for mark in self.marks],
             "facts": self.facts.to_dict(),
             "phases": dict(self.phases),
+            "throughput": None if self.throughput is None else self.throughput.to_dict(),
+            "energy": None if self.energy is None else self.energy.to_dict(),
+            "mlperf": [result.to_dict() for result in self.mlperf],
             "warmups_ns": [run.nanoseconds for run in warmups],
             "warmup_positions": [run.position for run in warmups],
             "rounds_ns": [run.nanoseconds for run in measured],
@@ -307,10 +307,3 @@ class LatencyReport(Stored):
             "marks": [mark.to_dict() for mark in self.marks],
             "subjects": [subject.to_dict() for subject in self.subjects],
         }
-
-
-def divide(numerator: float, denominator: float) -> float:
-    """Return a quotient with its limits: 0 over infinity, infinity over 0."""
-    if math.isinf(denominator):
-        return 0.0
-    return numerator / denominator if denominator else math.inf

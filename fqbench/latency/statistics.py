@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fqbench.latency.results import NANOSECONDS_A_SECOND, Interval, divide
+from fqbench.latency.interval import Interval, divide
+from fqbench.latency.results import NANOSECONDS_A_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -33,6 +33,12 @@ class Doubt(StrEnum):
     BUSY_MACHINE = "busy_machine"
     FLOAT_KERNELS = "float_kernels"
     FELL_BACK = "fell_back"
+    OTHER_LOAD = "other_load"
+    STOLEN = "stolen"
+    FREQUENCY = "frequency"
+    GOVERNOR = "governor"
+    FEW_CORES = "few_cores"
+    MANY_THREADS = "many_threads"
 
 
 @dataclass(frozen=True)

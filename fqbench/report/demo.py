@@ -97,7 +97,7 @@ def _gap(gap: GapEstimate) -> str:
 def _main(latency: Document) -> Iterator[Section]:
     """The heading and the table of a latency document, with the columns that matter and every doubt."""
     yield from (section for section in latency.sections if isinstance(section, Heading))
-    sheet = latency.sheets[-1]
+    sheet = next(one for one in latency.sheets if set(LATENCY) <= set(one.names))
     kept = [sheet.names.index(name) for name in LATENCY]
     rows = tuple(tuple(row[index] for index in kept) for row in sheet.rows)
     yield Sheet("", tuple(sheet.columns[index] for index in kept), rows, sheet.notes)

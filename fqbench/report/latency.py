@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fqbench.report.document import Document, Heading, Records, Section, Sheet, warnings
+from fqbench.report.latency_further import further_sheets
 from fqbench.report.names import legend, said_once, short_ids, short_names
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ HALF = ">16-bit MACs"  # shown where something is cast
 RECORDS = (
     "artifact_id", "label", "p50_ms", "p50_low", "p50_high", "p90_ms", "p99_ms", "images_per_second",
     "speedup", "speedup_low", "speedup_high", "integer_share", "bytes", "peak_bytes", "level", "backend", "runtime",
+    "batch", "threads",
 )  # fmt: skip
 
 
@@ -37,8 +39,50 @@ def latency_document(report: LatencyReport, names: Mapping[str, str] | None = No
     called = short_names([one.label for one in subjects], [one.id for one in subjects])
     if names is not None:
         called = tuple(names[one.id] for one in subjects)
-    records = Records(RECORDS, [*map(_record, subjects)])
+    records = Records(RECORDS, [_record(subject, report.batch) for subject in subjects])
     return Document(tuple(_sections(report, called)), report.to_dict(), records)
+
+
+def grid_document(reports: Sequence[LatencyReport]) -> Document:
+    """Return one table of several measurements of the same artifacts: a row per artifact, batch size and threads."""
+    if len(reports) == 1:
+        return latency_document(reports[0])
+    first, machine = reports[0], reports[0].machine
+    ids = [subject.id for subject in first.subjects]
+    names = short_names([subject.label for subject in first.subjects], ids)
+    everything = [subject for report in reports for subject in report.subjects]
+    columns = ("artifact", "id", ">batch", ">threads", *_columns(everything)[2:])
+    rows, places, doubts = [], [], []
+    for report in reports:
+        for name, short, subject in zip(names, short_ids(ids), report.subjects, strict=True):
+            where = (str(report.batch), str(subject.facts.threads))
+            row = _row(subject, reference=subject.id == report.reference)
+            half = (f"{subject.arithmetic.half_share:.1%}",) if HALF in columns else ()
+            rows.append((name, short, *where, *row, *half))
+            place = f"{name}, batch {where[0]}, {where[1]} thread(s)"
+            places.append(place)
+            doubts += [(f"{place} ({mark.figure})" if mark.figure else place, mark.text) for mark in subject.marks]
+    machine_wide = {mark.doubt: mark.text for report in reversed(reports) for mark in report.marks}
+    features = ", ".join(machine.features) or "none of the INT8 instructions"
+    sections: list[Section] = [
+        Heading(f"latency, {len(reports)} measurements of interleaved rounds, on {machine.cpu} ({features})"),
+        legend(names, ids, {"runtime": [_runtime(subject) for subject in first.subjects]}),
+        Sheet(
+            "",
+            columns,
+            tuple(rows),
+            (*said_once(doubts, places), *warnings(*machine_wide.values())),
+            sources=tuple((subject.id,) for subject in everything),
+            name="latency",
+        ),
+    ]
+    for report in reports:
+        title = f"batch {report.batch}, {_threads(report)} thread(s)"
+        for part in further_sheets(report, names):
+            sections.append(replace(part, title=f"{part.title}: {title}") if isinstance(part, Sheet) else part)
+    value = {"measurements": [report.to_dict() for report in reports]}
+    records = [_record(subject, report.batch) for report in reports for subject in report.subjects]
+    return Document(tuple(sections), value, Records(RECORDS, records))
 
 
 def import_document(report: LatencyReport, predictions: Sequence[str], bench: str) -> Document:
@@ -51,9 +95,8 @@ def _sections(report: LatencyReport, names: Sequence[str]) -> Iterator[Section]:
     machine, subjects = report.machine, report.subjects
     ids = [subject.id for subject in subjects]
     features = ", ".join(machine.features) or "none of the INT8 instructions"
-    threads = "/".join(sorted({str(subject.facts.threads) for subject in subjects}))
     yield Heading(
-        f"latency, batch {report.batch}, {threads} thread(s), {report.rounds} interleaved rounds, "
+        f"latency, batch {report.batch}, {_threads(report)} thread(s), {report.rounds} interleaved rounds, "
         f"on {machine.cpu} ({features})"
     )
     yield legend(names, ids, {"runtime": [_runtime(subject) for subject in subjects]})
@@ -76,6 +119,11 @@ def _sections(report: LatencyReport, names: Sequence[str]) -> Iterator[Section]:
     doubts_about_all = warnings(*(mark.text for mark in report.marks))
     sources = tuple((subject.id,) for subject in subjects)
     yield Sheet("", _columns(subjects), tuple(rows), (*below, *doubts_about_all), sources=sources, name="latency")
+    yield from further_sheets(report, names)
+
+
+def _threads(report: LatencyReport) -> str:
+    return "/".join(sorted({str(subject.facts.threads) for subject in report.subjects}))
 
 
 def _columns(subjects: Sequence[SubjectLatency]) -> tuple[str, ...]:
@@ -119,7 +167,7 @@ def _row(subject: SubjectLatency, *, reference: bool) -> tuple[str, ...]:
     )
 
 
-def _record(subject: SubjectLatency) -> tuple[object, ...]:
+def _record(subject: SubjectLatency, batch: int) -> tuple[object, ...]:
     p50, speedup = subject.p50_ms, subject.speedup
     return (
         subject.id,
@@ -132,4 +180,6 @@ def _record(subject: SubjectLatency) -> tuple[object, ...]:
         subject.facts.level.value,
         subject.facts.backend,
         subject.facts.runtime,
+        batch,
+        subject.facts.threads or "",
     )

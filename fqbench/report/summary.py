@@ -16,7 +16,8 @@ from fqbench.report.names import short_names
 if TYPE_CHECKING:
     from fqbench.fairness.evaluated import Evaluation
     from fqbench.fairness.results import ChangeRow
-    from fqbench.latency.results import Interval, LatencyReport, SubjectLatency
+    from fqbench.latency.interval import Interval
+    from fqbench.latency.results import LatencyReport, SubjectLatency
 
 NAMED = 2  # groups that a sentence names; it counts the others
 MOST_NAMED = 4  # artifacts that the advice names

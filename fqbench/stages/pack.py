@@ -18,8 +18,7 @@ from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.task import PredictionTask
 from fqbench.data.images import PreparedImages
 from fqbench.errors import DataError, InputError
-from fqbench.execution import Execution, answers, batch_size_for, execution, require_runtime, subject
-from fqbench.latency.protocol import measure
+from fqbench.execution import Execution, answers, batch_size_for, execution, require_runtime
 from fqbench.latency.results import LatencyReport
 from fqbench.latency.zero_weights import refuse_zero_weights
 from fqbench.machine import installed_versions, this_machine, usable_cores
@@ -27,7 +26,7 @@ from fqbench.pack import Pack
 from fqbench.plugins import Arithmetic, Builder
 from fqbench.predictions import PREDICTIONS, Predictions, read_predictions, write_predictions
 from fqbench.run import Run
-from fqbench.stages.bench import INPUTS, REPORT
+from fqbench.stages.bench import INPUTS, REPORT, combination, measure_executions
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Derivation, Entry, kinds
@@ -113,6 +112,7 @@ def run_pack(run: Run, file: Path, out: Path | None = None) -> Path:
     InputError, DataError
         The archive is none, or damaged.
     """
+    combination(run.config.bench)  # refuse before anything is run
     with tempfile.TemporaryDirectory(prefix="fqbench-run-pack-") as scratch:
         (Path(scratch) / "pack").mkdir()
         opened = archives.read_pack(file, archives.PACK, Path(scratch) / "pack")
@@ -237,23 +237,10 @@ def _measured(running: Execution, arithmetic: Arithmetic, threads: int, batch_si
 def _measure(
     run: Run, executions: Sequence[Execution], images: PreparedImages, answered: Sequence[Predictions]
 ) -> LatencyReport:
-    asked = run.config.bench
-    count = min(max(asked.batch, min(INPUTS, len(images)) // asked.batch * asked.batch), len(images))
-    subjects = [
-        subject(running, known.logits[:count], images.input_shape, batch=asked.batch, threads=asked.threads)
-        for running, known in zip(executions, answered, strict=True)
-    ]
-    artifacts = [running.artifact for running in executions]
-    return measure(
-        subjects,
-        images.batch(np.arange(count, dtype=np.int64)),
-        batch=asked.batch,
-        rounds=asked.rounds,
-        seconds=asked.seconds,
-        seed=asked.seed,
-        reference=next((artifact.id for artifact in artifacts if artifact.scheme.label == "fp32"), None),
-        reporter=run.reporter,
-    )
+    batch, _threads = combination(run.config.bench)
+    count = min(max(batch, min(INPUTS, len(images)) // batch * batch), len(images))
+    expected = [known.logits[:count] for known in answered]
+    return measure_executions(run, executions, expected, images.batch(np.arange(count, dtype=np.int64)))
 
 
 def _require_same(run: Run, facts: Mapping[str, Any]) -> None:

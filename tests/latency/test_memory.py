@@ -15,7 +15,8 @@ from fqbench import plugins
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Scheme
 from fqbench.latency import memory
-from fqbench.latency.memory import PeakMemory, peak_memory
+from fqbench.latency.memory import fresh_process
+from fqbench.latency.results import PeakMemory
 from fqbench.testing.tiny_model import tiny_model
 
 MIB = 2**20
@@ -31,7 +32,7 @@ def artifact(tmp_path: Path) -> Artifact:
 @pytest.mark.slow
 def test_peak_is_of_the_child_and_not_of_this_process(artifact: Artifact) -> None:
     ballast = np.ones(600 * MIB // 8)  # more than the child can need; fork and exec must not carry it over
-    measured = peak_memory(artifact, (3, 32, 32))
+    measured = fresh_process(artifact, (3, 32, 32)).memory
     assert measured.peak is not None, measured.reason
     assert measured.before is not None
     assert measured.added is not None
@@ -42,7 +43,7 @@ def test_peak_is_of_the_child_and_not_of_this_process(artifact: Artifact) -> Non
 
 @pytest.mark.slow
 def test_larger_batch_needs_more(artifact: Artifact) -> None:
-    small, large = (peak_memory(artifact, (3, 32, 32), batch=batch).peak for batch in (1, 2000))
+    small, large = (fresh_process(artifact, (3, 32, 32), batch=batch).memory.peak for batch in (1, 2000))
     assert small is not None
     assert large is not None
     assert large - small > 2000 * 3 * 32 * 32 * 4 / 2
@@ -50,7 +51,7 @@ def test_larger_batch_needs_more(artifact: Artifact) -> None:
 
 @pytest.mark.slow
 def test_failure_in_the_child_is_a_reason(artifact: Artifact) -> None:
-    measured = peak_memory(replace(artifact, backend="no_such_backend"), (3, 32, 32))
+    measured = fresh_process(replace(artifact, backend="no_such_backend"), (3, 32, 32)).memory
     assert measured.peak is None
     assert measured.added is None
     assert "no_such_backend" in measured.reason
@@ -66,11 +67,11 @@ def test_child_that_dies_or_talks_nonsense_is_a_reason(artifact: Artifact, monke
         monkeypatch.setattr(memory.subprocess, "run", run)
 
     instead("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    assert "ended with -9" in peak_memory(artifact, (3, 32, 32)).reason
+    assert "ended with -9" in fresh_process(artifact, (3, 32, 32)).memory.reason
     instead("print('no json')")
-    assert "JSONDecodeError" in peak_memory(artifact, (3, 32, 32)).reason
+    assert "JSONDecodeError" in fresh_process(artifact, (3, 32, 32)).memory.reason
     instead("")
-    assert peak_memory(artifact, (3, 32, 32)).peak is None
+    assert fresh_process(artifact, (3, 32, 32)).memory.peak is None
 
 
 def test_process_status_is_read_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.errors import DataError
 from fqbench.latency.conditions import Conditions
+from fqbench.latency.interval import Interval
+from fqbench.latency.modes import ColdStart, Energy, MlperfResult, Throughput
 from fqbench.latency.results import (
     AnswerCheck,
-    Interval,
     LatencyReport,
     PeakMemory,
     SubjectFacts,
@@ -44,9 +45,27 @@ subjects = st.builds(
     marks=marks,
     runs=st.lists(st.builds(TimedCall, counts, counts, counts, st.booleans()), max_size=4).map(tuple),
     facts=st.builds(
-        SubjectFacts, texts, texts, st.sampled_from(Level), st.none() | counts, counts, st.none() | memories
+        SubjectFacts,
+        texts,
+        texts,
+        st.sampled_from(Level),
+        st.none() | counts,
+        counts,
+        st.none() | memories,
+        st.booleans(),
+        st.lists(st.builds(ColdStart, numbers, numbers, numbers), max_size=2).map(tuple),
     ),
     phases=st.dictionaries(texts, st.floats(0, 1e6), max_size=2),
+    throughput=st.none()
+    | st.builds(
+        Throughput,
+        counts,
+        intervals,
+        st.lists(st.tuples(counts, counts), max_size=2).map(tuple),
+        st.lists(counts, max_size=3).map(tuple),
+    ),
+    energy=st.none() | st.builds(Energy, st.none() | numbers, st.none() | numbers, counts, numbers, texts),
+    mlperf=st.lists(st.builds(MlperfResult, texts, numbers, texts, st.booleans(), texts, texts), max_size=1).map(tuple),
 )
 reports = st.builds(
     LatencyReport,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from fqbench.latency.results import Interval
+from fqbench.latency.interval import Interval
 from fqbench.latency.statistics import quantile_estimate, resampled_rounds, round_figures
 
 times = st.lists(st.integers(1, 10**9), min_size=5, max_size=80).map(lambda values: np.array(values, np.int64))

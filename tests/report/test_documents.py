@@ -82,7 +82,7 @@ def test_every_sheet_tells_two_artifacts_of_one_label_apart(measured: tuple[Eval
 
 def test_the_latency_table_shows_an_id_in_every_row(measured: tuple[Evaluation, LatencyReport]) -> None:
     report = measured[1]
-    legend, sheet = latency_document(report).sheets
+    legend, sheet, *_further = latency_document(report).sheets
     ids = [row[sheet.columns.index("id")] for row in sheet.rows]
     assert [row[1] for row in legend.rows] == [subject.id for subject in report.subjects]
     assert all(

@@ -15,7 +15,8 @@ from fqbench.fairness import change_report, count, count_paired, group_report
 from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation
 from fqbench.fairness.results import ChangeRow
 from fqbench.latency.conditions import conditions
-from fqbench.latency.results import Interval, LatencyReport, SubjectFacts, SubjectLatency
+from fqbench.latency.interval import Interval
+from fqbench.latency.results import LatencyReport, SubjectFacts, SubjectLatency
 from fqbench.machine import this_machine
 from fqbench.report.demo import demo_document
 from fqbench.report.document import Note
