@@ -8,7 +8,8 @@ from typing import Any
 
 from fqbench.fairness.evaluated import EvaluatedArtifact
 from fqbench.fairness.results import Change, Estimate, GapChange
-from fqbench.latency.interval import Interval, SubjectLatency
+from fqbench.latency.interval import Interval
+from fqbench.latency.results import SubjectLatency
 from fqbench.study.table import ALL
 
 Row = dict[str, Any]
