@@ -83,9 +83,7 @@ TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="without torch, th
         (("quantize", "--backend", "trtt"), 2, "unknown backend 'trtt'"),
         (("quantize", "--backend", "onnxrt"), 2, "unknown backend 'onnxrt'"),
         (("quantize", "--calib", "balancd"), 2, "unknown sampler 'balancd': did you mean 'balanced'?"),
-        pytest.param(
-            ("train", "--model", "resnet5O"), 2, "'resnet5O': did you mean 'resnet5", marks=TORCH
-        ),
+        pytest.param(("train", "--model", "resnet5O"), 2, "'resnet5O': did you mean 'resnet5", marks=TORCH),
         pytest.param(("quantize", "--data", "celebb"), 2, "unknown data set 'celebb'", marks=TORCH),
         pytest.param(("quantize", "--data", "folder"), 2, "add --root DIR", marks=TORCH),
         pytest.param(("quantize", "--root", "/nowhere"), 2, "--root does not apply to synthfaces", marks=TORCH),

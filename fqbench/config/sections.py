@@ -93,7 +93,7 @@ class DataOptions(Section):
         description="synthfaces: number of images for training and validation; table: directory of the images.",
     )
     test_images: int | None = Field(
-        None, ge=1, description="synthfaces: number of test images (default: 2.5 times --images)."
+        None, ge=1, description="synthfaces: number of test images (default: 3.5 times --images)."
     )
     size: Annotated[int, Flag("image_size")] = Field(
         64, ge=32, le=512, description="synthfaces: image height and width in pixels."
@@ -178,7 +178,7 @@ class TrainOptions(Section):
     """How a classifier is trained."""
 
     epochs: int = Field(
-        6, ge=0, description="Training epochs; 0 takes trained weights (--weights FILE, hf:DIR) as they are."
+        4, ge=0, description="Training epochs; 0 takes trained weights (--weights FILE, hf:DIR) as they are."
     )
     batch_size: int = Field(64, ge=2, description="Training batch size.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of the cosine schedule.")
