@@ -20,11 +20,11 @@ def report(
     show: Show,
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID]...", help="Evaluations, and at most one measurement (default: the newest)."),
+        typer.Argument(metavar="[ID]...", help="A study; or evaluations and a measurement (default: the newest)."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write.")] = Path("report"),
 ) -> None:
-    """Write an evaluation as an HTML page, figures, tables and model cards.
+    """Write an evaluation or a study as an HTML page with figures and tables.
 
     Runs nothing: every figure is read from the workspace. The page needs no network; figures are also written as SVG
     and PDF, tables as CSV and LaTeX, and a model card per quantized artifact.
@@ -32,9 +32,8 @@ def report(
     Example: fqbench report --out report
     """
     from fqbench.report.entries import file_document
-    from fqbench.report.page import evaluation_page, gather
+    from fqbench.report.page import page_of
     from fqbench.report.page.folder import require_libraries, write_report
 
     require_libraries()
-    contents = evaluation_page(gather(run.workspace, ids or ()))
-    show(file_document(write_report(contents, out, run.reporter)))
+    show(file_document(write_report(page_of(run.workspace, ids or ()), out, run.reporter)))

@@ -94,6 +94,8 @@ class DotPlot(FigureFacts):
         Ends of the region of equivalence.
     answers : tuple of str
         Verdicts that occur, in the order of the legend.
+    total : bool
+        Whether the last row is of all images.
     """
 
     rows: tuple[str, ...]
@@ -102,6 +104,7 @@ class DotPlot(FigureFacts):
     zero: float = 0.0
     band: tuple[float, float] | None = None
     answers: tuple[str, ...] = ()
+    total: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from fqbench.report.page.card import model_card
 from fqbench.report.page.contents import PageContents
 from fqbench.report.page.costs import latency_section, trade_off_section
 from fqbench.report.page.groups import change_section, heatmap_section
+from fqbench.report.page.layers import layer_section
 from fqbench.report.page.material import Material
-from fqbench.report.page.origins import calibration_section, entries_section, training_section
+from fqbench.report.page.origins import calibration_section, origins_section, training_section
 from fqbench.report.page.summary import summary_section, verdict_section
 
 
@@ -34,11 +35,12 @@ SECTIONS: tuple[Callable[[Material], Iterator[Section]], ...] = (
     change_section,
     trade_off_section,
     heatmap_section,
+    layer_section,
     latency_section,
     calibration_section,
     training_section,
     tables_section,
-    entries_section,
+    origins_section,
 )
 
 

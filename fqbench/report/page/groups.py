@@ -61,6 +61,7 @@ def _changes(view: View) -> DotPlot:
         series=tuple(series),
         band=(-margin, margin),
         answers=ANSWERS,
+        total=True,
     )
 
 

@@ -14,16 +14,20 @@ from fqbench.fairness import ChangeReport
 from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation
 from fqbench.latency.results import LatencyReport, SubjectLatency
 from fqbench.report.names import short_names
+from fqbench.search.diagnosed import Diagnosis
+from fqbench.search.diagnosis import REPORT as DIAGNOSIS
 from fqbench.stages.bench import REPORT as LATENCY
 from fqbench.stages.evaluate import open_evaluations
 from fqbench.workspace import Entry, Workspace
 from fqbench.workspace.kinds import (
     BENCHES,
+    DIAGNOSES,
     EVALUATIONS,
     KINDS,
     ArtifactFacts,
     BenchFacts,
     CheckpointFacts,
+    DiagnosisFacts,
     EvaluationFacts,
     QatModelFacts,
     TrainingFacts,
@@ -135,6 +139,8 @@ class Material:
         At least one.
     measurement : Measurement or None
         Of the latency of the artifacts.
+    diagnoses : tuple of (Entry, Diagnosis)
+        Of the artifacts, layer by layer; the newest of each.
     lineage : tuple of Entry
         Everything that the views and the measurement came from, in the order in which it is made.
     missing : tuple of str
@@ -143,6 +149,7 @@ class Material:
 
     views: tuple[View, ...]
     measurement: Measurement | None
+    diagnoses: tuple[tuple[Entry[DiagnosisFacts], Diagnosis], ...]
     lineage: tuple[Entry[Any], ...]
     missing: tuple[str, ...]
 
@@ -203,13 +210,15 @@ def gather(workspace: Workspace, ids: Sequence[str]) -> Material:
     found = [(entry, _marked(evaluation)) for entry in evaluations for evaluation in open_evaluations(entry)]
     evaluated = list(dict.fromkeys(one.id for _entry, evaluation in found for one in evaluation.artifacts))
     measurement = _measurement(workspace, benches, evaluated)
-    lineage, missing = _lineage(workspace, [*evaluations, *([] if measurement is None else [measurement.entry])])
+    diagnoses = _diagnoses(workspace, evaluated)
+    roots = [*evaluations, *([] if measurement is None else [measurement.entry]), *(entry for entry, _one in diagnoses)]
+    lineage, missing = lineage_of(workspace, roots)
     latency = None if measurement is None else measurement.report
     views = tuple(
         View(evaluation, entry, _subjects(evaluation, latency, lineage), number)
         for number, (entry, evaluation) in enumerate(found)
     )
-    return Material(views, measurement, lineage, missing)
+    return Material(views, measurement, diagnoses, lineage, missing)
 
 
 def mark(name: str, level: Level) -> str:
@@ -276,8 +285,17 @@ def _artifact(entries: Mapping[str, Entry[Any]], identity: str) -> Entry[Artifac
     return entry
 
 
-def _lineage(workspace: Workspace, roots: Sequence[Entry[Any]]) -> tuple[tuple[Entry[Any], ...], tuple[str, ...]]:
-    """Follow the inputs; the manifests are checked, the files of entries that are only named are not read."""
+def _diagnoses(workspace: Workspace, ids: Sequence[str]) -> tuple[tuple[Entry[DiagnosisFacts], Diagnosis], ...]:
+    newest = {entry.facts.artifact: entry for entry in workspace.entries(DIAGNOSES)}
+    found = [newest[one] for one in ids if one in newest]
+    return tuple((entry, Diagnosis.open(entry.file(DIAGNOSIS))) for entry in found)
+
+
+def lineage_of(workspace: Workspace, roots: Sequence[Entry[Any]]) -> tuple[tuple[Entry[Any], ...], tuple[str, ...]]:
+    """Return the entries that some entries came from, these included, and the ids of those that are gone.
+
+    The manifests are checked; the files of entries that are only named are not read.
+    """
     folders = {path.name: (kind, path) for kind, path in workspace.folders()}
     found: dict[str, Entry[Any]] = {entry.id: entry for entry in roots}
     missing: dict[str, None] = {}

@@ -15,6 +15,7 @@ from fqbench.workspace.kinds import PredictionFacts
 
 if TYPE_CHECKING:
     from fqbench.report.page.material import Material
+    from fqbench.workspace import Entry
 
 CLIPPED = Axis("values clipped, %")
 
@@ -58,8 +59,14 @@ def training_section(material: Material) -> Iterator[Section]:
     yield Sheet("", columns, rows, sources=sources, name="training")
 
 
-def entries_section(material: Material) -> Iterator[Section]:
+def origins_section(material: Material) -> Iterator[Section]:
     """Every entry that a figure or a table came from."""
+    yield from entries_section(material.lineage, material.missing)
+    yield _machines(material)
+
+
+def entries_section(lineage: Sequence[Entry[Any]], missing: Sequence[str]) -> Iterator[Section]:
+    """Entries with hash, time and command, and the versions of the libraries that made them."""
     yield Heading("Where the figures come from")
     yield from notes("Each figure and row above links to the entries of the workspace that it was made of.")
     rows = tuple(
@@ -67,13 +74,12 @@ def entries_section(material: Material) -> Iterator[Section]:
             entry.kind, entry.id, entry.manifest.created[:16].replace("T", " "), f"{entry.manifest.seconds:.1f}",
             str(entry.manifest.stage_version), entry.digest, entry.manifest.command,
         )
-        for entry in material.lineage
+        for entry in lineage
     )  # fmt: skip
     columns = ("kind", "id", "created (UTC)", ">seconds", ">stage version", "SHA-256 of its files", "command")
-    lost = f"no longer in the workspace: {', '.join(material.missing)}." if material.missing else ""
+    lost = f"no longer in the workspace: {', '.join(missing)}." if missing else ""
     yield Sheet("entries", columns, rows, warnings(lost), name="entries", anchors=1)
-    yield _versions(material)
-    yield _machines(material)
+    yield _versions(lineage)
 
 
 @dataclass(frozen=True)
@@ -215,10 +221,10 @@ def _training(material: Material, curves: _Curves) -> Lines:
     )
 
 
-def _versions(material: Material) -> Sheet:
+def _versions(lineage: Sequence[Entry[Any]]) -> Sheet:
     """Each library once, with all versions that made one of the entries."""
     found: dict[str, dict[str, None]] = {}
-    for entry in material.lineage:
+    for entry in lineage:
         for library, version in entry.manifest.versions.items():
             found.setdefault(library, {})[version] = None
     rows = tuple((library, ", ".join(versions)) for library, versions in sorted(found.items()))

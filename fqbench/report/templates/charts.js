@@ -4,8 +4,9 @@ const MOST_NAMED = 16; // points of a trade-off that a legend names; of more, th
 
 function dots(data, width, hidden) {
   const series = data.series.map((one, index) => ({ ...one, index })).filter((one) => !hidden.has(one.index));
-  const narrow = width < 560;
-  const left = narrow ? 12 : Math.min(240, Math.max(...data.rows.map((row) => measure(row))) + 24);
+  const longest = Math.max(...data.rows.map((row) => measure(row)));
+  const narrow = width < 560 || longest > width / 4; // names above the dots, not next to them
+  const left = narrow ? 12 : longest + 24;
   const [right, head] = [width - 16, narrow ? 22 : 0];
   const rowHeight = Math.max(26, series.length * 15 + 12) + head;
   const bottom = 8 + data.rows.length * rowHeight;
@@ -26,7 +27,7 @@ function dots(data, width, hidden) {
   data.rows.forEach((row, index) => {
     const y = 8 + index * rowHeight;
     const place = narrow ? { x: 6, y: y + 16 } : { x: left - 12, y: y + rowHeight / 2 + 5, "text-anchor": "end" };
-    root.append(svg("text", { class: index === data.rows.length - 1 ? "name strong" : "name", ...place }, row));
+    root.append(svg("text", { class: data.total && index === data.rows.length - 1 ? "name strong" : "name", ...place }, row));
     series.forEach((one, order) => {
       const dot = one.dots[index];
       if (dot.value === null) return;
