@@ -18,6 +18,7 @@ from fqbench.workspace.kinds import (
     EXECUTABLE,
     MODELS,
     PREDICTIONS,
+    ArtifactFacts,
     DecisionFacts,
     ModelFacts,
     QatModelFacts,
@@ -60,6 +61,14 @@ def artifact_named(workspace: Workspace, id_or_prefix: str) -> Artifact:
         None or several have such an id.
     """
     return open_artifact(workspace, workspace.get(id_or_prefix, EXECUTABLE))
+
+
+def artifact_entry(workspace: Workspace, artifact: Artifact) -> Entry[ArtifactFacts]:
+    """Return the entry of the artifact itself, also for an engine or a fitted decision."""
+    name = artifact.id
+    while not any(path.name == name for _kind, path in workspace.folders(ARTIFACTS)):
+        name = workspace.get(name).manifest.inputs["artifact"]
+    return workspace.get(name, ARTIFACTS)
 
 
 def open_artifact(workspace: Workspace, entry: Entry[Any]) -> Artifact:

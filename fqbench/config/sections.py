@@ -289,6 +289,11 @@ class QuantizeOptions(Section):
         None,
         description="Layers to leave in float, by role (first, head, depthwise, squeeze-excite) or name pattern.",
     )
+    placement: Literal["rules", "measured"] = Field(
+        "rules",
+        description="Operators to quantize: those that the runtime fuses, or the fastest measured variant that holds "
+        "its answers.",
+    )
     recipe: Path | None = Field(
         None, description="YAML recipe with settings per layer, in place of the other quantization options."
     )

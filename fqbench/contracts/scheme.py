@@ -99,6 +99,9 @@ class Scheme(BaseModel):
         ``bf16`` or ``fp16`` with the method ``cast``, which quantizes nothing; else None.
     reduce_range : bool
         Weights of 8 bits use only 7, so that 16-bit sums of products cannot saturate (`fqbench.machine.IntegerSums`).
+    placement : str
+        Which operators carry quantization nodes: ``rules``, those that the runtime fuses; or ``measured``, where the
+        quantize stage also times variants that leave some in float. The overrides have the last word in both.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,6 +117,7 @@ class Scheme(BaseModel):
     overrides: tuple[Override, ...] = ()
     precision: Precision | None = None
     reduce_range: bool = False
+    placement: Literal["rules", "measured"] = "rules"
 
     @model_validator(mode="after")
     def _precision_with_cast(self) -> Scheme:
@@ -121,6 +125,8 @@ class Scheme(BaseModel):
             raise ValueError("a precision is stated with the method cast, and only there")
         if self.reduce_range and self.method is not Method.PTQ_STATIC:
             raise ValueError("reduce_range is for the method ptq_static")
+        if self.placement == "measured" and self.method is not Method.PTQ_STATIC:
+            raise ValueError("placement measured is for the method ptq_static")
         return self
 
     @classmethod
@@ -162,6 +168,7 @@ class Scheme(BaseModel):
             return self.precision
         bits = f"int{self.bits}" + (f"a{self.act_bits}" if self.act_bits != self.bits else "")
         bits += "-7bit" if self.reduce_range else ""
+        bits += "-measured" if self.placement == "measured" else ""
         suffix = "" if self.method is Method.PTQ_STATIC else "-" + self.method.value.removeprefix("ptq_")
         if not self.needs_calibration:
             trained = "-wminmax" if self.method is Method.QAT and self.weight_rule == "minmax" else ""

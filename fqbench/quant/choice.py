@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.contracts.scheme import Override
 from fqbench.contracts.task import PredictionTask
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SMALLEST_GROUP = 20  # validation images; the divergence of fewer is noise
 RULES = ("minmax", "mean_minmax", "percentile=99.99", "mse")
+CHOSEN = ("range_rule", "bias_correction", "rounding")
 WITHOUT_TRIAL = "mean_minmax"  # the rule where nothing can be tried: it holds where minmax loses 20 points
 
 
@@ -115,6 +117,16 @@ class Choice:
         }
 
 
+def settled(scheme: Scheme, choice: Mapping[str, Any]) -> Scheme:
+    """Return a scheme with what its manifest says was chosen: rules for ``auto``, and a placement."""
+    found: dict[str, Any] = {name: choice[name] for name in CHOSEN if name in choice}
+    placement = choice.get("placement")
+    if placement is not None:
+        overrides = tuple(Override.model_validate(one) for one in placement["overrides"])
+        found |= {"overrides": overrides, "placement": "rules"}
+    return scheme.model_copy(update=found)
+
+
 def choose(
     scheme: Scheme,
     validation: Validation | None,
@@ -139,15 +151,15 @@ def choose(
     """
     rules = RULES if scheme.range_rule == "auto" else (scheme.range_rule,)
     corrections = ("off", "on") if scheme.bias_correction == "auto" else (scheme.bias_correction,)
-    settled = scheme.model_copy(update=_without_trial(scheme))
+    without = scheme.model_copy(update=_without_trial(scheme))
     open_rounding = scheme.rounding == "auto" and scheme.has_low_bits
     if validation is None or (len(rules) * len(corrections) == 1 and not open_rounding):
-        return Choice(make(settled, out), settled, ())
+        return Choice(make(without, out), without, ())
     trials = _Trials(validation, make, answer, out)
     for rule in rules:
-        candidate = settled.model_copy(update={"range_rule": rule, "bias_correction": corrections[0]})
+        candidate = without.model_copy(update={"range_rule": rule, "bias_correction": corrections[0]})
         if not trials.add(rule, candidate):
-            return Choice(make(settled, out), settled, ())
+            return Choice(make(without, out), without, ())
     if len(corrections) > 1:
         trials.vary("bias correction", {"bias_correction": corrections[1]})
     if open_rounding:
@@ -189,13 +201,14 @@ class _Trials:
     def keep(self) -> Choice:
         """Move the best candidate's files into ``out``, and remove the others."""
         _best, scheme, artifact = self.tried[self.best.name]
-        kept = _moved(artifact, self.out)
+        kept = moved(artifact, self.out)
         for _trial, _scheme, other in self.tried.values():
             shutil.rmtree(other.root)
         return Choice(replace(kept, root=self.out), scheme, tuple(one[0] for one in self.tried.values()))
 
 
-def _moved(artifact: Artifact, out: Path) -> Artifact:
+def moved(artifact: Artifact, out: Path) -> Artifact:
+    """Move the files of an artifact into another folder."""
     for name in artifact.files:
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)

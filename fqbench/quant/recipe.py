@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,8 @@ def resolve(model: ModelProto, scheme: Scheme) -> tuple[Layer, ...]:
 def roles_of(model: ModelProto, weights: dict[str, Weight]) -> dict[str, tuple[str, ...]]:
     """Return the roles of the operators with weights, by name of the operator."""
     ordered = [node for node in model.graph.node if node.name in weights]
-    squeezed = set(_squeeze_excite(model.graph, set(weights)))
+    blocks = squeeze_excite_blocks(model.graph, set(weights))
+    squeezed = {node.name for block in blocks for node in block}
     found = {}
     for number, node in enumerate(ordered):
         group, values = attribute(node, "group", 1), weights[node.name].values
@@ -136,8 +137,16 @@ def _macs(node: NodeProto, weight: Weight, shapes: Mapping[str, list[int]]) -> i
     return int(weight.values.size * math.prod(positions)) if sizes else 0
 
 
-def _squeeze_excite(graph: GraphProto, weighted: set[str]) -> Iterator[str]:
-    """Name the layers between a global pooling and the gate that multiplies the pooled map."""
+def squeeze_excite_blocks(graph: GraphProto, weighted: Collection[str]) -> Iterator[list[NodeProto]]:
+    """Yield the operators of each squeeze-and-excitation: from the product with the gate back to the global pooling.
+
+    Parameters
+    ----------
+    graph : GraphProto
+        Cleaned.
+    weighted : collection of str
+        Names of the operators with weights.
+    """
     made_by = producers(graph)
     for mul in graph.node:
         if mul.op_type != "Mul":
@@ -145,10 +154,9 @@ def _squeeze_excite(graph: GraphProto, weighted: set[str]) -> Iterator[str]:
         for gate in (made_by.get(name) for name in mul.input):
             if gate is None or gate.op_type not in GATES:
                 continue
-            found, node = [], made_by.get(gate.input[0])
+            found, node = [mul, gate], made_by.get(gate.input[0])
             while node is not None and (node.name in weighted or node.op_type in PASSED):
-                if node.name in weighted:
-                    found.append(node.name)
+                found.append(node)
                 node = made_by.get(node.input[0])
             if node is not None and node.op_type in POOLS:
-                yield from found
+                yield [*found, node]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fqbench.workspace import Entry
 
 TRIED = ("candidate", ">KL, all", ">KL, worst group", "worst group", ">same answers", ">same, worst group")
+PLACED = ("in float", ">p50 ms", ">of FP32's", ">KL, all", ">KL, worst group", ">same answers", ">same, worst group")
 SHOWN = 15
 RECORDS = ("tensor", "low", "high", "group", "clipped", "noise")
 COLUMNS = (
@@ -53,6 +54,7 @@ def _sections(entry: Entry, facts: dict[str, Any], choice: dict[str, Any]) -> It
         f"  calibration images: {counts}",
     )
     yield from _trials(choice)
+    yield from _placement(choice.get("placement"))
     ranked = largest_differences(facts["tensors"])
     rows = tuple(
         (name, f"[{tensor['low']:.4g}, {tensor['high']:.4g}]", *_ends(tensor["clipped"]), *_ends(tensor["noise"]))
@@ -108,3 +110,36 @@ def _trials(choice: dict[str, Any]) -> Iterator[Section]:
         "with the smallest sum of both divergences was kept."
     )
     yield Sheet(f"tried: {chosen}", TRIED, rows, notes(how))
+
+
+def _placement(choice: dict[str, Any] | None) -> Iterator[Section]:
+    """The placements that were timed, FP32 first, and why one was kept."""
+    if choice is None:
+        return
+    on = choice["measured_on"]
+    how = (
+        f"{choice['why']}. Measured at batch {on['batch']} on {on['threads']} thread(s) of {on['machine']['cpu']}: on "
+        "another machine, or on another day, the choice may be another one."
+    )
+    refused = [f"{one['name']}: {one['refused']}" for one in choice["tried"] if one["refused"]]
+    rows = tuple(_placed(one) for one in choice["tried"] if not one["refused"])
+    yield Sheet(f"placement: {choice['kept']}", PLACED, rows, notes(how, *refused))
+
+
+def _placed(one: dict[str, Any]) -> tuple[str, ...]:
+    speed, found = one["speed"], one["answers"]
+    figures = (f"{speed['p50_ms']:.3g}", f"{speed['ratio']:.2f} {_between(speed)}")
+    if found is None:
+        return (one["name"], f"{speed['p50_ms']:.3g}", "1", "-", "-", "-", "-")
+    return (
+        one["name"],
+        *figures,
+        f"{found['kl_divergence']:.3g}",
+        f"{found['worst_kl_divergence']:.3g}",
+        f"{found['agreement']:.1%}",
+        f"{found['worst_agreement']:.1%}",
+    )
+
+
+def _between(speed: dict[str, Any]) -> str:
+    return "[" + ", ".join("-" if speed[end] is None else f"{speed[end]:.2f}" for end in ("low", "high")) + "]"

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from fqbench import plugins
-from fqbench.catalogue import artifact_named, model_of, open_model
+from fqbench.catalogue import artifact_entry, artifact_named, model_of, open_model
 from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import InputError
 from fqbench.execution import logits_of
 from fqbench.quant.calibration import CalibrationSet
+from fqbench.quant.choice import settled
 from fqbench.quant.plan import make_plan
 from fqbench.quant.record import open_record
 from fqbench.run import Run
@@ -21,9 +22,7 @@ from fqbench.search.images import ValidationImages, validation_images
 from fqbench.stages.build import calibration_of
 from fqbench.stages.quantize import quantize
 from fqbench.workspace import Entry
-from fqbench.workspace.kinds import ARTIFACTS, QAT_MODELS, RECORDS, ArtifactFacts
-
-CHOSEN = ("range_rule", "bias_correction", "rounding")
+from fqbench.workspace.kinds import QAT_MODELS, RECORDS, ArtifactFacts
 
 
 def diagnose(
@@ -52,7 +51,7 @@ def diagnose(
     InputError
         It is not quantized, or its method leaves no plan.
     """
-    entry = _entry_of(run, artifact_named(run.workspace, artifact_id) if artifact_id else quantize(run))
+    entry = artifact_entry(run.workspace, artifact_named(run.workspace, artifact_id) if artifact_id else quantize(run))
     artifact = artifact_named(run.workspace, entry.id)
     model = model_of(run.workspace, artifact)
     some = validation_images(run, model).few(images)
@@ -71,7 +70,7 @@ def diagnose_scheme(
     ways: tuple[str, ...],
 ) -> Diagnosis:
     """Diagnose a scheme of which no artifact was made, with the calibration images of another artifact."""
-    entry = _entry_of(run, artifact)
+    entry = artifact_entry(run.workspace, artifact)
     model = model_of(run.workspace, artifact)
     calibration = _observed(run, artifact, entry)
     return diagnose_plan(
@@ -79,22 +78,8 @@ def diagnose_scheme(
     )
 
 
-def settled(entry: Entry[ArtifactFacts]) -> Scheme:
-    """Return an artifact's scheme with what was chosen on validation images in the place of ``auto``."""
-    choice = {name: entry.facts.choice[name] for name in CHOSEN if name in entry.facts.choice}
-    return entry.facts.scheme.model_copy(update=choice)
-
-
-def _entry_of(run: Run, artifact: Artifact) -> Entry[ArtifactFacts]:
-    """Return the entry of the artifact itself, also for an engine or a fitted decision."""
-    name = artifact.id
-    while not any(path.name == name for _kind, path in run.workspace.folders(ARTIFACTS)):
-        name = run.workspace.get(name).manifest.inputs["artifact"]
-    return run.workspace.get(name, ARTIFACTS)
-
-
 def _planned_model(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) -> PlannedModel:
-    scheme = settled(entry)
+    scheme = settled(entry.facts.scheme, entry.facts.choice)
     if scheme.method in {Method.NONE, Method.PTQ_DYNAMIC}:
         what = "is in float" if scheme.method is Method.NONE else "takes its scales from each batch"
         raise InputError(

@@ -17,7 +17,8 @@ from fqbench.execution import logits_of
 from fqbench.machine import usable_cores
 from fqbench.plugins import Backend, require_support, support_of
 from fqbench.quant.calibration import CalibrationSet
-from fqbench.quant.choice import Choice, Validation, choose
+from fqbench.quant.choice import Choice, Trial, Validation, choose
+from fqbench.quant.placement_choice import HOLDS, HOLDS_IN_A_GROUP, PlacementChoice
 from fqbench.quant.plan import make_plan
 from fqbench.quant.policies import MINIMAX, Policy
 from fqbench.quant.recipe import read_recipe
@@ -26,6 +27,7 @@ from fqbench.reference_executor import reference_logits
 from fqbench.run import Run
 from fqbench.stages.export import export
 from fqbench.stages.observe import observe
+from fqbench.stages.placement import measured_on, place, require_measurable
 from fqbench.stages.prepare import prepare
 from fqbench.stages.qat import agreement, train_quantized
 from fqbench.stages.read import read
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VALIDATION = "val"
+# What makes FP32 of any options; a recipe would be read before them.
+FLOAT = {"method": "none", "bits": 32, "act_bits": 32, "placement": "rules"}
 COMPARED, BATCH = 512, 32  # validation images that a choice is made on
-HOLDS = 0.97  # share of answers that quantization should leave as they are
-HOLDS_IN_A_GROUP = 0.93  # lower, since validation groups may have 20 images
 
 
 def quantize(run: Run) -> Artifact:
@@ -61,15 +63,16 @@ def quantize(run: Run) -> Artifact:
         plugins.sampler(asked.calib)
     _check(backend, scheme)
     model = export(run)
+    floats = reference(run) if scheme.placement == "measured" else None
     calibration, record = observe(run, model) if scheme.needs_calibration else (None, None)
     tuned = train_quantized(run, model, scheme) if scheme.method is Method.QAT else None
-    return _artifact(run, backend, scheme, _Source(model, tuned, calibration, record))
+    return _artifact(run, backend, scheme, _Source(model, tuned, calibration, record, floats))
 
 
 def reference(run: Run, backend: str | None = None) -> Artifact:
     """Return the FP32 artifact of the configured model, on a backend (by default the configured one)."""
     name = backend or run.config.quantize.backend
-    return quantize(run.with_options("quantize", backend=name, method="none", bits=32, act_bits=32))
+    return quantize(run.with_options("quantize", backend=name, recipe=None, **FLOAT))
 
 
 def subjects(
@@ -137,6 +140,10 @@ def configured_scheme(run: Run) -> Scheme:
         return _checked(read_recipe(asked.recipe))
     if asked.reduce_range and asked.method != "ptq_static":
         raise InputError(f"--reduce-range is for --method ptq_static, not for {asked.method}; leave one of them out.")
+    if asked.placement == "measured" and asked.method != "ptq_static":
+        raise InputError(
+            f"--placement measured is for --method ptq_static, not for {asked.method}; leave one of them out."
+        )
     if asked.method == "cast":
         return Scheme.cast(asked.precision)
     if asked.method == "none" or asked.bits == 32:
@@ -148,6 +155,7 @@ def configured_scheme(run: Run) -> Scheme:
         return Scheme.model_validate(fields | {"range_rule": "none"} | weights)
     rules: dict[str, object] = {"range_rule": asked.range_rule, "calib_policy": asked.calib_policy}
     rules |= {"weight_rule": asked.weight_rule, "reduce_range": asked.reduce_range}
+    rules |= {"placement": asked.placement}
     return _checked(
         Scheme.model_validate(fields | rules | {"bias_correction": asked.bias_correction, "rounding": asked.rounding})
     )
@@ -176,6 +184,8 @@ def _kept_float(name: str) -> Override:
 
 def _check(backend: Backend, scheme: Scheme) -> None:
     require_support(backend, scheme)
+    if scheme.placement == "measured":
+        require_measurable(backend, scheme)
     available = backend.availability()
     if not available.can_write:
         raise UnavailableError(
@@ -185,12 +195,16 @@ def _check(backend: Backend, scheme: Scheme) -> None:
 
 @dataclass(frozen=True)
 class _Source:
-    """What an artifact is made of: the FP32 model, or that trained on from it; the calibration set and its record."""
+    """What an artifact is made of: the FP32 model, or that trained on from it; the calibration set and its record.
+
+    ``floats`` is FP32's artifact, where the placement is chosen by a comparison with it.
+    """
 
     model: ExportedModel
     tuned: ExportedModel | None
     calibration: CalibrationSet | None
     record: Entry[RecordFacts] | None
+    floats: Artifact | None = None
 
     @property
     def quantized(self) -> ExportedModel:
@@ -218,22 +232,26 @@ def _is_open(scheme: Scheme) -> bool:
     return scheme.needs_calibration and "auto" in chosen
 
 
-def _tell(run: Run, scheme: Scheme, made: Choice) -> None:
-    """Report the choice, and warn if predictions still change too much."""
-    if not made.trials:
-        return
-    best = min(made.trials, key=lambda one: one.score)
-    run.reporter.say(f"closest to FP32 of {len(made.trials)} candidates on validation images: {best.name}")
-    if best.agreement < HOLDS or best.worst_agreement < HOLDS_IN_A_GROUP:
-        worst = f", {1 - best.worst_agreement:.0%} in the worst group" if best.worst_group else ""
+def _tell(run: Run, scheme: Scheme, made: Choice, placed: PlacementChoice | None) -> None:
+    """Report the choices, and warn if predictions still change too much."""
+    kept: Trial | None = None
+    if made.trials:
+        kept = min(made.trials, key=lambda one: one.score)
+        run.reporter.say(f"closest to FP32 of {len(made.trials)} candidates on validation images: {kept.name}")
+    if placed is not None:
+        run.reporter.say(f"placement kept: {placed.kept.name}; {placed.why}")
+        kept = placed.kept.answers
+    if kept is not None and (kept.agreement < HOLDS or kept.worst_agreement < HOLDS_IN_A_GROUP):
+        worst = f", {1 - kept.worst_agreement:.0%} in the worst group" if kept.worst_group else ""
         run.reporter.say(
-            f"WARNING: {scheme.label} changes {1 - best.agreement:.0%} of the answers on validation images{worst}; "
+            f"WARNING: {scheme.label} changes {1 - kept.agreement:.0%} of the answers on validation images{worst}; "
             "leave sensitive layers in float (`--keep-float head,first`), use more bits, or --method qat."
         )
 
 
 def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Artifact:
-    model, calibration, entry = source.model, source.calibration, source.record
+    model, calibration, entry, floats = source.model, source.calibration, source.record, source.floats
+    measurement = {} if floats is None else {"measured_on": measured_on(run, floats)}
     sampler = calibration.sampler if calibration is not None else ""
     derivation = Derivation(
         kind=ARTIFACTS,
@@ -246,32 +264,41 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
             "scheme": scheme.model_dump(mode="json"),
             "record": entry.digest if entry is not None else None,
             "prepared": entry.manifest.determined_by["prepared"] if entry is not None else None,
+            **measurement,
         },
         inputs=source.inputs,
     )
 
     def build(out: Path) -> ArtifactFacts:
+        validation = _validation(run, model) if _is_open(scheme) or floats is not None else None
+
+        def make(settled: Scheme, folder: Path) -> Artifact:
+            return _written(backend, source, settled, folder)
+
         made = choose(
             scheme,
-            _validation(run, model) if _is_open(scheme) else None,
-            lambda settled, folder: _written(backend, source, settled, folder),
+            validation,
+            make,
             lambda artifact, batches: logits_of(artifact, batches, device=run.config.bench.device),
             out,
         )
-        _tell(run, scheme, made)
+        placed = None if floats is None else place(run, model, made, floats=floats, validation=validation, make=make)
+        _tell(run, scheme, made, placed)
+        written = made.artifact if placed is None else placed.artifact
+        placement = {} if placed is None else {"placement": placed.to_dict() | measurement}
         return ArtifactFacts(
             backend=backend.name,
             scheme=scheme,
-            files=made.artifact.files,
+            files=written.files,
             sampler=sampler,
             support=support_of(backend, scheme).level,
             model_digest=model.digest,
             task=model.task,
             batch=model.batch,
             groups=calibration.group_counts if calibration is not None else {},
-            choice=made.to_dict(),
-            details=dict(made.artifact.details),
-            agreement=None if source.tuned is None else agreement(run, source.tuned, made.artifact),
+            choice=made.to_dict() | placement,
+            details=dict(written.details),
+            agreement=None if source.tuned is None else agreement(run, source.tuned, written),
         )
 
     label = f"{scheme.label}/{sampler}" if sampler else scheme.label

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fqbench import plugins
-from fqbench.catalogue import artifact_named, model_of
+from fqbench.catalogue import artifact_entry, artifact_named, model_of
 from fqbench.contracts.plan import Layer
 from fqbench.contracts.runtime import Level
 from fqbench.contracts.scheme import Scheme
 from fqbench.plugins import support_of
+from fqbench.quant.choice import settled
 from fqbench.quant.graph import cleaned
 from fqbench.quant.recipe import read_recipe, resolve
 from fqbench.run import Run
@@ -45,13 +46,14 @@ class ResolvedRecipe:
 
 
 def recipe_of(run: Run, artifact_id: str) -> ResolvedRecipe:
-    """Return the resolved recipe of an artifact."""
+    """Return the resolved recipe of an artifact, with what was chosen for it."""
     artifact = artifact_named(run.workspace, artifact_id)
     graph = cleaned(model_of(run.workspace, artifact).path)
     tensors = artifact.details.get("calibration", {}).get("tensors", {})
     ranges = {node.name: tensors[node.input[0]] for node in graph.graph.node if node.input and node.input[0] in tensors}
-    layers = resolve(graph, artifact.scheme)
-    return ResolvedRecipe(f"{artifact.id} ({artifact.label})", artifact.scheme, layers, ranges)
+    facts = artifact_entry(run.workspace, artifact).facts
+    scheme = settled(facts.scheme, facts.choice)
+    return ResolvedRecipe(f"{artifact.id} ({artifact.label})", scheme, resolve(graph, scheme), ranges)
 
 
 def check_recipe(run: Run, file: Path) -> ResolvedRecipe:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fqbench.optional import require
+from fqbench.quant.choice import CHOSEN
 from fqbench.report.document import UNDEFINED, Document, Heading, Section, Sheet, notes
 from fqbench.report.evaluation import SHOWN_GAPS, verdict_in_words
 from fqbench.report.harm import Harm
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 EXTRA = "report"
 TASK = "image-classification"
-CHOSEN = ("range_rule", "bias_correction", "rounding")
 TAGS = ("fqbench", "quantization", "fairness")
 
 
@@ -113,6 +113,8 @@ def _quantization(material: Material, subject: ReportedArtifact) -> Iterator[Sec
         ("bits of weights, of activations", f"{scheme.bits}, {scheme.act_bits}"),
     ]
     rows += [(name.replace("_", " "), str(facts.choice[name])) for name in CHOSEN if facts.choice.get(name)]
+    if "placement" in facts.choice:
+        rows.append(("placement, by measurement", facts.choice["placement"]["kept"]))
     calibration = facts.details.get("calibration")
     if calibration:
         images = sum(facts.groups.values())
