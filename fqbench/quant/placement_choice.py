@@ -183,8 +183,8 @@ def best(trials: tuple[PlacementTrial, ...], label: str) -> tuple[PlacementTrial
         one, speed, _ = min(timed, key=lambda row: row[1].p50_ms)
         raise SchemeNotSupported(
             f"no placement of {label} is proved faster than FP32 here: the fastest of {len(timed)}, {one.name!r}, "
-            f"takes {speed.ratio:.2f} of its time [{speed.low:.2f}, {speed.high:.2f}]; ship FP32 (--method none), or use "
-            "--placement rules."
+            f"takes {speed.ratio:.2f} of its time [{speed.low:.2f}, {speed.high:.2f}]; ship FP32 (--method none), or "
+            "use --placement rules."
         )
     holding = [row for row in faster if row[0].holds]
     pool = holding or faster
