@@ -56,8 +56,8 @@ def measured_on(run: Run, floats: Artifact) -> dict[str, Any]:
     """Return what a measured choice depends on in addition to the artifact's inputs; the times are not among it."""
     asked = run.config.bench
     return {
-        "batch": asked.batch,
-        "threads": asked.threads,
+        "batch": asked.batch[0],
+        "threads": asked.threads[0],
         "device": asked.device,
         "options": dict(run.config.backends.get(floats.backend, {})),
         "machine": this_machine().to_dict(),
@@ -79,7 +79,7 @@ def place(
     Parameters
     ----------
     run : Run
-        The experiment: batch size, threads and device of ``bench``.
+        The experiment: device of ``bench``, and the first of its batch sizes and numbers of threads.
     model : ExportedModel
         The FP32 model.
     made : Choice
@@ -131,7 +131,8 @@ def measured(run: Run, candidates: Mapping[str, Artifact], validation: Validatio
         Its first images are what is timed.
     """
     asked = run.config.bench
-    count, images = max(INPUTS, asked.batch), []
+    size, images = asked.batch[0], []
+    count = max(INPUTS, size)
     for batch in validation.batches():
         images.append(batch)
         if sum(map(len, images)) >= count:
@@ -140,7 +141,7 @@ def measured(run: Run, candidates: Mapping[str, Artifact], validation: Validatio
     report = measure(
         subjects,
         np.concatenate(images)[:count],
-        batch=asked.batch,
+        batch=size,
         rounds=ROUNDS,
         seconds=SECONDS,
         seed=asked.seed,
@@ -156,7 +157,7 @@ def measured(run: Run, candidates: Mapping[str, Artifact], validation: Validatio
 
 def _subject(run: Run, name: str, artifact: Artifact) -> Subject:
     running = execution(artifact, device=run.config.bench.device, options=run.config.backends, reporter=run.reporter)
-    threads = run.config.bench.threads
+    threads = run.config.bench.threads[0]
     facts = SubjectFacts(
         backend=artifact.backend,
         runtime=running.runtime,
