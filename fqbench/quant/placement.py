@@ -25,7 +25,7 @@ GATED = frozenset({"HardSwish", "Gelu", "Mish"})
 
 
 @dataclass(frozen=True)
-class Variant:
+class PlacementVariant:
     """One placement.
 
     Attributes
@@ -43,13 +43,13 @@ class Variant:
     overrides: tuple[Override, ...]
 
 
-def variants(model: ModelProto) -> tuple[Variant, ...]:
+def variants(model: ModelProto) -> tuple[PlacementVariant, ...]:
     """Return the placements that are worth a trial for a cleaned graph, without the default one.
 
     Those that leave out nothing, everything with weights, or the same as an earlier one are not returned.
     """
     weighted = {weight.node.name for weight in weights_of(model)}
-    found: dict[frozenset[str], Variant] = {}
+    found: dict[frozenset[str], PlacementVariant] = {}
     for name, nodes in _candidates(model):
         chosen = frozenset(nodes)
         if chosen and chosen not in found and not weighted <= chosen:
@@ -57,7 +57,7 @@ def variants(model: ModelProto) -> tuple[Variant, ...]:
     return tuple(found.values())
 
 
-def combined(parts: Iterable[Variant], model: ModelProto) -> Variant | None:
+def combined(parts: Iterable[PlacementVariant], model: ModelProto) -> PlacementVariant | None:
     """Return the placement that leaves in float what any of some variants does; None where it would be all weights."""
     several = tuple(parts)
     nodes = frozenset[str]().union(*(one.nodes for one in several))
@@ -66,7 +66,7 @@ def combined(parts: Iterable[Variant], model: ModelProto) -> Variant | None:
     return variant(" + ".join(one.name for one in several), nodes, model.graph)
 
 
-def variant(name: str, nodes: Collection[str], graph: GraphProto) -> Variant:
+def variant(name: str, nodes: Collection[str], graph: GraphProto) -> PlacementVariant:
     """Return the placement that leaves some operators of a graph in float."""
     types = {node.op_type for node in graph.node if node.name in nodes}
     whole = {kind for kind in types if all(node.name in nodes for node in graph.node if node.op_type == kind)}
@@ -75,7 +75,7 @@ def variant(name: str, nodes: Collection[str], graph: GraphProto) -> Variant:
         *(Override(op=kind, quantize=False) for kind in sorted(whole)),
         *(Override(name=glob.escape(one), quantize=False) for one in single),
     )
-    return Variant(name, frozenset(nodes), overrides)
+    return PlacementVariant(name, frozenset(nodes), overrides)
 
 
 def _candidates(model: ModelProto) -> Iterator[tuple[str, Iterable[str]]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fqbench.errors import InputError, SchemeNotSupported
 from fqbench.quant.choice import Trial, Validation, moved, trial
-from fqbench.quant.placement import RULES, Variant, as_recipe, combined, variants
+from fqbench.quant.placement import RULES, PlacementVariant, as_recipe, combined, variants
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,7 +147,7 @@ def choose_placement(
         No candidate is faster than FP32.
     """
     trials = _Trials(scheme, validation, means, made.root)
-    trials.found[RULES] = Variant(RULES, frozenset(), ()), made
+    trials.found[RULES] = PlacementVariant(RULES, frozenset(), ()), made
     for one in variants(model):
         trials.add(one)
     speeds = trials.timed(floats)
@@ -211,10 +211,10 @@ class _Trials:
     validation: Validation
     means: Means
     out: Path
-    found: dict[str, tuple[Variant, Artifact]] = field(default_factory=dict)
+    found: dict[str, tuple[PlacementVariant, Artifact]] = field(default_factory=dict)
     refused: list[PlacementTrial] = field(default_factory=list)
 
-    def add(self, one: Variant) -> bool:
+    def add(self, one: PlacementVariant) -> bool:
         """Make the artifact of a variant; note the reason where the runtime does not take it."""
         folder = self.out / f".placed-{len(self.found) + len(self.refused)}"
         folder.mkdir()
