@@ -64,7 +64,11 @@ def test_onnxruntime_gets_exactly_the_learnt_scales(make_run: MakeRun, bits: int
             assert int(constants[f"{name}_zero_point"]) == grid.zero_point
     assert seen > 5
     for weight in weights_of(cleaned(folder / "model.onnx")):
-        np.testing.assert_array_equal(constants[f"{weight.name}_scale"].reshape(-1), learned.weights[weight.path])
+        found, learnt = constants[f"{weight.name}_scale"].reshape(-1), learned.weights[weight.path]
+        alive = learnt > 1e-8  # of a dead channel, onnxruntime raises the scale until its bias fits into 32 bits
+        np.testing.assert_array_equal(found[alive], learnt[alive])
+        assert np.all(found >= learnt)
+        assert alive.mean() > 0.9
 
 
 def test_runtimes_agree_with_the_network_that_was_trained(make_run: MakeRun) -> None:
