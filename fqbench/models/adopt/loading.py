@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ QUANTIZED = frozenset(
         "MatMulNBits",
     }
 )
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+TRACE = re.compile(r"^\S+\.(h|cc|cpp):\d+: .*? failed: ")  # where in its source a C++ library gave up
 VALUES_OF_CONSTANT = {
     "value_float": np.float32,
     "value_floats": np.float32,
@@ -63,6 +68,15 @@ def load(path: Path) -> ModelProto:
         raise InputError(
             f"the external data of {path} cannot be read ({_reason(error)}); keep its files in the same folder."
         ) from error
+    version = opset_of(model)
+    if version > onnx.defs.onnx_opset_version():
+        raise InputError(
+            f"{path} has opset {version}, and the installed onnx knows opsets up to {onnx.defs.onnx_opset_version()}; "
+            f"install a newer onnx, or export it with opset {OPSET}."
+        )
+    random = next((node for node in model.graph.node if node.op_type in RANDOM), None)
+    if random is not None:
+        raise InputError(f"{path} draws random numbers ({called(random)}); export it in evaluation mode.")
     quantized = next((node for node in model.graph.node if node.op_type in QUANTIZED), None)
     if quantized is not None:
         raise InputError(f"{path} is quantized already ({called(quantized)}); give the FP32 model it was made from.")
@@ -94,6 +108,11 @@ def unify(model: ModelProto, output: str | None, path: Path) -> ModelProto:
     if len(inputs) != 1:
         listed = ", ".join(value.name for value in inputs) or "none"
         raise InputError(f"{path} has {len(inputs)} inputs ({listed}); a classifier with one image input is needed.")
+    if not inputs[0].type.tensor_type.HasField("shape"):
+        raise InputError(
+            f"{path} does not say what shape its input {inputs[0].name} has; write it into the file, as "
+            "onnx.tools.update_model_dims does, with 3 channels and perhaps a free batch, height and width."
+        )
     kept = [copied(value) for value in inputs]
     del model.graph.input[:]
     model.graph.input.extend(kept)
@@ -102,9 +121,19 @@ def unify(model: ModelProto, output: str | None, path: Path) -> ModelProto:
     model = raised(model, path)
     _constants_to_initializers(model)
     Editor(model).prune()
+    if not Editor(model).readers(kept[0].name):
+        raise InputError(
+            f"the output {model.graph.output[0].name} of {path} does not depend on its input; choose another one with "
+            "--output NAME."
+        )
     join_sigmoids(Editor(model))
     to_float32(model)
     return model
+
+
+def opset_of(model: ModelProto) -> int:
+    """Return the version of ONNX's own operators that a model uses."""
+    return int(next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1))
 
 
 def raised(model: ModelProto, path: Path) -> ModelProto:
@@ -117,7 +146,7 @@ def raised(model: ModelProto, path: Path) -> ModelProto:
     """
     from onnx import checker, helper, version_converter
 
-    version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1)
+    version = opset_of(model)
     if version != OPSET:
         if version == 10:
             _upsample_to_resize(model)
@@ -179,8 +208,26 @@ def _choose_output(model: ModelProto, output: str | None, path: Path) -> None:
             f"{path} answers with a {chosen.type.WhichOneof('value')} made by {called(maker)}; choose its input as "
             f"output: --output {maker.input[0]}."
         )
+    _require_scores(model, chosen, path)
     del model.graph.output[:]
     model.graph.output.append(chosen)
+
+
+def _require_scores(model: ModelProto, chosen: Any, path: Path) -> None:
+    """Raise an error for an output of whole numbers, truth values or text: a decision, where scores are needed."""
+    from onnx import TensorProto
+
+    kind = chosen.type.tensor_type.elem_type
+    floats = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.UNDEFINED}
+    if kind in floats:
+        return
+    maker = next((node for node in model.graph.node if chosen.name in node.output), None)
+    scores = [name for name in maker.input if name] if maker is not None else []
+    help_with = f"choose what it is made of: --output {scores[0]}" if scores else "choose scores with --output NAME"
+    raise InputError(
+        f"{path} answers with {chosen.name} of type {TensorProto.DataType.Name(kind).lower()}, which is a decision; "
+        f"scores or probabilities are needed: {help_with}."
+    )
 
 
 def _constants_to_initializers(model: ModelProto) -> None:
@@ -213,4 +260,4 @@ def _upsample_to_resize(model: ModelProto) -> None:
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0][:200]
+    return TRACE.sub("", (lines or [type(error).__name__])[0])[:200]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import ValidationError
 
 from fqbench.config import ModelOptions, Preprocessing, PreprocessingOptions, size_text
 from fqbench.errors import InputError
@@ -99,7 +100,13 @@ class Source:
                     f"({first_line(error)}); check --size and --layout."
                 ) from error
             answers.append(_per_image(np.asarray(answer), size, self.path)[: len(part)])
-        return np.concatenate(answers).astype(np.float32)
+        found = np.concatenate(answers).astype(np.float32)
+        if not np.isfinite(found).all():
+            raise InputError(
+                f"{self.path} answers with NaN or infinity for {int((~np.isfinite(found)).any(axis=1).sum())} of "
+                f"{len(found)} images; check --scale-pixels, --mean and --std, or export it again."
+            )
+        return found
 
     def _session(self) -> Any:
         given = any(value.name == self.output for value in self.original.graph.output)
@@ -141,7 +148,15 @@ def read_source(path: Path, model_options: ModelOptions, asked: PreprocessingOpt
             "(mean and std per channel, for values from 0 to 1), or --mean none if the graph normalizes by itself; "
             "`fqbench models check` tries the usual conventions."
         )
-    geometry = Preprocessing.model_validate({k: v for k, v in said.items() if k not in {"mean", "std"}})
+    try:
+        geometry = Preprocessing.model_validate({k: v for k, v in said.items() if k not in {"mean", "std"}})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        what = ".".join(map(str, problem["loc"]))
+        raise InputError(
+            f"{path}: the preprocessing has the {what} {problem['input']!r}, but {problem['msg'].lower()}; export it "
+            "with another input, or state --size, --fit, --crop and --interpolation."
+        ) from error
     convention = Convention(layout, channels, scale, tuple(said["mean"]), tuple(said["std"]), dtype)
     batch = dimensions(given)[0]
     height, width = geometry.size
@@ -179,6 +194,7 @@ def _dtype(given: Any, path: Path) -> str:
         dtype = str(np.dtype(helper.tensor_dtype_to_np_dtype(kind)))
     except (KeyError, TypeError, ValueError):
         dtype = "unknown"
+    dtype = "string" if dtype == "object" else dtype
     if dtype in {"float32", "float64", *HALF, *WHOLE}:
         return dtype
     raise InputError(f"{path} takes {given.name} of type {dtype}; numbers (float32, float16, uint8 …) are needed.")
