@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,8 +187,48 @@ def _write(
     for path, weight in weights.items():
         if weight.bias is not None:
             prepared.weighted[path].bias = nn.Parameter(torch.from_numpy(weight.bias.copy()))
+    share, layers = integer_share(prepared, weights, stored.example())
     storage.write(stored, prepared, weights, out)
-    return {"engine": engine(), "not_traced": dict(prepared.traced.skipped), "quantized_layers": len(weights)}
+    return {
+        "engine": engine(),
+        "not_traced": dict(prepared.traced.skipped),
+        "quantized_layers": len(weights),
+        "layers": layers,
+        "quantized_macs": share,
+    }
+
+
+def integer_share(prepared: PreparedGraph, quantized: Collection[str], example: torch.Tensor) -> tuple[float, int]:
+    """Return the share of the layers' multiply-accumulates that is quantized, and the number of layers.
+
+    Parameters
+    ----------
+    prepared : PreparedGraph
+        The network; what was not traced is a module in it, whose layers count, too.
+    quantized : collection of str
+        Paths of the quantized layers.
+    example : Tensor
+        Images that it is run on.
+    """
+    mine = {id(layer) for path, layer in prepared.weighted.items() if path in quantized}
+    macs: dict[int, int] = {}
+
+    def count(layer: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        weight: Any = layer.weight
+        macs[id(layer)] = macs.get(id(layer), 0) + output.numel() * weight[0].numel()
+
+    layers = [layer for layer in prepared.module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    was_training = prepared.module.training
+    try:
+        with torch.inference_mode():
+            prepared.module.eval()(example)
+    finally:
+        prepared.module.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    total = sum(macs.values())
+    return sum(value for key, value in macs.items() if key in mine) / max(1, total), len(macs)
 
 
 def _noise(model: ExportedModel) -> Any:

@@ -65,6 +65,11 @@ def test_torch_backends_load_without_the_folder_and_name_what_was_not_traced(
     facts = made["facts"]["details"]
     assert any(part.startswith("model.") for part in facts["not_traced"])
     assert facts["quantized_layers"] >= 1
+    assert (
+        f"{facts['quantized_layers']} of {facts['layers']} layers, {100 * facts['quantized_macs']:.0f} %" in caplog.text
+    )
+    assert facts["quantized_layers"] < facts["layers"]
+    assert 0 < facts["quantized_macs"] < 0.9
     (here / name).rename(here / "elsewhere")
     call(capsys, "bench", made["id"], *options("elsewhere"), "--rounds", "5", "--seconds", "0")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fqbench.backends.torch_fx.fx import prepare
+from fqbench.backends.torch_fx.quantizing import integer_share
 from fqbench.backends.torch_fx.tracing import trace
 from torch import nn
 from torch.nn import functional
@@ -100,3 +102,15 @@ def test_dropout_goes_in_evaluation_and_stays_in_training() -> None:
         network = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 2)).train(training)
         left = [module for module in trace(network).graph.modules() if isinstance(module, nn.Dropout)]
         assert bool(left) == training
+
+
+def test_the_share_of_what_is_quantized_counts_what_is_inside_untraced_modules() -> None:
+    torch.manual_seed(0)
+    network = Around().eval()
+    with torch.no_grad():
+        network.parts[0].bias.fill_(9.0)  # type: ignore[union-attr]  # so that the gate is open
+    prepared = prepare(network, torch.randn(3, 4), act_bits=8)
+    share, layers = integer_share(prepared, {"first", "parts.0"}, torch.randn(3, 4))
+    assert layers == 3
+    assert share == pytest.approx(2 / 3)
+    assert integer_share(prepared, {"first"}, torch.randn(3, 4))[0] == pytest.approx(1 / 3)
