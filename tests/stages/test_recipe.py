@@ -61,6 +61,28 @@ def test_one_file_resolves_alike_for_every_runtime(make_run: MakeRun, tmp_path: 
     assert found.layers == check_recipe(make_run(backend="ort"), file).layers
 
 
+@pytest.mark.slow
+def test_the_artifacts_of_one_file_have_the_same_table(make_run: MakeRun, tmp_path: Path) -> None:
+    """Not only the file: what three runtimes made of it, read back from their manifests."""
+    file = tmp_path / "three.yaml"
+    file.write_text(
+        "range_rule: minmax\nbias_correction: 'off'\noverrides:\n- {role: first, quantize: false}\n"
+        "- {name: 'layer1.*', range_rule: mse}\n- {role: head, weight_rule: minmax}\n"
+    )
+    network = {"onnx": None, "mean": None, "std": None, "model": "test_resnet", "size": 32, "epochs": 1}
+    tables = {}
+    for backend in ("ort", "torch_fx", "trt"):
+        run = make_run(**network, batch_size=16, backend=backend, recipe=file)
+        found = recipe_of(run, quantize(run).id)
+        document = recipe_document("", found.layers)
+        tables[backend] = json.loads(render(document, Format.JSON))["layers"]
+    assert tables["ort"] == tables["torch_fx"] == tables["trt"]
+    rows = {row["layer"]: row for row in tables["ort"] if row["range_rule"] is not None}
+    assert {row["range_rule"] for name, row in rows.items() if name.startswith("layer1.")} == {"mse"}
+    assert {row["range_rule"] for name, row in rows.items() if not name.startswith("layer1.")} == {"minmax"}
+    assert [row["quantized"] for row in tables["ort"]].count(False) == 1
+
+
 def test_what_a_runtime_cannot_do_is_said_with_the_nearest(make_run: MakeRun, hybrid: Path) -> None:
     found = check_recipe(make_run(backend="trt"), hybrid)
     assert len(found.problems) == 1
