@@ -44,7 +44,7 @@ class Health:
     def to_dict(self) -> dict[str, object]:
         """Return JSON values."""
         return {
-            "machine": self.machine.to_dict(),
+            "machine": {**self.machine.to_dict(), "integer_sums": self.machine.integer_sums.value},
             "workspace": self.workspace,
             "plugins": [asdict(plugin) for plugin in self.plugins],
             "libraries": [asdict(library) for library in self.libraries],

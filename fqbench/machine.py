@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -31,6 +33,33 @@ FEATURES = (
     "i8mm",
     "sve",
 )
+
+
+# Any of them multiplies unsigned with signed bytes and adds up in 32 bits.
+EXACT_SUMS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+X86 = ("x86_64", "amd64", "i386", "i686")
+
+
+class IntegerSums(StrEnum):
+    """How this CPU adds up products of 8-bit integers.
+
+    ``exact``: in 32 bits. ``saturating``: an x86 without VNNI adds pairs of products in 16 bits (``vpmaddubsw``), whose
+    sums stop at 32767, so that INT8 answers differ from those of other CPUs. ``unknown``: the features of the CPU could
+    not be read.
+    """
+
+    EXACT = "exact"
+    SATURATING = "saturating"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def of(cls, system: str, features: Collection[str]) -> IntegerSums:
+        """Return it for a system as `Machine.system` names it, and a CPU's features."""
+        if not system.lower().endswith(X86):
+            return cls.EXACT  # ARM's widening multiplications and dot products add up in 32 bits
+        if not features:
+            return cls.UNKNOWN
+        return cls.EXACT if EXACT_SUMS.intersection(features) else cls.SATURATING
 
 
 @dataclass(frozen=True)
@@ -61,6 +90,11 @@ class Machine:
     def to_dict(self) -> dict[str, object]:
         """Return JSON values."""
         return {**asdict(self), "features": list(self.features)}
+
+    @property
+    def integer_sums(self) -> IntegerSums:
+        """How the CPU adds up products of 8-bit integers."""
+        return IntegerSums.of(self.system, self.features)
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fqbench.cli.app import MEASURE, QUANTIZED, TRAINED, Ids, Reference, app
-from fqbench.errors import GateFailed
+from fqbench.errors import GateFailed, InputError
 
 if TYPE_CHECKING:
     from fqbench.cli.verbs import Show
@@ -77,6 +77,10 @@ def bench(
     ids: Ids = None,
     reference: Reference = None,
     again: Annotated[bool, typer.Option("--again", help="Measure again, even if a stored result exists.")] = False,
+    all_backends: Annotated[
+        bool,
+        typer.Option("--all-backends", help="Compare FP32, casts and the configured scheme on every usable runtime."),
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="PATH", help="Write distributions, and p50 by batch size, as an SVG file."),
@@ -85,15 +89,26 @@ def bench(
     """Measure and compare the latency of artifacts.
 
     All artifacts run interleaved in one process, so that drift of the machine affects all of them alike. Several batch
-    sizes and thread counts give one table.
+    sizes and thread counts give one table. With --all-backends the configured model is quantized for every runtime
+    that is usable here; the table has accuracy and the worst group's change, too, and marks the Pareto front.
 
     Example: fqbench bench --batch 1,8 --threads 1,2 --plot latency.svg
     """
     from fqbench.report.latency import grid_document
     from fqbench.report.latency_plot import write_latency_plot
+    from fqbench.report.runtimes import runtimes_document
     from fqbench.stages.bench import bench_grid
     from fqbench.stages.quantize import subjects
+    from fqbench.stages.runtimes import compare_runtimes
 
+    if all_backends:
+        if ids or reference:
+            raise InputError("--all-backends makes its own artifacts; leave the ids and --reference out.")
+        found = compare_runtimes(run, again=again)
+        if plot is not None:
+            write_latency_plot(found.latency, plot)
+        show(runtimes_document(found))
+        return
     reports = bench_grid(run, subjects(run, ids, reference, runnable=True), again=again)
     if plot is not None:
         write_latency_plot(reports, plot)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fqbench.machine import IntegerSums
 from fqbench.report.document import Document, Sheet, notes
 
 if TYPE_CHECKING:
     from fqbench.doctor import Health
     from fqbench.plugins import Backend
+
+
+SUMS = {
+    IntegerSums.EXACT: "exact (32 bits)",
+    IntegerSums.SATURATING: "saturating (16 bits, no VNNI): INT8 answers differ from those of other CPUs; quantize "
+    "with --reduce-range",
+    IntegerSums.UNKNOWN: "unknown: the features of this CPU cannot be read",
+}
 
 
 def health_document(health: Health) -> Document:
@@ -18,6 +27,7 @@ def health_document(health: Health) -> Document:
     about = notes(
         f"machine: {machine.cpu}, {machine.cores} cores, {machine.memory / 2**30:.0f} GiB, {machine.system}",
         f"CPU features: {features}",
+        f"sums of 8-bit products: {SUMS[machine.integer_sums]}",
         f"workspace: {health.workspace}",
     )
     plugins = Sheet(

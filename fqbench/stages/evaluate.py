@@ -23,7 +23,7 @@ from fqbench.predicted_labels import Output, PredictedLabels, predicted_labels
 from fqbench.predictions import ArtifactPredictions
 from fqbench.provenance import differences, preprocessing_differences
 from fqbench.run import Run
-from fqbench.stages.predict import predict_split
+from fqbench.stages.predict import predict_split, require_one_kind_of_sums
 from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Derivation
 from fqbench.workspace.kinds import EVALUATIONS, EXECUTABLE, EvaluationFacts
@@ -107,7 +107,7 @@ def evaluation_entry(
     answered = [predict_split(run, artifact) for artifact in artifacts]
     labellings = _labellings(run, answered, files)
     decided = labellings[0].decided
-    notes = _differences(run, artifacts)
+    notes = (*_differences(run, artifacts), *require_one_kind_of_sums(answered))
     options = {"replicates": asked.replicates, "confidence": confidence or asked.confidence, "seed": asked.seed}
     views = _views(run, decided[0], groupings)
     derivation = Derivation(

@@ -21,12 +21,13 @@ from fqbench.errors import DataError, InputError
 from fqbench.execution import Execution, answers, batch_size_for, execution, require_runtime
 from fqbench.latency.results import LatencyReport
 from fqbench.latency.zero_weights import refuse_zero_weights
-from fqbench.machine import installed_versions, this_machine, usable_cores
+from fqbench.machine import Machine, installed_versions, this_machine, usable_cores
 from fqbench.pack import Pack
-from fqbench.plugins import Arithmetic, Builder
+from fqbench.plugins import Arithmetic, Builder, Level
 from fqbench.predictions import PREDICTIONS, Predictions, read_predictions, write_predictions
 from fqbench.run import Run
 from fqbench.stages.bench import INPUTS, REPORT, combination, measure_executions
+from fqbench.stages.predict import sums_of
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Derivation, Entry, kinds
@@ -298,6 +299,7 @@ def _import_predictions(run: Run, opened: Pack, number: int, answers: Prediction
             versions_there=facts["versions"],
             built_for=measured["built_for"],
             arithmetic=measured["arithmetic"],
+            integer_sums=sums_of(Machine(**machine), measured["device"], Level(measured["level"])),
         )
 
     return run.produce(derivation, write, f"importing the predictions of {artifact.label} {_where(facts, number)}")

@@ -12,7 +12,7 @@ from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.contracts.scheme import Scheme
 from fqbench.contracts.task import PredictionTask
 from fqbench.errors import InputError, did_you_mean
-from fqbench.machine import Machine
+from fqbench.machine import IntegerSums, Machine
 from fqbench.workspace.entries import Facts, Kind
 
 
@@ -219,13 +219,14 @@ class DecisionFacts(Facts):
 
 
 class PredictionFacts(Facts):
-    """Predictions: of which artifact, executed how; ``where`` is set for those of another machine."""
+    """Predictions: of which artifact, executed how, with which integer sums; ``where``: measured on another machine."""
 
     artifact: str
     level: Level
     images: int
     machine: Machine
     arithmetic: Arithmetic
+    integer_sums: IntegerSums = IntegerSums.UNKNOWN
     where: str = ""
     versions_there: dict[str, str] = Field(default_factory=dict)
     built_for: dict[str, Any] = Field(default_factory=dict)
