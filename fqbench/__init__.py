@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fqbench.stages.quantize import reference as reference
     from fqbench.stages.sample import calibrate as calibrate
     from fqbench.stages.train import train as train
+    from fqbench.study.api import run_study as run_study
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ _OFFERED = {
     "predict": ("fqbench.stages.predict", "predict_split"),
     "quantize": ("fqbench.stages.quantize", "quantize"),
     "reference": ("fqbench.stages.quantize", "reference"),
+    "run_study": ("fqbench.study.api", "run_study"),
     "train": ("fqbench.stages.train", "train"),
 }
 

@@ -12,13 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+(STUDY,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL)
 EXAMPLES = BLOCK.findall((ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["quantize", "metrics", "probabilities", "shards", "compare"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=["quantize", "metrics", "scores", "shards", "study", "compare"])
 def test_an_example_runs(example: str, photos: Path, classifier: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").symlink_to(photos)
     shutil.copy(classifier, tmp_path / "model.onnx")
+    (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
     done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout

@@ -30,9 +30,16 @@ def run_study(
     root: Root = None,
     debug: Debug = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and their ids; run nothing.")] = False,
-    executor: Annotated[str, typer.Option("--executor", metavar="NAME", help="Who runs the cells: local.")] = "local",
+    executor: Annotated[
+        str, typer.Option("--executor", metavar="NAME", help="Who runs the cells: local, or ray.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option("--address", metavar="HOST:PORT|auto", help="Ray cluster (default: one is started here)."),
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", min=1, help="Cells at a time (default: 1).")
+        int | None,
+        typer.Option("--workers", metavar="N", min=1, help="Most cells at a time (default: 1; ray: one per core)."),
     ] = None,
 ) -> None:
     """Run every cell of a study that is missing, and write its table.
@@ -46,14 +53,13 @@ def run_study(
     from fqbench.study.executors.choice import executor_named
     from fqbench.study.opening import open_study
     from fqbench.study.runner import run_study as make
-    from fqbench.study.table import PARQUET, read_table
 
     study, cells = open_study(run, file, root=root, debug=debug)
     if dry_run:
         show(plan_document(study.name, cells))
         return
-    result = make(run, study, cells, executor_named(executor, workers=workers), debug=debug)
-    show(result_document(result, read_table(result.table.file(PARQUET))))
+    result = make(run, study, cells, executor_named(executor, workers=workers, address=address), debug=debug)
+    show(result_document(result, result.frame()))
     if result.exit_code:
         raise typer.Exit(result.exit_code)
 

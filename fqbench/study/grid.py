@@ -33,9 +33,13 @@ TINY: Changes = {
     "eval": {"by": None, "positive": None, "control": None, "replicates": 200},
     "bench": {"rounds": 5, "seconds": 0.0},
 }
+TINY_GROUPS = ("skin_tone",)  # few enough that the tiny samples hold images of each
 TINY_DATA: Changes = {
-    "data": {"name": "synthfaces", "images": 240, "test_images": 120, "size": 32},
+    "data": {"name": "synthfaces", "images": 160, "test_images": 90, "size": 32},
     "preprocessing": {"size": 32},
+    "train": {"by": TINY_GROUPS},
+    "quantize": {"calib_by": TINY_GROUPS},
+    "eval": {"by": TINY_GROUPS},
 }
 
 

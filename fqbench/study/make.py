@@ -52,9 +52,9 @@ class Made:
         return list({one.id: one for one in (self.baseline, self.artifact)}.values())
 
 
-def make_answers(run: Run, cell: Cell) -> Entry[CellFacts]:
+def make_answers(run: Run, cell: Cell, *, threads: int | None = None) -> Entry[CellFacts]:
     """Return the cell's figures that come from predictions, running every stage that is missing."""
-    made = _made(run, cell)
+    made = _made(run, cell, threads)
     read(made.run).require_one_label("a study")
     entry = evaluation_entry(made.run.with_options("eval", intersect=True, control=None), made.compared)
     (evaluation, *_more) = open_evaluations(entry)
@@ -62,9 +62,9 @@ def make_answers(run: Run, cell: Cell) -> Entry[CellFacts]:
     return _produced(made, cell, entry, rows + _rows_of_artifact(made), evaluation=evaluation)
 
 
-def make_latency(run: Run, cell: Cell) -> Entry[CellFacts]:
+def make_latency(run: Run, cell: Cell, *, threads: int | None = None) -> Entry[CellFacts]:
     """Return the cell's latency, measured interleaved with FP32; nothing else must run on the machine."""
-    made = _made(run, cell)
+    made = _made(run, cell, threads)
     entry = benching.bench_entry(made.run, made.compared)
     report = LatencyReport.open(entry.file(benching.REPORT))
     measured = report.subjects[-1]  # a fitted decision is measured as the artifact that it decides for
@@ -73,8 +73,10 @@ def make_latency(run: Run, cell: Cell) -> Entry[CellFacts]:
     return _produced(made, cell, entry, rows)
 
 
-def _made(run: Run, cell: Cell) -> Made:
+def _made(run: Run, cell: Cell, threads: int | None) -> Made:
     own = replace(run, config=cell.config)
+    if own.config.eval.threads is None and threads is not None:
+        own = own.with_options("eval", threads=threads)
     baseline = reference(replace(run, config=cell.baseline))
     artifact = baseline if cell.phase is Phase.BASELINES else quantize(own)
     if cell.decides:

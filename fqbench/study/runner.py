@@ -16,13 +16,15 @@ from fqbench.study.executors import Executor
 from fqbench.study.file import Study
 from fqbench.study.make import ROWS
 from fqbench.study.progress import seconds_left, told
-from fqbench.study.table import COLUMNS, read_table, typed, write_table
+from fqbench.study.table import COLUMNS, PARQUET, read_table, typed, write_table
 from fqbench.study.tasks import Task, TaskOutcome, read_journal
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import CELLS, STUDIES, CellFacts, StudyFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pandas as pd
 
 DEBUG = "-debug"
 LOCK = "study.lock"
@@ -49,6 +51,10 @@ class StudyResult:
     failed: Mapping[str, TaskOutcome]
     seconds: float
 
+    def frame(self) -> pd.DataFrame:
+        """Return the table; `fqbench.study.table.COLUMNS` describes its columns."""
+        return read_table(self.table.file(PARQUET))
+
     @property
     def exit_code(self) -> int:
         """0, or that of the first failure."""
@@ -74,14 +80,14 @@ class StudyStatus:
     seconds_left: float
 
 
-def tasks_of(study: Study, cells: Sequence[Cell]) -> list[list[Task]]:
+def tasks_of(study: Study, cells: Sequence[Cell], *, threads: int | None = None) -> list[list[Task]]:
     """Return the tasks in steps; all of one step must have ended before the next one begins.
 
     Baselines come first, since what they make is shared by all other cells; latencies come last and alone.
     """
-    steps = [[Task(cell, "answers") for cell in cells if cell.phase is phase] for phase in Phase]
+    steps = [[Task(cell, "answers", threads) for cell in cells if cell.phase is phase] for phase in Phase]
     if study.latency:
-        steps.append([Task(cell, "latency") for cell in cells])
+        steps.append([Task(cell, "latency", threads) for cell in cells])
     return [step for step in steps if step]
 
 
@@ -109,7 +115,7 @@ def run_study(run: Run, study: Study, cells: Sequence[Cell], executor: Executor,
         Every cell failed.
     """
     begun, done = time.monotonic(), list[tuple[Task, TaskOutcome]]()
-    steps = tasks_of(study, cells)
+    steps = tasks_of(study, cells, threads=executor.threads)
     everything = [task for step in steps for task in step]
     with _alone(run):
         for step in steps:

@@ -19,10 +19,21 @@ BUG = 70  # as on the command line: an error that fqbench did not expect
 
 @dataclass(frozen=True)
 class Task:
-    """One part of one cell: its answers, or its latency."""
+    """One part of one cell: its answers, or its latency.
+
+    Attributes
+    ----------
+    cell : Cell
+        Which cell.
+    part : str
+        ``answers`` or ``latency``.
+    threads : int or None
+        Threads for predicting, where the configuration does not say; they are part of the predictions' id.
+    """
 
     cell: Cell
     part: Part
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ def perform(run: Run, task: Task) -> TaskOutcome:
     begun = time.monotonic()
     make = make_answers if task.part == "answers" else make_latency
     try:
-        entry = make(run, task.cell)
+        entry = make(run, task.cell, threads=task.threads)
     except WorkspaceError:
         raise
     except FqbenchError as error:

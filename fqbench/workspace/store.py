@@ -170,8 +170,10 @@ class Workspace:
         return self._checked(path, found)
 
     def _named(self, id_or_prefix: str, kind: Kind[Any] | str | Sequence[Kind[Any]] | None) -> tuple[Kind[Any], Path]:
+        exact = self._exactly(id_or_prefix, kind)
+        if len(exact) == 1:
+            return exact[0]
         folders = self.folders(kind)
-        exact = [(one, path) for one, path in folders if path.name == id_or_prefix]
         matches = exact or [(one, path) for one, path in folders if path.name.startswith(id_or_prefix)]
         if len(matches) > 1:  # of entries that this version and another one wrote, this one's are meant
             matches = [(one, path) for one, path in matches if not self._outdated(one, path)] or matches
@@ -185,6 +187,13 @@ class Workspace:
         hint = did_you_mean(id_or_prefix, [path.name for _one, path in folders]) if folders else "it is empty."
         raise InputError(f"no {name} {id_or_prefix!r} in the workspace {self.root}: {hint}")
 
+    def _exactly(self, name: str, kind: Kind[Any] | str | Sequence[Kind[Any]] | None) -> list[tuple[Kind[Any], Path]]:
+        """Return the entries with this very name, without listing the workspace, which may have many thousands."""
+        if not name or Path(name).name != name or name.startswith("."):
+            return []
+        kinds = _kinds(kind)
+        return [(one, path) for one in kinds if ((path := self.root / one.name / name) / MANIFEST).is_file()]
+
     def folders(self, kind: Kind[Any] | str | Sequence[Kind[Any]] | None = None) -> list[tuple[Kind[Any], Path]]:
         """Return kind and folder of every published entry, whatever its state.
 
@@ -193,12 +202,9 @@ class Workspace:
         InputError
             There is no such kind.
         """
-        if isinstance(kind, str):
-            kind = kind_named(kind)
-        kinds: Sequence[Kind[Any]] = KINDS if kind is None else ((kind,) if isinstance(kind, Kind) else kind)
         return [
             (one, path)
-            for one in kinds
+            for one in _kinds(kind)
             if (self.root / one.name).is_dir()
             for path in sorted((self.root / one.name).iterdir())
             if not path.name.startswith(".") and (path / MANIFEST).is_file()
@@ -293,6 +299,12 @@ class Workspace:
                 f"the workspace {self.root} cannot be written ({error.strerror or error}); "
                 f"choose another with --workspace or ${ENVIRONMENT_VARIABLE}."
             ) from error
+
+
+def _kinds(kind: Kind[Any] | str | Sequence[Kind[Any]] | None) -> Sequence[Kind[Any]]:
+    if isinstance(kind, str):
+        return (kind_named(kind),)
+    return KINDS if kind is None else (kind,) if isinstance(kind, Kind) else kind
 
 
 def _fill(

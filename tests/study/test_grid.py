@@ -112,7 +112,7 @@ def test_debug_makes_every_cell_tiny_and_gives_it_another_id(write_study: Write)
     study = study_of(models=["resnet10t", "vit_small_patch16_224"], seeds=[0])
     plain, tiny = cells_of(study), cells_of(study, debug=True)
     assert not {cell.id for cell in plain} & {cell.id for cell in tiny}
-    assert {cell.config.data.images for cell in tiny} == {240}
+    assert {cell.config.data.images for cell in tiny} == {160}
     assert {cell.config.train.epochs for cell in tiny} == {1}
     onnx = cells_of(read_study(write_study()), debug=True)
     assert {cell.config.data.name for cell in onnx} == {"folder"}  # its classes are those of its own data

@@ -95,10 +95,10 @@ def test_a_bug_in_one_cell_is_recorded_and_tried_again(
 ) -> None:
     file, make = write_study(), tasks.make_answers
 
-    def fails(run: Run, cell: object) -> object:
+    def fails(run: Run, cell: object, **threads: object) -> object:
         if "int4" in cell.name:  # type: ignore[attr-defined]
             raise ZeroDivisionError("in the middle")
-        return make(run, cell)  # type: ignore[arg-type]
+        return make(run, cell, **threads)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tasks, "make_answers", fails)
     result = ran(run, file)
@@ -115,10 +115,10 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(
 ) -> None:
     file, make = write_study(), tasks.make_answers
 
-    def full(run: Run, cell: object) -> object:
+    def full(run: Run, cell: object, **threads: object) -> object:
         if "int4" in cell.name:  # type: ignore[attr-defined]
             raise WorkspaceError("the workspace cannot be written (No space left on device)")
-        return make(run, cell)  # type: ignore[arg-type]
+        return make(run, cell, **threads)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tasks, "make_answers", full)
     with pytest.raises(WorkspaceError, match="No space left"):

@@ -16,9 +16,12 @@ class Executor(Protocol):
     ----------
     workers : int
         How many tasks run at a time.
+    threads : int or None
+        Threads for predicting in each; all cores where it is None.
     """
 
     workers: int
+    threads: int | None
 
     def perform(self, run: Run, tasks: Sequence[Task], *, alone: bool) -> Iterator[tuple[Task, TaskOutcome]]:
         """Yield the outcome of each task as it ends, in any order.

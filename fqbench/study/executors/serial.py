@@ -12,6 +12,7 @@ class Serial:
     """The executor of one process."""
 
     workers = 1
+    threads: int | None = None
 
     def perform(self, run: Run, tasks: Sequence[Task], *, alone: bool) -> Iterator[tuple[Task, TaskOutcome]]:  # noqa: ARG002 - it always is
         """Yield outcomes in the order of the tasks."""

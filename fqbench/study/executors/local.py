@@ -1,0 +1,165 @@
+"""Perform tasks in several processes of this machine, as many as its memory allows."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from fqbench.errors import WorkspaceError
+from fqbench.machine import usable_cores
+from fqbench.run import Run
+from fqbench.study.executors.serial import Serial
+from fqbench.study.tasks import Task, TaskOutcome, failure, perform, write_journal
+from fqbench.workspace import Workspace
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+ATTEMPTS = 2  # a process that ends without an answer may have been killed by chance, twice hardly
+MEMORY_SHARE = 0.8  # of the free memory, that all processes together may take
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+    task: Task | None = None
+
+
+class Local:
+    """The executor of several processes; each keeps samples and stores open for all of its tasks.
+
+    Until a task has ended, one process runs; then as many as fit into memory, by the largest that was seen. Latencies
+    are measured in this process, when no other one runs.
+
+    Parameters
+    ----------
+    workers : int
+        Most processes at a time; the cores are shared out among them.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.threads: int | None = max(1, usable_cores() // workers)
+
+    def perform(self, run: Run, tasks: Sequence[Task], *, alone: bool) -> Iterator[tuple[Task, TaskOutcome]]:
+        """Yield outcomes as tasks end; a task whose process was killed runs again, once."""
+        if alone:
+            yield from Serial().perform(run, tasks, alone=True)
+        else:
+            yield from _Pool(run, self.workers).perform(tasks)
+
+
+class _Pool:
+    def __init__(self, run: Run, most: int) -> None:
+        import psutil
+
+        self.run, self.most, self.limit = run, most, 1
+        self.free = int(psutil.virtual_memory().available)
+        self.workers: list[_Worker] = []
+        self.killed: Counter[tuple[str, str]] = Counter()
+
+    def perform(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, TaskOutcome]]:
+        waiting = deque(tasks)
+        try:
+            while waiting or any(worker.task for worker in self.workers):
+                self._hand_out(waiting)
+                busy = [worker for worker in self.workers if worker.task is not None]
+                wait([place for worker in busy for place in (worker.connection, worker.process.sentinel)])
+                for worker in busy:
+                    yield from self._ended(worker, waiting)
+        finally:
+            for worker in self.workers:
+                worker.process.terminate()
+            for worker in self.workers:
+                worker.process.join()
+
+    def _hand_out(self, waiting: deque[Task]) -> None:
+        running = sum(worker.task is not None for worker in self.workers)
+        while waiting and running < self.limit:
+            idle = next((worker for worker in self.workers if worker.task is None), None) or self._start()
+            idle.task = waiting.popleft()
+            with suppress(BrokenPipeError):  # it has just died: its sentinel says so
+                idle.connection.send(idle.task)
+            running += 1
+
+    def _start(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        cores = _share(len(self.workers), self.most)
+        process = context.Process(target=_serve, args=(theirs, str(self.run.workspace.root), cores), daemon=True)
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self.workers.append(worker)
+        return worker
+
+    def _ended(self, worker: _Worker, waiting: deque[Task]) -> Iterator[tuple[Task, TaskOutcome]]:
+        """Yield the outcome of a worker's task, if it has ended; put the task back if its process was killed."""
+        task = worker.task
+        if task is None or not (worker.connection.poll() or not worker.process.is_alive()):
+            return
+        try:
+            answer = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.workers.remove(worker)
+            worker.process.join()
+            self.killed[task.cell.id, task.part] += 1
+            if self.killed[task.cell.id, task.part] < ATTEMPTS:
+                self.run.reporter.say(f"the process that made {task.cell.name} was killed; it is made again")
+                waiting.appendleft(task)
+                return
+            outcome = failure(task, f"its process was killed {ATTEMPTS} times, perhaps for want of memory")
+            write_journal(self.run.workspace.root, outcome)
+            yield task, outcome
+            return
+        worker.task = None
+        if isinstance(answer, WorkspaceError):
+            raise answer
+        outcome, peak = answer
+        self.limit = max(1, min(self.most, int(MEMORY_SHARE * self.free // max(peak, 1))))
+        yield task, outcome
+
+
+def _share(number: int, workers: int) -> tuple[int, ...]:
+    """Return the cores of one of several workers; empty where the system does not say which there are."""
+    if not hasattr(os, "sched_getaffinity"):
+        return ()
+    cores = sorted(os.sched_getaffinity(0))
+    return tuple(cores[number % workers :: workers]) or (cores[number % len(cores)],)
+
+
+def _serve(connection: Connection, root: str, cores: tuple[int, ...]) -> None:
+    """Perform tasks until the connection is closed; runs in a process of its own."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+        os.environ["OMP_NUM_THREADS"] = str(len(cores))
+    run = Run(workspace=Workspace(root))
+    while True:
+        try:
+            task = connection.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        answer: Any
+        try:
+            answer = (perform(run, task), _peak())
+        except WorkspaceError as error:
+            answer = WorkspaceError(str(error))
+        except KeyboardInterrupt:
+            return
+        connection.send(answer)
+
+
+def _peak() -> int:
+    """Largest resident set of this process so far, in bytes."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

@@ -1,0 +1,101 @@
+"""A Ray cluster of this machine: two workers, one of which is killed in the middle; nothing is made twice."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fqbench.cli import main
+from fqbench.errors import InputError, UnavailableError
+from fqbench.run import Run
+from fqbench.study.executors.choice import executor_named
+from fqbench.study.opening import open_study
+from fqbench.study.runner import run_study
+from fqbench.workspace import Workspace
+
+Write = Callable[..., Path]
+RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'fqbench[ray]'")
+
+
+def test_without_ray_it_is_said(write_study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    def missing(module: str, *, extra: str) -> None:
+        raise UnavailableError(f"{module} is not installed; run: pip install 'fqbench[{extra}]'.")
+
+    monkeypatch.setattr("fqbench.study.executors.ray.require", missing)
+    with pytest.raises(SystemExit) as caught:
+        main(["study", "run", str(write_study()), "--executor", "ray", "--workspace", str(tmp_path / "runs")])
+    assert caught.value.code == 3
+
+
+def test_wrong_executors_are_refused() -> None:
+    with pytest.raises(InputError, match="unknown executor 'rey': did you mean 'ray'"):
+        executor_named("rey")
+    with pytest.raises(InputError, match="--address auto belongs to --executor ray"):
+        executor_named("local", address="auto")
+
+
+KILLED = """
+import json, sys
+from pathlib import Path
+from fqbench.run import Run
+from fqbench.study.executors.choice import executor_named
+from fqbench.study.opening import open_study
+from fqbench.study.runner import run_study
+from fqbench.workspace import Workspace
+
+file, root = sys.argv[1:]
+run = Run(workspace=Workspace(root))
+study, cells = open_study(run, Path(file))
+result = run_study(run, study, cells, executor_named("ray", workers=2))
+print(json.dumps({"failed": [one.reason for one in result.failed.values()], "cells": result.table.facts.cells}))
+"""
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_worker_that_is_killed_in_the_middle(write_study: Write, tmp_path: Path) -> None:
+    import psutil
+
+    file, root = write_study(), tmp_path / "runs"
+    killed: list[int] = []
+
+    def kill_one(driver: psutil.Process) -> None:
+        while not killed and driver.is_running():
+            for process in driver.children(recursive=True):
+                try:
+                    busy = process.name().startswith("ray::_perform") or "ray::_perform" in " ".join(process.cmdline())
+                    # In the middle: a baseline is published, so that there is something that must not be made again.
+                    if busy and list(root.glob("models/*/manifest.json")):
+                        process.kill()
+                        killed.append(process.pid)
+                        return
+                except psutil.Error:
+                    continue
+            time.sleep(0.02)
+
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(file), str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        watcher = threading.Thread(target=kill_one, args=(psutil.Process(process.pid),))
+        watcher.start()
+        out, _error = process.communicate(timeout=600)
+        watcher.join()
+    assert killed
+    assert json.loads(out.splitlines()[-1]) == {"failed": [], "cells": 4}
+    # Nothing twice: one model, and what a run here finds is what the cluster made.
+    assert len(list(root.glob("models/*/manifest.json"))) == 1
+    run = Run(workspace=Workspace(root))
+    before = {entry.id: entry.manifest.created for entry in run.workspace.entries()}
+    study, cells = open_study(run, file)
+    run_study(run, study, cells, executor_named("local"))
+    assert {entry.id: entry.manifest.created for entry in run.workspace.entries()} == before
