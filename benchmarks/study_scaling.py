@@ -21,7 +21,7 @@ from fqbench.run import Run
 from fqbench.study.executors.choice import executor_named
 from fqbench.study.opening import open_study
 from fqbench.study.runner import run_study, tasks_of
-from fqbench.study.schedule import Step, simulate
+from fqbench.study.schedule import StudyStep, simulate
 from fqbench.study.tasks import read_journal
 from fqbench.workspace import Derivation, Workspace
 from fqbench.workspace.kinds import STUDIES, StudyFacts
@@ -55,7 +55,7 @@ def schedule(file: Path, workspace: Path, seeds: int, driver: float, *, debug: b
         measured = [one.seconds for one in known if one is not None and one.entry]
         missing += len(together) - len(measured)
         name = "latency" if together[0].part == "latency" else together[0].cell.phase.value
-        steps.append(Step(name, tuple(measured) * seeds, alone=name == "latency"))
+        steps.append(StudyStep(name, tuple(measured) * seeds, alone=name == "latency"))
     total = sum(sum(step.seconds) for step in steps)
     print(
         f"{sum(len(step.seconds) for step in steps)} tasks, {total / 3600:.1f} h of work; {missing} tasks have no time"

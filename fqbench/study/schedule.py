@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Step:
+class StudyStep:
     """Tasks that may run at the same time; the next step begins when all have ended.
 
     Attributes
@@ -49,13 +49,13 @@ class Schedule:
 
 
 def simulate(
-    steps: Sequence[Step], workers: int, *, workers_per_node: int = 1, driver_seconds: float = 0.0
+    steps: Sequence[StudyStep], workers: int, *, workers_per_node: int = 1, driver_seconds: float = 0.0
 ) -> Schedule:
     """Simulate a study: each task goes to the first worker that is free, in order.
 
     Parameters
     ----------
-    steps : sequence of Step
+    steps : sequence of StudyStep
         In order.
     workers : int
         How many; a step that measures latency has one worker per node.
@@ -86,7 +86,7 @@ def _makespan(seconds: Sequence[float], workers: int, driver_seconds: float) -> 
     return end
 
 
-def _bound(step: Step, workers: int, driver_seconds: float) -> str:
+def _bound(step: StudyStep, workers: int, driver_seconds: float) -> str:
     limits = {
         "work": sum(step.seconds) / workers,
         "longest task": max(step.seconds, default=0.0),
