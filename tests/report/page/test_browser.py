@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("jinja2", reason="needs the extra report")
+
+
 from fqbench.report.document import Document
 from fqbench.report.renderers import page as renderer
 
@@ -20,6 +23,11 @@ FLAGS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 AXE = os.environ.get("FQBENCH_AXE")  # path of axe.min.js, from the npm package axe-core
+OUTSIDE = """[...document.querySelectorAll('.chart > div > svg')].flatMap((s) => {
+    const { width, height } = s.viewBox.baseVal;
+    return [...s.querySelectorAll('.interval, .mark')].map((e) => e.getBBox()).filter(
+        (b) => b.x < 0 || b.y < 0 || b.x + b.width > width || b.y + b.height > height);
+})"""
 WIDTHS = (360, 768, 1440)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install it (Debian: apt install chromium)")
 
@@ -81,6 +89,7 @@ def test_draws_everything_within_the_width(opened: Opened, file: Path, width: in
     assert opened.run(
         "[...document.querySelectorAll('.chart svg text')].every(t => !/NaN|undefined|null/.test(t.textContent))"
     )
+    assert opened.run(OUTSIDE) == []
     shapes = "[...document.querySelectorAll('.chart svg *')].flatMap(e => [...e.attributes].map(a => a.value))"
     assert not [value for value in opened.run(shapes) if "NaN" in value]
     assert opened.said == []

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
+pytest.importorskip("huggingface_hub", reason="needs the extra report")
+
 from huggingface_hub import ModelCard
 
 from fqbench.report.page import Material
@@ -48,6 +51,7 @@ def test_limits_follow_from_the_figures(material: Material, subjects: tuple[Repo
     assert any("answers were simulated" in sentence for sentence in simulated)
     assert any("tone, age" in sentence for sentence in native)
     assert any("Fewer than 30 images" in sentence for sentence in native)
+    assert any("neither shown nor excluded for" in sentence for sentence in native)  # few images decide nothing
     untimed = replace(subjects[0], latency=None)
     assert not any("latency holds" in sentence for sentence in limits(material, [(view, untimed)]))
 

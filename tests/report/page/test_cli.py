@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("jinja2", reason="needs the extra report")
+pytest.importorskip("matplotlib", reason="needs the extra report")
+pytest.importorskip("huggingface_hub", reason="needs the extra report")
+
+
 from fqbench.cli import main
 from fqbench.workspace import Workspace
 

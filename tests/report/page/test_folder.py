@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("jinja2", reason="needs the extra report")
+pytest.importorskip("matplotlib", reason="needs the extra report")
+pytest.importorskip("huggingface_hub", reason="needs the extra report")
+
+
 from fqbench.errors import InputError, UnavailableError
 from fqbench.report.page import Material, evaluation_page, folder
 from fqbench.report.page.contents import PageContents
@@ -106,6 +111,22 @@ def test_a_failure_leaves_the_earlier_report(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(folder, "sync", lambda _path: (_ for _ in ()).throw(OSError("no space")))
     with pytest.raises(OSError, match="no space"):
         replace_folder(out, {"a.txt": b"new", "b.txt": b"new"})
+    assert (out / "a.txt").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_failed_rename_brings_the_earlier_report_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, rename = tmp_path / "out", Path.rename
+    replace_folder(out, {"a.txt": b"old"})
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.suffix == ".partial":
+            raise OSError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="no"):
+        replace_folder(out, {"a.txt": b"new"})
     assert (out / "a.txt").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

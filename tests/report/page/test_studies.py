@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("jinja2", reason="needs the extra report")
+pytest.importorskip("huggingface_hub", reason="needs the extra report")
+
+
 from fqbench.errors import InputError
 from fqbench.report.figures import DotPlot, Heatmap, TradeOff
 from fqbench.report.page import Material, page_of

@@ -6,6 +6,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+pytest.importorskip("matplotlib", reason="needs the extra report")
+
+
 from fqbench.report.document import Document
 from fqbench.report.renderers.plots import plot
 
