@@ -18,6 +18,7 @@ from fqbench.errors import InputError, did_you_mean
 from fqbench.storage import Stored, finite_or_none
 
 if TYPE_CHECKING:
+    from fqbench.contracts.artifacts import Artifact
     from fqbench.fairness import ChangeReport, GroupReport
     from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation
     from fqbench.latency.results import LatencyReport
@@ -193,7 +194,7 @@ def check_limits(options: GateOptions, evaluations: Sequence[Evaluation], latenc
         for evaluation in evaluations:
             checks += _named(evaluation.attribute, _fairness(options.limits, evaluation.artifacts[index]))
         if latency is not None:
-            checks += _latency(options.limits, artifact, latency)
+            checks += latency_checks(options.limits, artifact, latency)
     return GateReport(tuple(checks), options.undecided)
 
 
@@ -290,7 +291,8 @@ def _levels(limits: Limits, artifact: EvaluatedArtifact, report: GroupReport) ->
         yield _at_least(artifact, "min_accuracy", limits.min_accuracy, figures, n)
 
 
-def _latency(limits: Limits, artifact: EvaluatedArtifact, latency: LatencyReport) -> Iterator[Check]:
+def latency_checks(limits: Limits, artifact: EvaluatedArtifact | Artifact, latency: LatencyReport) -> Iterator[Check]:
+    """Yield the checks of speed, latency and size of one artifact."""
     subject = latency[artifact.id]
     level = subject.facts.level
     if limits.min_speedup is not None:
@@ -318,14 +320,18 @@ def _of_speed(check: Check, level: Level) -> Check:
     )
 
 
-def _at_most(artifact: EvaluatedArtifact, limit: str, bound: float, figures: Sequence[float], n: int) -> Check:
+def _at_most(
+    artifact: EvaluatedArtifact | Artifact, limit: str, bound: float, figures: Sequence[float], n: int
+) -> Check:
     value, low, high = figures
     outcome = Outcome.PASSED if high <= bound else (Outcome.FAILED if low > bound else Outcome.UNDECIDED)
     needed = _images_needed(bound, value, high - low, n) if outcome is Outcome.UNDECIDED else math.nan
     return Check(artifact.id, artifact.label, limit, bound, value, low, high, outcome, needed)
 
 
-def _at_least(artifact: EvaluatedArtifact, limit: str, bound: float, figures: Sequence[float], n: int) -> Check:
+def _at_least(
+    artifact: EvaluatedArtifact | Artifact, limit: str, bound: float, figures: Sequence[float], n: int
+) -> Check:
     value, low, high = figures
     outcome = Outcome.PASSED if low >= bound else (Outcome.FAILED if high < bound else Outcome.UNDECIDED)
     needed = _images_needed(bound, value, high - low, n) if outcome is Outcome.UNDECIDED else math.nan

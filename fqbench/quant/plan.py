@@ -149,21 +149,19 @@ def _rounded_from_data(
     calibration: CalibrationSet,
     image_weights: Mapping[str, float],
 ) -> dict[str, QuantizedWeight]:
-    """Round weights of fewer than 8 bits by their layers' inputs; what was rounded once is kept with the record."""
+    """Round weights of fewer than 8 bits by their layers' inputs; each is kept with the record once it is rounded."""
     low = {name: weight for name, weight in weights.items() if weight.bits < LOW}
     floats = {weight.name: weight for weight in weights_of(graph)}
     assert calibration.record is not None  # noqa: S101  # the images were observed before
     memory = calibration.record.memory
-    key = ("rounding", *sorted((name, one.bits, one.scale.tobytes()) for name, one in low.items()), str(image_weights))
-    if key not in memory:
-        found = {}
-        for moments in input_moments(graph, calibration, weights=low):
-            one, weight = low[moments.weight], floats[moments.weight]
-            levels, scale = fit_rows(weight.rows, one.scale, one.bits, moments.weighted(image_weights))
-            found[moments.weight] = replace(one, levels=_in_shape(levels, weight), scale=scale)
-        memory[key] = found
-    rounded: dict[str, QuantizedWeight] = memory[key]
-    return rounded
+    keys = {name: ("rounding", name, one.bits, one.scale.tobytes(), str(image_weights)) for name, one in low.items()}
+    new = [name for name, key in keys.items() if key not in memory]
+    for moments in input_moments(graph, calibration, weights=new) if new else ():
+        one, weight = low[moments.weight], floats[moments.weight]
+        levels, scale = fit_rows(weight.rows, one.scale, one.bits, moments.weighted(image_weights))
+        memory[keys[moments.weight]] = replace(one, levels=_in_shape(levels, weight), scale=scale)
+    # A weight that no moments are known of, as of a convolution over time, stays rounded to nearest.
+    return {name: memory[key] for name, key in keys.items() if key in memory}
 
 
 def _in_shape(levels: NDArray[np.int8], weight: Weight) -> NDArray[np.int8]:

@@ -84,7 +84,7 @@ def _cell(x: int, y: int, value: float, largest: float) -> str:
         mixed = (round(a + (b - a) * share) for a, b in zip(PALE, DARK, strict=True))
         colour = "#" + "".join(f"{part:02x}" for part in mixed)
     ink = "white" if share > 0.6 else "#222222"
-    text = f"{value:.2g}" if math.isfinite(value) else "-"
+    text = f"{value:.3g}" if math.isfinite(value) else "-"
     return (
         f'<rect x="{x}" y="{y}" width="{CELL - 2}" height="{ROW - 2}" fill="{colour}"/>'
         f'<text x="{x + CELL // 2}" y="{y + 14}" text-anchor="middle" fill="{ink}">{text}</text>'

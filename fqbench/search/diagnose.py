@@ -78,10 +78,16 @@ def diagnose_scheme(
     )
 
 
+def settled_scheme(run: Run, artifact_id: str) -> Scheme:
+    """Return an artifact's scheme with what was chosen on validation images in the place of ``auto``."""
+    facts = run.workspace.get(artifact_id, ARTIFACTS).facts
+    return settled(facts.scheme, facts.choice)
+
+
 def _planned_model(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) -> PlannedModel:
     scheme = settled(entry.facts.scheme, entry.facts.choice)
-    if scheme.method in {Method.NONE, Method.PTQ_DYNAMIC}:
-        what = "is in float" if scheme.method is Method.NONE else "takes its scales from each batch"
+    if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
+        what = "takes its scales from each batch" if scheme.method is Method.PTQ_DYNAMIC else "is in float"
         raise InputError(
             f"{artifact.id} {what}, so there are no fixed scales to diagnose; name an artifact of --method ptq_static."
         )

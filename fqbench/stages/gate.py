@@ -14,7 +14,7 @@ from fqbench.stages.evaluate import evaluate_views
 from fqbench.stages.quantize import subjects
 from fqbench.stages.read import read
 from fqbench.storage import text_digest
-from fqbench.workspace import Derivation
+from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import GATES, GateFacts
 
 REPORT = "gate.json"
@@ -37,6 +37,13 @@ def gate(run: Run, limits: Path, ids: Sequence[str] | None = None, reference_id:
     InputError
         The limits cannot be read, or there is nothing to check.
     """
+    return GateReport.open(gate_entry(run, limits, ids, reference_id).file(REPORT))
+
+
+def gate_entry(
+    run: Run, limits: Path, ids: Sequence[str] | None = None, reference_id: str | None = None
+) -> Entry[GateFacts]:
+    """Check artifacts as `gate`, and return the entry of the checks."""
     options = read_gate(limits)
     run = run.with_options("eval", intersect=True, control=None)
     artifacts = subjects(run, ids, reference_id)
@@ -62,4 +69,4 @@ def gate(run: Run, limits: Path, ids: Sequence[str] | None = None, reference_id:
         ids = tuple(artifact.id for artifact in artifacts)
         return GateFacts(artifacts=ids, passed=report.passed, checks=len(report.checks))
 
-    return GateReport.open(run.produce(derivation, build, f"checking the limits of {limits}").file(REPORT))
+    return run.produce(derivation, build, f"checking the limits of {limits}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 from fqbench.contracts.artifacts import ExportedModel
 from fqbench.machine import usable_cores
@@ -60,4 +61,6 @@ def observe(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry[Recor
 
     entry = run.produce(derivation, build, f"observing {model.name} on {len(chosen)} images ({chosen.sampler})")
     record = open_record(entry.path).require(model, chosen)
-    return replace(chosen, record=record), entry
+    # Ranges and rounded weights that were found once serve every scheme that this process makes.
+    known = run.memory.setdefault(("record", entry.digest), record.memory)
+    return replace(chosen, record=replace(record, memory=cast("dict[object, Any]", known))), entry

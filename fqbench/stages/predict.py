@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,14 +19,24 @@ from fqbench.run import Run
 from fqbench.stages.build import execution_of
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read, read_entry
+from fqbench.storage import text_digest
 from fqbench.workspace import Derivation, Entry, kinds
 from fqbench.workspace.kinds import PredictionFacts
 
 CPU = "cpu"
 
 
-def predict_split(run: Run, artifact: Artifact) -> ArtifactPredictions:
+def predict_split(run: Run, artifact: Artifact, *, only: Collection[str] | None = None) -> ArtifactPredictions:
     """Return the artifact's predictions on the configured split, running it if necessary.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment.
+    artifact : Artifact
+        What is executed.
+    only : collection of str, optional
+        Sample ids; by default all readable images of the split.
 
     Raises
     ------
@@ -40,16 +50,17 @@ def predict_split(run: Run, artifact: Artifact) -> ArtifactPredictions:
     asked, samples, model = run.config.eval, read(run), model_of(run.workspace, artifact)
     require_same_classes(model, samples)
     store = prepare(run, model.preprocessing)
-    frame, rows = store.readable(samples.split(asked.split))
+    frame = samples.split(asked.split)
+    frame, rows = store.readable(frame if only is None else frame[frame["sample_id"].isin(only)])
     measured = measured_elsewhere(run, artifact)
-    if measured is not None:
+    if measured is not None and only is None:
         found = read_predictions(measured.file(PREDICTIONS), expected=frame["sample_id"].tolist(), task=artifact.task)
         return ArtifactPredictions(replace(artifact, where=measured.facts.where), frame, found, measured)
     running, threads = execution_of(run, artifact), asked.threads or usable_cores()
     artifact = running.artifact
     derivation = Derivation(
         kind=kinds.PREDICTIONS,
-        slug=f"{artifact.id.rpartition('-')[0]}-{asked.split}",
+        slug=f"{artifact.id.rpartition('-')[0]}-{asked.split}" + (f"-{len(rows)}" if only is not None else ""),
         determined_by={
             "artifact": artifact.digest,
             "backend": artifact.backend,
@@ -63,6 +74,7 @@ def predict_split(run: Run, artifact: Artifact) -> ArtifactPredictions:
             "split": asked.split,
             "threads": threads,
             "batch_size": batch_size_for(artifact, asked.batch_size),
+            **({} if only is None else {"only": text_digest("\n".join(frame["sample_id"]))}),
         },
         inputs={"artifact": artifact.id, "samples": read_entry(run).id, "prepared": store.entry.id},
     )

@@ -44,8 +44,15 @@ FLOAT = {"method": "none", "bits": 32, "act_bits": 32, "placement": "rules"}
 COMPARED, BATCH = 512, 32  # validation images that a choice is made on
 
 
-def quantize(run: Run) -> Artifact:
+def quantize(run: Run, scheme: Scheme | None = None) -> Artifact:
     """Return the configured artifact, running every earlier stage that is missing.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment.
+    scheme : Scheme, optional
+        In place of the configured method, bits, rules and recipe.
 
     Raises
     ------
@@ -57,7 +64,7 @@ def quantize(run: Run) -> Artifact:
         The backend cannot write artifacts on this machine.
     """
     asked = run.config.quantize
-    scheme = configured_scheme(run)
+    scheme = configured_scheme(run) if scheme is None else _checked(scheme)
     backend = plugins.backend(asked.backend)
     if scheme.needs_calibration:
         plugins.sampler(asked.calib)

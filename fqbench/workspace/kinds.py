@@ -294,6 +294,16 @@ class StudyFacts(Facts):
     failed: dict[str, str]
 
 
+class SearchFacts(Facts):
+    """What a search chose, after how many trials, what the test split said of it, and how often it was looked at."""
+
+    chosen: str
+    passed: bool
+    trials: int
+    looks: int
+    gate: str
+
+
 DATASETS = Kind("datasets", 2, DatasetFacts)  # 2: synthfaces have a test split of their own
 SAMPLES = Kind("samples", 3, SamplesFacts)  # 3: classes with fractions are sorted by value; 2: problems are kept
 PREPARED = Kind("prepared", 2, PreparedFacts)  # 2: decoded by libjpeg-turbo, resized by OpenCV
@@ -312,6 +322,7 @@ EVALUATIONS = Kind("evaluations", 6, EvaluationFacts)  # 5: can be read back; 6:
 REPLICATIONS = Kind("replications", 1, ReplicationFacts)
 GATES = Kind("gates", 1, GateFacts)
 DIAGNOSES = Kind("diagnoses", 1, DiagnosisFacts)
+SEARCHES = Kind("searches", 1, SearchFacts)
 CELLS = Kind("cells", 1, CellFacts)
 STUDIES = Kind("studies", 1, StudyFacts)
 
@@ -335,6 +346,7 @@ KINDS: tuple[Kind[Any], ...] = (
     REPLICATIONS,
     GATES,
     DIAGNOSES,
+    SEARCHES,
     CELLS,
     STUDIES,
 )
@@ -343,7 +355,10 @@ EXECUTABLE: tuple[Kind[Any], ...] = (ARTIFACTS, ENGINES, DECISIONS)
 # What `fqbench gc` keeps, with everything that it was made of.
 RESULTS = frozenset(
     kind.name
-    for kind in (*EXECUTABLE, PREDICTIONS, EVALUATIONS, BENCHES, REPLICATIONS, GATES, DIAGNOSES, CELLS, STUDIES)
+    for kind in (
+        *(*EXECUTABLE, PREDICTIONS, EVALUATIONS, BENCHES, REPLICATIONS, GATES, DIAGNOSES, SEARCHES),
+        *(CELLS, STUDIES),
+    )
 )
 BY_NAME: Mapping[str, Kind[Any]] = {kind.name: kind for kind in KINDS}
 

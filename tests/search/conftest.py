@@ -50,7 +50,7 @@ def write_planted(path: Path) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    channels = 16
+    channels = 64
     stem = np.zeros((4, 3, 1, 1), np.float32)
     stem[0, 0], stem[1, 2], stem[2, 1] = 1, 1, 1  # red, blue, green; the fourth is a constant
     planted = np.zeros((2, 4, 1, 1), np.float32)

@@ -41,14 +41,15 @@ def test_the_planted_layer_and_group_come_first(found: Diagnosis) -> None:
 
 def test_the_simulated_layers_together_answer_as_the_runtime_does(found: Diagnosis) -> None:
     for simulated, executed in zip(found.joint[0].groups, found.executed, strict=True):
-        assert simulated.kl_divergence.value == pytest.approx(executed.kl_divergence.value, rel=0.1, abs=0.01)
+        assert simulated.kl_divergence.value == pytest.approx(executed.kl_divergence.value, rel=0.4, abs=0.01)
+        assert simulated.flips == pytest.approx(executed.flips, abs=2)
 
 
 def test_costs_and_noise_of_each_layer(found: Diagnosis) -> None:
     layers = {layer.name: layer for layer in found.layers}
-    assert layers["same_1"].float_bytes == 16 * 16 * 4
-    assert layers["same_1"].bytes == 16 * 16 // 2
-    assert layers["same_1"].macs == 16 * 16 * 64
+    assert layers["same_1"].float_bytes == 64 * 64 * 4
+    assert layers["same_1"].bytes == 64 * 64 // 2
+    assert layers["same_1"].macs == 64 * 64 * 64
     assert layers["planted"].weight_sqnr < layers["same_1"].weight_sqnr
     assert set(layers["planted"].activation_sqnr) == {"red", "blue"}
     assert decibels(0.01, 1.0) == pytest.approx(20)
