@@ -22,7 +22,7 @@ from fqbench.search.images import ValidationImages, validation_images
 from fqbench.stages.build import calibration_of
 from fqbench.stages.quantize import quantize
 from fqbench.workspace import Entry
-from fqbench.workspace.kinds import QAT_MODELS, RECORDS, ArtifactFacts
+from fqbench.workspace.kinds import ARTIFACTS, QAT_MODELS, RECORDS, ArtifactFacts
 
 
 def diagnose(

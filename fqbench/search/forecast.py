@@ -128,7 +128,7 @@ class Forecaster:
             **shared, report=group_report(scaled.candidate, **options), change=change_report(scaled, **options)
         )
         evaluation = Evaluation((first, other), "", "val", self.features, self.positive, "")
-        return check_limits(self.options, evaluation, None).checks
+        return check_limits(self.options, [evaluation], None).checks
 
 
 def _scaled(counts: PairedCounts, wanted: Mapping[str, int]) -> NDArray[np.int64]:

@@ -59,6 +59,7 @@ def search(run: Run, asked: Request) -> tuple[SearchReport, str]:
         None of the runtimes is available here.
     """
     options = read_gate(asked.limits)
+    read(run).require_one_label("search")
     run = run.with_options("eval", intersect=True, control=None, split="test", threshold=None)
     run = run.with_options("quantize", recipe=None, keep_float=None)
     backends, notes = _backends(run, asked)
