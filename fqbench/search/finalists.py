@@ -12,7 +12,7 @@ from fqbench.fairness.paired_scores import mean_estimate
 from fqbench.fairness.results import Estimate
 from fqbench.gate import GateOptions, Outcome, group_confidence, latency_checks
 from fqbench.search.effects import ImageEffects
-from fqbench.search.results import Claim, FinalistReport, Outlook, TrialReport
+from fqbench.search.results import FinalistReport, Outlook, ShownGain, TrialReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def claim_of(
     *,
     confidence: float,
     looks: int,
-) -> Claim:
+) -> ShownGain:
     """Decide whether the chosen artifact changes a group's answers less than the baseline, on confirming images.
 
     The group was named on the choosing images, and so was the baseline; the chosen artifact is one of ``looks``
@@ -112,7 +112,7 @@ def claim_of(
     level = group_confidence(confidence, looks)
     reduction = mean_estimate(difference, level)
     shown = not math.isnan(reduction.low) and reduction.low > 0
-    return Claim(group, baseline[0], chosen[0], reduction, level, shown)
+    return ShownGain(group, baseline[0], chosen[0], reduction, level, shown)
 
 
 def front(trials: Sequence[TrialReport]) -> tuple[str, ...]:

@@ -136,7 +136,7 @@ class FinalistReport:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ShownGain:
     """A gain that the search claims, decided on the confirming images.
 
     Attributes
@@ -183,7 +183,7 @@ class SearchReport(Stored):
         Id of the artifact that the test split judged.
     recipe : str
         Its settled scheme as YAML.
-    claim : Claim or None
+    claim : ShownGain or None
         What was mended; None where the start was chosen.
     gate : GateReport
         The verdict of the test split.
@@ -209,7 +209,7 @@ class SearchReport(Stored):
     front: tuple[str, ...]
     chosen: str
     recipe: str
-    claim: Claim | None
+    claim: ShownGain | None
     gate: GateReport
     gate_id: str
     earlier_looks: int

@@ -25,7 +25,7 @@ from fqbench.search.finalists import claim_of, front, ordered, pick, report_of, 
 from fqbench.search.forecast import Forecaster
 from fqbench.search.images import SPLIT, ValidationImages, validation_images
 from fqbench.search.request import Request
-from fqbench.search.results import Claim, FinalistReport, SearchReport, TrialReport
+from fqbench.search.results import FinalistReport, SearchReport, ShownGain, TrialReport
 from fqbench.search.trials import BudgetSpent, Trials, answers_on, objective_of
 from fqbench.search.walk import Walk
 from fqbench.stages.bench import bench
@@ -218,7 +218,7 @@ class _Search:
             found.append(report_of(artifact, outlooks, self.options, latency))
         return ordered(found, self.trials.done, self.asked.minimize)
 
-    def _claim(self, chosen: TrialReport, looks: int) -> Claim | None:
+    def _claim(self, chosen: TrialReport, looks: int) -> ShownGain | None:
         """Compare the chosen artifact with the best uniform one of its bits and backend: what was mended."""
         uniform = [one for one in self.trials.done if not one.failed and one.backend == chosen.backend]
         own = [one for one in uniform if _uniform_bits(one) == _bits(chosen)]
