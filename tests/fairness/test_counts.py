@@ -217,6 +217,24 @@ def test_merging_is_counting_together(first, second):
         first.merge(second.binary("0"))
 
 
+@given(ours.counts(), ours.counts(), st.integers(1, 4), st.integers(0, 99))
+def test_shards_counted_apart_give_the_figures_of_the_whole(first, second, shards, seed):
+    y_true, y_pred, groups = (
+        np.concatenate(parts) for parts in zip(ours.expand(first), ours.expand(second), strict=True)
+    )
+    if not len(groups):
+        return
+    rng = np.random.default_rng(seed)
+    other = np.where(rng.random(len(y_pred)) < 0.2, rng.permutation(y_pred), y_pred)
+    known, shard = sorted(set(groups.tolist())), rng.integers(0, shards, len(groups))
+    every = {"known_groups": known, "classes": first.classes}
+    parts = [np.flatnonzero(shard == one) for one in range(shards) if (shard == one).any()]
+    counted = [count_paired(y_true[part], y_pred[part], other[part], groups[part], **every) for part in parts]
+    merged, whole = counted[0].merge(*counted[1:]), count_paired(y_true, y_pred, other, groups, **every)
+    assert merged == whole
+    assert merged.candidate == count(y_true, other, groups, **every)
+
+
 def test_tables_are_read_only_and_checked():
     table = np.zeros((1, 2, 2), dtype=np.int64)
     counts = Counts(("a",), ("0", "1"), table)
