@@ -35,7 +35,7 @@ def latency_section(material: Material) -> Iterator[Section]:
     yield Heading("Latency")
     measured = material.measurement
     if measured is None:
-        yield from notes("No measurement of these artifacts is in the workspace; `fqbench bench` makes one.")
+        yield from notes("No measurement of these artifacts is in the workspace; fqbench bench makes one.")
         return
     title, *sections = latency_document(measured.report, material.names).sections
     yield from notes(title.text[:1].upper() + title.text[1:] + "." if isinstance(title, Heading) else "")

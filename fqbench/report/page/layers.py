@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fqbench.search.diagnosed import Diagnosis
     from fqbench.search.effects import GroupEffect
 
+TENS = 10  # from here on, decimals say nothing
 DIVERGENCE = Axis("KL divergence from FP32, 0.001 nats")
 
 
@@ -23,7 +24,7 @@ def layer_section(material: Material) -> Iterator[Section]:
     if not material.diagnoses:
         return
     yield Heading("Layers and groups")
-    yield from notes("Which layer changes the answers for which group, as `fqbench diagnose` measured it.")
+    yield from notes("Which layer changes the answers for which group, as fqbench diagnose measured it.")
     for entry, diagnosis in material.diagnoses:
         name = material.names.get(diagnosis.artifact_id, diagnosis.label)
         yield _heatmap(name, entry.id, diagnosis)
@@ -58,4 +59,10 @@ def _heatmap(name: str, identity: str, diagnosis: Diagnosis) -> Heatmap:
 def _cell(effect: GroupEffect) -> Dot:
     one = effect.kl_divergence
     value, low, high = (MILLI * end for end in (one.value, one.low, one.high))
-    return Dot(value, low, high, "-" if math.isnan(value) else f"{value:.2g}")
+    return Dot(value, low, high, _text(value))
+
+
+def _text(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.2f}" if value < TENS else f"{value:.0f}"

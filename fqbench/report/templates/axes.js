@@ -46,11 +46,15 @@ function logTicks(low, high) {
   return inside.length > 3 ? inside : ticks(low, high, 5).filter((value) => value > 0);
 }
 
+// As many decimals as the marks of the axis need to be exact.
 function number(value, axis, all) {
-  const scaled = axis.percent ? 100 * value : value;
-  const gaps = all.slice(1).map((one, index) => (axis.percent ? 100 : 1) * (one - all[index]));
-  const smallest = Math.min(...gaps.filter((gap) => gap > 0), Math.abs(scaled) || 1);
-  const digits = Math.max(0, Math.min(4, Math.ceil(-Math.log10(smallest) - 1e-9) + (/\.?[25]5?$/.test(String(smallest)) && smallest < 1 ? 1 : 0)));
+  const factor = axis.percent ? 100 : 1;
+  const exact = (digits) => all.every((one) => {
+    const scaled = one * factor * 10 ** digits;
+    return Math.abs(scaled - Math.round(scaled)) < 1e-6 * Math.max(1, Math.abs(scaled));
+  });
+  const digits = [0, 1, 2, 3, 4, 5].find(exact) ?? 6;
+  const scaled = value * factor;
   let text = scaled.toFixed(digits);
   if (text.includes(".")) text = text.replace(/0+$/, "").replace(/\.$/, "");
   if (axis.signed && scaled > 0) text = `+${text}`;

@@ -192,6 +192,16 @@ def test_a_link_opens_what_is_folded(opened: Opened, file: Path) -> None:
     assert target.is_visible()
 
 
+def test_marks_of_an_axis_are_exact(opened: Opened, file: Path) -> None:
+    opened.show(file, 768)
+    for low, high, count in [(-18.2, 1.3, 8), (0.0004, 0.0021, 6), (0.62, 0.83, 5), (-3, 40000, 7), (0.1, 0.4, 3)]:
+        marks = opened.run("([l, h, c]) => ticks(l, h, c)", [low, high, count])
+        texts = opened.run("(all) => all.map((v) => number(v, {}, all))", marks)
+        assert [float(text) for text in texts] == pytest.approx(marks, abs=1e-9)
+        shares = opened.run("(all) => all.map((v) => number(v, { percent: true, signed: true }, all))", marks)
+        assert [float(text.removesuffix("%")) / 100 for text in shares] == pytest.approx(marks, abs=1e-7)
+
+
 CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 
 

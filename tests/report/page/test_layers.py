@@ -49,7 +49,7 @@ def test_layers_are_in_the_order_of_the_graph(diagnosed: Material) -> None:
     assert isinstance(heatmap, Heatmap)
     assert heatmap.rows == ("stem", "head")
     assert heatmap.columns == GROUPS
-    assert [dot.text for dot in heatmap.cells[1]] == ["4", "-", "3"]
+    assert [dot.text for dot in heatmap.cells[1]] == ["4.00", "-", "3.00"]
     assert heatmap.limit == pytest.approx(4.0)
     assert heatmap.title.endswith("int8/balanced")
     assert heatmap.sources == (diagnosed.diagnoses[0][0].id,)

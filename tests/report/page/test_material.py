@@ -57,7 +57,7 @@ def test_without_a_measurement_and_with_entries_gone(hostile_workspace: Workspac
     assert found.measurement is None
     assert model.id in found.missing
     text = str(page_document(found).sections)
-    assert "`fqbench bench` makes one" in text
+    assert "fqbench bench makes one" in text
     assert f"no longer in the workspace: {model.id}" in text or model.id in text
 
 
