@@ -38,21 +38,25 @@ class Speed:
         Milliseconds per call.
     ratio, low, high : float
         That over FP32's in the same rounds, with its interval; below 1 is faster.
+    doubts : tuple of str
+        Why not to trust these times; empty where nothing speaks against them.
     """
 
     p50_ms: float
     ratio: float
     low: float
     high: float
+    doubts: tuple[str, ...] = ()
 
     @property
     def is_faster(self) -> bool:
         """Whether the whole interval says faster than FP32."""
         return self.high < 1
 
-    def to_dict(self) -> dict[str, float | None]:
+    def to_dict(self) -> dict[str, Any]:
         """Return JSON values; an end that the rounds do not bound is null."""
-        return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
+        ends = {name: end if math.isfinite(end) else None for name, end in (("low", self.low), ("high", self.high))}
+        return {"p50_ms": self.p50_ms, "ratio": self.ratio, **ends, "doubts": list(self.doubts)}
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,10 @@ def _placement(choice: dict[str, Any] | None) -> Iterator[Section]:
         "another machine, or on another day, the choice may be another one."
     )
     refused = [f"{one['name']}: {one['refused']}" for one in choice["tried"] if one["refused"]]
+    doubts = {text: one["name"] for one in choice["tried"] if one["speed"] for text in one["speed"]["doubts"]}
+    told = [f"! {name}: {text}" for text, name in doubts.items()]
     rows = tuple(_placed(one) for one in choice["tried"] if not one["refused"])
-    yield Sheet(f"placement: {choice['kept']}", PLACED, rows, notes(how, *refused))
+    yield Sheet(f"placement: {choice['kept']}", PLACED, rows, notes(how, *refused, *told))
 
 
 def _placed(one: dict[str, Any]) -> tuple[str, ...]:

@@ -151,7 +151,8 @@ def measured(run: Run, candidates: Mapping[str, Artifact], validation: Validatio
     found = {}
     for one in report.subjects:
         assert one.ratio is not None  # noqa: S101  # `require_measurable` has checked the level
-        found[one.id] = Speed(one.p50_ms.value, one.ratio.value, one.ratio.low, one.ratio.high)
+        told = tuple(mark.text for mark in (*one.marks, *report.marks))
+        found[one.id] = Speed(one.p50_ms.value, one.ratio.value, one.ratio.low, one.ratio.high, told)
     return found
 
 

@@ -24,6 +24,7 @@ from fqbench.stages.recipe import recipe_of
 from fqbench.workspace.kinds import ARTIFACTS
 
 MakeRun = Callable[..., Run]
+DOUBT = "the machine was busy."
 PLAIN = {"range_rule": "minmax", "bias_correction": "off"}
 
 
@@ -34,7 +35,7 @@ def told(monkeypatch: pytest.MonkeyPatch, milliseconds: Mapping[str, float], oth
     def timer(_run: Run, candidates: Mapping[str, Artifact], _validation: Validation) -> dict[str, Speed]:
         compared.append(set(candidates))
         times = {FP32: 1.0} | {name: milliseconds.get(name, other) for name in candidates if name != FP32}
-        return {name: Speed(time, time, time * 0.99, time * 1.01) for name, time in times.items()}
+        return {name: Speed(time, time, time * 0.99, time * 1.01, (DOUBT,)) for name, time in times.items()}
 
     monkeypatch.setattr("fqbench.stages.placement.measured", timer)
     return compared
@@ -115,6 +116,7 @@ def test_the_document_shows_what_was_tried(make_run: MakeRun, monkeypatch: pytes
     document = calibration_document(run.workspace.get(quantize(run).id, ARTIFACTS))
     text = render(document, Format.MARKDOWN)
     assert "placement: head" in text
+    assert text.count(DOUBT) == 1  # it holds for all of them
     assert "0.50 [0.49, 0.51]" in text or "0.50 [0.49, 0.50]" in text  # 0.505, rounded in binary
     assert json.loads(render(document, Format.JSON))["choice"]["placement"]["kept"] == "head"
 
