@@ -82,9 +82,13 @@ def status(run: Run, show: Show, file: File, root: Root = None, debug: Debug = F
 def report(
     run: Run,
     show: Show,
-    file: File,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="YAML study file.")] = None,
     root: Root = None,
     debug: Debug = False,
+    table: Annotated[
+        Path | None,
+        typer.Option("--table", metavar="PATH", help="Report on this study.parquet, made anywhere, in place of FILE."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write the table there, as Parquet and CSV.")
     ] = None,
@@ -99,15 +103,14 @@ def report(
     from fqbench.report.hypotheses import hypotheses_document
     from fqbench.report.study import table_document
     from fqbench.study.hypotheses.questions import answer_hypotheses
-    from fqbench.study.opening import open_study, open_table
+    from fqbench.study.opening import reported
     from fqbench.study.table import write_table
 
-    study, cells = open_study(run, file, root=root, debug=debug, check=False)
-    entry, table = open_table(run, study, cells, debug=debug)
+    found = reported(run, file, table, root=root, debug=debug)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        write_table(table, out)
+        write_table(found.table, out)
     if hypotheses:
-        show(hypotheses_document(answer_hypotheses(table)))
+        show(hypotheses_document(answer_hypotheses(found.table)))
     else:
-        show(table_document(table, entry.facts.study, out or entry.path, entry.facts.failed))
+        show(table_document(found.table, found.name, out or found.folder, found.failed))

@@ -24,7 +24,7 @@ from fqbench.stages.read import read
 from fqbench.stages.threshold import with_threshold
 from fqbench.study.cells import Cell, Phase
 from fqbench.study.rows import Row, row, rows_of_evaluation, rows_of_latency
-from fqbench.study.table import ALL, COLUMNS, frame_of, write_parquet
+from fqbench.study.table import ALL, VERSION, frame_of, write_parquet
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import CELLS, EXECUTABLE, CellFacts
 
@@ -93,7 +93,7 @@ def _produced(
     derivation = Derivation(
         kind=CELLS,
         slug=f"{cell.id.rpartition('-')[0]}-{part}",
-        determined_by={"cell": cell.id, "part": part, "source": [source.id, source.digest], "columns": list(COLUMNS)},
+        determined_by={"cell": cell.id, "part": part, "source": [source.id, source.digest], "table": VERSION},
         inputs={"artifact": made.artifact.id, part: source.id},
     )
 

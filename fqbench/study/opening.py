@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fqbench.errors import InputError
 from fqbench.run import Run
 from fqbench.study.cells import Cell
 from fqbench.study.check import check_cells
@@ -65,3 +68,36 @@ def open_table(
     failed = {one.cell.name: one.reason for one in study_status(run, study, cells).cells if one.state == "failed"}
     entry = write_study(run, study, list(finished_cells(run, cells).values()), failed, debug=debug)
     return entry, read_table(entry.file(PARQUET))
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A table with the study's name, where it is, and the reasons of failed cells."""
+
+    table: pd.DataFrame
+    name: str
+    folder: Path
+    failed: Mapping[str, str]
+
+
+def reported(run: Run, file: Path | None, table: Path | None, *, root: Path | None, debug: bool) -> Reported:
+    """Return the table of a study file's finished cells, or one that was made anywhere.
+
+    Raises
+    ------
+    InputError
+        Neither or both are given, or there is no such file.
+    DataError
+        No cell is done, or the table is that of another version.
+    """
+    if (file is None) == (table is None):
+        raise InputError("give a study file, or --table with a study.parquet; one of both.")
+    if table is not None:
+        if not table.is_file():
+            raise InputError(f"no table {table}; check --table.")
+        found = read_table(table)
+        return Reported(found, str(found["study"].iloc[0]) if len(found) else table.stem, table.parent, {})
+    assert file is not None  # noqa: S101  # the other case has returned
+    study, cells = open_study(run, file, root=root, debug=debug, check=False)
+    entry, found = open_table(run, study, cells, debug=debug)
+    return Reported(found, entry.facts.study, entry.path, entry.facts.failed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
@@ -56,6 +57,28 @@ def _keys(task: Task) -> tuple[tuple[object, ...], ...]:
         (task.part,),
         (),
     )
+
+
+class TimeLeft:
+    """The estimate of a study that runs; computed again once a second, since it looks at every task.
+
+    Parameters
+    ----------
+    workers : int
+        As for `seconds_left`.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers, self.seconds, self.since = workers, math.nan, -math.inf
+
+    def __call__(self, everything: Sequence[Task], done: Sequence[tuple[Task, TaskOutcome]]) -> float:
+        """Return the seconds that are left of all tasks."""
+        now = time.monotonic()
+        if now - self.since >= 1 or len(done) == len(everything):
+            ended = {(task.cell.id, task.part) for task, _outcome in done}
+            waiting = [task for task in everything if (task.cell.id, task.part) not in ended]
+            self.seconds, self.since = seconds_left(waiting, done, workers=self.workers), now
+        return self.seconds
 
 
 def told(seconds: float) -> str:

@@ -15,8 +15,8 @@ from fqbench.study.cells import Cell, Phase
 from fqbench.study.executors import Executor
 from fqbench.study.file import Study
 from fqbench.study.make import ROWS
-from fqbench.study.progress import seconds_left, told
-from fqbench.study.table import COLUMNS, PARQUET, read_table, typed, write_table
+from fqbench.study.progress import TimeLeft, seconds_left, told
+from fqbench.study.table import PARQUET, VERSION, read_table, typed, write_table
 from fqbench.study.tasks import Task, TaskOutcome, read_journal
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import CELLS, STUDIES, CellFacts, StudyFacts
@@ -115,6 +115,7 @@ def run_study(run: Run, study: Study, cells: Sequence[Cell], executor: Executor,
         Every cell failed.
     """
     begun, done = time.monotonic(), list[tuple[Task, TaskOutcome]]()
+    estimate = TimeLeft(executor.workers)
     steps = tasks_of(study, cells, threads=executor.threads)
     everything = [task for step in steps for task in step]
     with _alone(run):
@@ -122,12 +123,9 @@ def run_study(run: Run, study: Study, cells: Sequence[Cell], executor: Executor,
             ready = [task for task in step if not _hopeless(task, done)]
             for task, outcome in executor.perform(run, ready, alone=step[0].part == "latency"):
                 done.append((task, outcome))
-                finished = {(one.cell.id, one.part) for one, _outcome in done}
-                waiting = [one for one in everything if (one.cell.id, one.part) not in finished]
-                left = seconds_left(waiting, done, workers=executor.workers)
                 place = f"[{len(done)}/{len(everything)}] {task.cell.name}, {task.part}"
                 how = f"failed: {outcome.reason}" if outcome.reason else f"{outcome.seconds:.1f} s"
-                run.reporter.say(f"{place}: {how}; about {told(left)} left")
+                run.reporter.say(f"{place}: {how}; about {told(estimate(everything, done))} left")
         failed = _failures(cells, done)
         ids = {(outcome.cell, outcome.part): outcome.entry for _task, outcome in done if outcome.entry}
         entries = [run.workspace.get(ids[key], CELLS) for key in _keys(cells) if key in ids]
@@ -156,7 +154,7 @@ def write_study(
         slug=name,
         determined_by={
             "study": name,
-            "columns": list(COLUMNS),
+            "table": VERSION,
             "cells": [[entry.id, entry.digest] for entry in entries],
             "failed": dict(failed),
         },

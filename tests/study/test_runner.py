@@ -177,3 +177,10 @@ def test_the_command_line(write_study: Write, tmp_path: Path, capsys: pytest.Cap
     assert code == 0
     assert (tmp_path / "out" / PARQUET).is_file()
     assert "photos bright seed 0 ort ptq_static int4" in " ".join(text.split())
+    code, text = call("report", "--table", str(tmp_path / "out" / PARQUET), "--hypotheses", "--json")
+    assert code == 0
+    assert [one["answer"] for one in json.loads(text)["hypotheses"]] == ["undecided"] * 6  # one seed, one model
+    assert call("report")[0] == 2
+    assert call("report", "--table", "nowhere.parquet")[0] == 2
+    (tmp_path / "other.parquet").write_bytes((tmp_path / "out" / CSV).read_bytes())
+    assert call("report", "--table", str(tmp_path / "other.parquet"))[0] == 4
