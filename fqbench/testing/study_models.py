@@ -10,6 +10,7 @@ import numpy as np
 from fqbench.config import Preprocessing
 from fqbench.contracts.artifacts import ExportedModel
 from fqbench.models import export, zoo
+from fqbench.models.train import CHECKPOINT, save_checkpoint
 from fqbench.storage import file_digest
 
 if TYPE_CHECKING:
@@ -44,7 +45,17 @@ def study_model(name: str, folder: Path, *, size: int = 64, seed: int = 0) -> Ex
     export.export(network, images, preprocessing, list(CLASSES), folder)
     path = folder / export.MODEL
     digest = file_digest(path)
-    return ExportedModel(name, name, path, digest, CLASSES, preprocessing)
+    save_checkpoint(network, folder / CHECKPOINT)
+    return ExportedModel(
+        name,
+        name,
+        path,
+        digest,
+        CLASSES,
+        preprocessing,
+        architecture=architecture.reference,
+        checkpoint=folder / CHECKPOINT,
+    )
 
 
 def _randomise(network: nn.Module) -> None:
