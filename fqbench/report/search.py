@@ -171,7 +171,7 @@ def _estimate(one: Estimate | None) -> str:
 def _confirmed(one: FinalistReport) -> str:
     if one.kept:
         return "yes"
-    missed = [each.limit for each in one.outlooks if each.shortfall > 0]
+    missed = [each.limit for each in one.outlooks if each.contradicted]
     return "no: " + (", ".join(missed[:2]) if missed else "a limit on latency")
 
 

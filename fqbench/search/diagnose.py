@@ -20,6 +20,7 @@ from fqbench.search.diagnosed import SIDES, WAYS, Diagnosis
 from fqbench.search.diagnosis import BATCH, IMAGES, PlannedModel, diagnose_plan
 from fqbench.search.images import ValidationImages, validation_images
 from fqbench.stages.build import calibration_of
+from fqbench.stages.observe import with_shared_memory
 from fqbench.stages.quantize import quantize
 from fqbench.workspace import Entry
 from fqbench.workspace.kinds import ARTIFACTS, QAT_MODELS, RECORDS, ArtifactFacts
@@ -103,7 +104,8 @@ def _planned_model(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) ->
 
 
 def _observed(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) -> CalibrationSet:
-    record = open_record(run.workspace.get(entry.manifest.inputs["record"], RECORDS).path)
+    recorded = run.workspace.get(entry.manifest.inputs["record"], RECORDS)
+    record = with_shared_memory(run, recorded, open_record(recorded.path))
     return replace(calibration_of(run, artifact), record=record, population=record.population)
 
 

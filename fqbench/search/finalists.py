@@ -41,7 +41,7 @@ def report_of(
     artifact: Artifact, outlooks: tuple[Outlook, ...], options: GateOptions, latency: LatencyReport | None
 ) -> FinalistReport:
     """Put together what was confirmed and measured of one finalist."""
-    kept = not any(one.shortfall > 0 for one in outlooks)
+    kept = not any(one.contradicted for one in outlooks)
     if latency is None:
         return FinalistReport(artifact.id, outlooks, None, None, kept)
     checks = list(latency_checks(options.limits, artifact, latency))

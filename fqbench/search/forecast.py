@@ -4,6 +4,10 @@ A candidate's answers on some validation images are counted per group, label and
 scaled to the number of test images of each group, and the gate's own limits are checked on them. So the intervals are
 as wide as those of the verdict will be, and a candidate that is just within a limit on the few validation images is not
 taken for one that will pass. No answer on a test image is used, only how many test images each group has.
+
+A change of accuracy comes from images near the boundary between two classes, of which a group of 50 has two or three.
+So the counts are smoothed: the same small noise is added to FP32's and to the candidate's logits, many times, and
+counted each time. An image then counts by how near it is to the boundary, and by how far quantization moves it.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from fqbench.search.images import ValidationImages
 
 GAPS = ("max_dp_increase", "max_eo_increase", "max_dp_difference", "max_eo_difference", "min_disparate_impact")
+DRAWS, SMOOTHING = 32, 0.25  # of the noise; its size as a share of the median distance between the two largest logits
 REPLICATES, FEW_REPLICATES = 1000, 100  # the bootstrap of the gaps, where a limit is on one and where none is
 
 
@@ -89,14 +94,7 @@ class Forecaster:
 
     def of(self, logits: NDArray[np.float32]) -> Forecast:
         """Forecast the checks of a candidate with these logits, shape (images, classes)."""
-        counts = count_paired(
-            self.images.labels,
-            self.reference.argmax(axis=1),
-            logits.argmax(axis=1),
-            self.images.groups,
-            classes=self.classes,
-            known_groups=tuple(self.test_images),
-        )
+        counts = self._smoothed(logits)
         effects = ImageEffects.of(self.reference, logits, self.images.labels)
         rows = group_effects(effects, self.images.groups)
         worst = worst_of(rows)
@@ -112,6 +110,26 @@ class Forecaster:
                 group: float(change[self.images.groups == group].mean()) for group in np.unique(self.images.groups)
             },
         )
+
+    def _smoothed(self, logits: NDArray[np.float32]) -> PairedCounts:
+        """Count the answers of both models under the same noise, summed over all draws."""
+        ordered = np.sort(self.reference, axis=1)
+        size = SMOOTHING * float(np.median(ordered[:, -1] - ordered[:, -2])) / math.sqrt(2)
+        rng, tables, noise = np.random.default_rng(len(self.reference)), [], np.zeros(logits.shape)
+        for draw in range(DRAWS):
+            # Every second draw is the mirror image of the one before, so that the noise has no mean.
+            noise = -noise if draw % 2 else size * rng.standard_normal(logits.shape)
+            tables.append(
+                count_paired(
+                    self.images.labels,
+                    (self.reference + noise).argmax(axis=1),
+                    (logits + noise).argmax(axis=1),
+                    self.images.groups,
+                    classes=self.classes,
+                    known_groups=tuple(self.test_images),
+                )
+            )
+        return replace(tables[0], table=np.sum([one.table for one in tables], axis=0))
 
     def _checks(self, counts: PairedCounts) -> tuple[Check, ...]:
         scaled = replace(counts, table=_scaled(counts, self.test_images))

@@ -31,6 +31,11 @@ class Outlook:
     high: float
     shortfall: float
 
+    @property
+    def contradicted(self) -> bool:
+        """Whether the figure itself is beyond the bound."""
+        return self.value < self.bound if self.limit.startswith("min_") else self.value > self.bound
+
 
 @dataclass(frozen=True)
 class TrialReport:
@@ -125,7 +130,7 @@ class FinalistReport:
     p50_ms, speedup : Estimate or None
         Measured together with the other finalists; None where no limit and no objective asks for a latency.
     kept : bool
-        Whether no limit is missed, those on latency and size included.
+        Whether no figure here is beyond its bound, and the limits on latency and size are kept.
     """
 
     artifact_id: str

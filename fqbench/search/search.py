@@ -181,8 +181,8 @@ class _Search:
         chosen = self.trials.done[self._number(winner.artifact_id) - 1]
         claim = self._claim(chosen, len(finalists))
         earlier = self._earlier_looks()
-        state = "confirmed" if winner.kept else "not confirmed on the images that choose no more"
-        self.trials.say(f"{chosen.label} is {state}; the test split judges it now, the only look of this search.")
+        state = "the confirming images agree" if winner.kept else "the confirming images speak against it"
+        self.trials.say(f"chosen: {chosen.label}; {state}. The test split judges it now, the only look of this search.")
         reference(self.run, chosen.backend)
         verdict, gate_id = self._verdict(chosen)
         return SearchReport(

@@ -10,7 +10,7 @@ from fqbench.contracts.artifacts import ExportedModel
 from fqbench.machine import usable_cores
 from fqbench.quant import observe as observing
 from fqbench.quant.calibration import CalibrationSet
-from fqbench.quant.record import open_record
+from fqbench.quant.record import CalibrationRecord, open_record
 from fqbench.run import Run
 from fqbench.stages.sample import sample
 from fqbench.workspace import Derivation, Entry
@@ -61,6 +61,13 @@ def observe(run: Run, model: ExportedModel) -> tuple[CalibrationSet, Entry[Recor
 
     entry = run.produce(derivation, build, f"observing {model.name} on {len(chosen)} images ({chosen.sampler})")
     record = open_record(entry.path).require(model, chosen)
-    # Ranges and rounded weights that were found once serve every scheme that this process makes.
+    return replace(chosen, record=with_shared_memory(run, entry, record)), entry
+
+
+def with_shared_memory(run: Run, entry: Entry[RecordFacts], record: CalibrationRecord) -> CalibrationRecord:
+    """Return the record with a memory that the whole run shares.
+
+    Ranges and rounded weights that were found once then serve every scheme that this process makes.
+    """
     known = run.memory.setdefault(("record", entry.digest), record.memory)
-    return replace(chosen, record=replace(record, memory=cast("dict[object, Any]", known))), entry
+    return replace(record, memory=cast("dict[object, Any]", known))

@@ -245,7 +245,30 @@ def test_a_forecast_has_the_interval_that_the_test_split_will_have(planted_run: 
     blue, red = forecaster.of(logits).outlooks
     # 3 of 75 are lost, so 12 of 300 would be, at 97.5 % for two groups
     low, _high = paired_difference(np.array([0]), np.array([12]), np.array([300]), 0.975)
-    assert blue.value == pytest.approx(0.04)
-    assert blue.high == pytest.approx(-float(low[0]))
+    assert blue.value == pytest.approx(0.04, abs=0.004)  # the noise moves few of these images
+    assert blue.high == pytest.approx(-float(low[0]), abs=0.006)
     assert blue.shortfall == pytest.approx(blue.high - 0.05)
     assert red.shortfall == 0
+
+
+def test_smoothing_keeps_the_mean_and_takes_out_noise() -> None:
+    """Forecasts from halves of one population scatter less than raw shares do, and around the same value."""
+    from fqbench.gate import GateOptions, Limits
+    from fqbench.search.forecast import Forecaster
+    from fqbench.search.images import ValidationImages
+
+    rng = np.random.default_rng(0)
+    smoothed, raw = [], []
+    for _ in range(40):
+        labels = rng.integers(0, 2, 60)
+        reference = (rng.normal(0, 1.5, (60, 2)) + 2 * np.eye(2)[labels]).astype(np.float32)
+        logits = (reference + rng.normal(0, 0.3, (60, 2))).astype(np.float32)
+        rows = np.arange(60)
+        images = ValidationImages(None, rows, rows.astype(str), np.full(60, "a"), labels)  # type: ignore[arg-type]
+        options = GateOptions(limits=Limits(max_group_drop=0.05))
+        forecaster = Forecaster(options, images, reference, {"a": 6000}, ("no", "yes"), ("x",), "yes")
+        smoothed.append(forecaster.of(logits).outlooks[0].value)
+        right = [(answers.argmax(axis=1) == labels).mean() for answers in (reference, logits)]
+        raw.append(right[0] - right[1])
+    assert np.std(smoothed) < 0.85 * np.std(raw)
+    assert np.mean(smoothed) == pytest.approx(np.mean(raw), abs=0.008)
