@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 VALIDATION = "val"
 # What makes FP32 of any options; a recipe would be read before them.
-FLOAT = {"method": "none", "bits": 32, "act_bits": 32, "placement": "rules"}
+FLOAT = {"method": "none", "bits": 32, "act_bits": 32, "placement": "rules", "reduce_range": False}
 COMPARED, BATCH = 512, 32  # validation images that a choice is made on
 
 

@@ -10,7 +10,7 @@ from fqbench.errors import InputError, PluginError, UnavailableError
 from fqbench.stages.bench import bench_grid
 from fqbench.stages.evaluate import evaluate
 from fqbench.stages.predict import predict_split
-from fqbench.stages.quantize import quantize, reference
+from fqbench.stages.quantize import FLOAT, quantize, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from fqbench.run import Run
 
 FLOATS: tuple[Mapping[str, Any], ...] = (
-    {"method": "none"},
-    {"method": "cast", "precision": "bf16"},
-    {"method": "cast", "precision": "fp16"},
+    {**FLOAT, "recipe": None},
+    {**FLOAT, "recipe": None, "method": "cast", "precision": "bf16"},
+    {**FLOAT, "recipe": None, "method": "cast", "precision": "fp16"},
 )
 
 
