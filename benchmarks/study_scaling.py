@@ -41,7 +41,14 @@ def efficiency(file: Path, executor: str) -> None:
             begun = time.monotonic()
             result = run_study(run, study, cells, executor_named(executor, workers=workers), debug=True)
             seconds[workers] = time.monotonic() - begun
-            print(f"{workers} worker(s): {seconds[workers]:.1f} s, {len(cells)} cells, {len(result.failed)} failed")
+            tasks = [task for step in tasks_of(study, cells) for task in step]
+            busy = sum(one.seconds for task in tasks if (one := read_journal(run.workspace.root, task)) is not None)
+            share = busy / (workers * seconds[workers])
+            failed = len(result.failed)
+            print(
+                f"{workers} worker(s): {seconds[workers]:.1f} s, {len(cells)} cells, {failed} failed; {share:.0%} of "
+                "the workers' time is in tasks, the rest is start-up, waiting at the end of a phase, and the table"
+            )
     print(f"efficiency at 2 workers: {seconds[1] / (2 * seconds[2]):.2f}")
 
 
