@@ -43,8 +43,9 @@ def flags_of(text: str) -> set[str]:
 @pytest.mark.parametrize("path", VERBS, ids=" ".join)
 def test_help_explains_the_verbs_own_options_and_names_the_other_sections(path: tuple[str, ...], printed) -> None:  # type: ignore[no-untyped-def]
     verb, text = VERBS[path], printed(*path, "--help")
-    own = {option.spelled for option in options().values() if option.section in verb.own}
-    more = {option.spelled for option in options().values() if option.section in verb.more}
+    taken = [option for option in options().values() if option.name not in verb.without]
+    own = {option.spelled for option in taken if option.section in verb.own}
+    more = {option.spelled for option in taken if option.section in verb.more}
     assert own <= flags_of(text)
     assert not more & flags_of(text)
     assert ("More options, explained by --help-all" in text) == bool(verb.more)
@@ -54,7 +55,8 @@ def test_help_explains_the_verbs_own_options_and_names_the_other_sections(path: 
 @pytest.mark.parametrize("path", VERBS, ids=" ".join)
 def test_help_all_explains_every_option(path: tuple[str, ...], printed) -> None:  # type: ignore[no-untyped-def]
     verb, text = VERBS[path], printed(*path, "--help-all")
-    wanted = {option.spelled for option in options().values() if option.section in (*verb.own, *verb.more)}
+    taken = [option for option in options().values() if option.name not in verb.without]
+    wanted = {option.spelled for option in taken if option.section in (*verb.own, *verb.more)}
     own = {flag: parameter.hidden for parameter in verb.command.params for flag in parameter.opts if flag[:2] == "--"}
     assert wanted | {flag for flag, hidden in own.items() if not hidden} <= flags_of(text)
     assert all(flag in text for flag, hidden in own.items() if hidden), "short forms are named by --format"

@@ -55,22 +55,20 @@ def check(
         raise typer.Exit(SchemeNotSupported.exit_code)
 
 
-@recipe_app.verb("important", own=("quantize",), more=(*TRAINED, "eval"))
+@recipe_app.verb("important", more=("quantize", *TRAINED, "eval"))
 def important(
     run: Run,
     show: Show,
     file: Annotated[Path, typer.Argument(help="YAML recipe to write.")],
-    keep: Annotated[int, typer.Option("--keep", metavar="N", help="Layers to keep at more bits. [default: 3]")] = 3,
+    keep: Annotated[int, typer.Option("--keep", metavar="N", help="Layers to keep at more bits.")] = 3,
     kept_bits: Annotated[
-        int, typer.Option("--kept-bits", metavar="N", help="Bits of these layers; 32 is float. [8, 32; default: 8]")
+        int, typer.Option("--kept-bits", metavar="N", help="Bits of these layers; 32 is float. [8, 32]")
     ] = 8,
     importance: Annotated[
         str,
-        typer.Option("--importance", metavar="NAME", help="Measure of importance. [fisher, gradient; default: fisher]"),
+        typer.Option("--importance", metavar="NAME", help="Measure of importance. [fisher, gradient]"),
     ] = "fisher",
-    per_group: Annotated[
-        int, typer.Option("--per-group", metavar="N", min=1, help="Most images of a group. [default: 64]")
-    ] = 64,
+    per_group: Annotated[int, typer.Option("--per-group", metavar="N", min=1, help="Most images of a group.")] = 64,
 ) -> None:
     """Write a recipe that keeps the layers that matter most to the worst-off groups.
 
