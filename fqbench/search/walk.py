@@ -109,14 +109,14 @@ class Walk:
         if not has_speed(self.backend, base):
             self.trials.say(f"{self.backend} does not run {bits}-bit weights in integer kernels, so they are left out.")
             return None
-        roundings = ("data", "nearest") if bits < LOW else ("nearest",)
         floats = {name: value for name, value in above.bits.items() if value == FLOAT}
-        tried = [
-            (one := Assignment(base.model_copy(update={"rounding": rounding}), floats),
-             self._try(one.scheme, f"{one.said()}, rounded {'from data' if rounding == 'data' else 'to nearest'}"))
-            for rounding in roundings
-        ]  # fmt: skip
-        lower, trial = min(tried, key=lambda pair: (pair[1].shortfall, pair[1].score))
+        lower = Assignment(base.model_copy(update={"rounding": "nearest"}), floats)
+        trial = self._try(lower.scheme, f"{lower.said()}, rounded to nearest")
+        if not trial.harmless and bits < LOW:  # rounding from data takes longer, so it is tried where it is needed
+            from_data = Assignment(base.model_copy(update={"rounding": "data"}), floats)
+            tried = self._try(from_data.scheme, f"{lower.said()}, rounded from data")
+            if (tried.shortfall, tried.score) < (trial.shortfall, trial.score):
+                lower, trial = from_data, tried
         if trial.failed:
             return None
         if trial.harmless:
