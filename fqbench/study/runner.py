@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,7 +118,7 @@ def run_study(run: Run, study: Study, cells: Sequence[Cell], executor: Executor,
     estimate = TimeLeft(executor.workers)
     steps = tasks_of(study, cells, threads=executor.threads)
     everything = [task for step in steps for task in step]
-    with _alone(run):
+    with _alone(run), closing(executor):
         for step in steps:
             ready = [task for task in step if not _hopeless(task, done)]
             for task, outcome in executor.perform(run, ready, alone=step[0].part == "latency"):

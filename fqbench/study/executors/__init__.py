@@ -41,3 +41,7 @@ class Executor(Protocol):
             The workspace cannot be written.
         """
         ...
+
+    def close(self) -> None:
+        """End all processes; what they were making is made again by the next run."""
+        ...

@@ -47,13 +47,22 @@ class Local:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.threads: int | None = max(1, usable_cores() // workers)
+        self.pool: _Pool | None = None
 
     def perform(self, run: Run, tasks: Sequence[Task], *, alone: bool) -> Iterator[tuple[Task, TaskOutcome]]:
         """Yield outcomes as tasks end; a task whose process was killed runs again, once."""
         if alone:
+            self.close()
             yield from Serial().perform(run, tasks, alone=True)
         else:
-            yield from _Pool(run, self.workers).perform(tasks)
+            self.pool = self.pool or _Pool(run, self.workers)
+            yield from self.pool.perform(tasks)
+
+    def close(self) -> None:
+        """End the processes."""
+        if self.pool is not None:
+            self.pool.close()
+        self.pool = None
 
 
 class _Pool:
@@ -67,18 +76,19 @@ class _Pool:
 
     def perform(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, TaskOutcome]]:
         waiting = deque(tasks)
-        try:
-            while waiting or any(worker.task for worker in self.workers):
-                self._hand_out(waiting)
-                busy = [worker for worker in self.workers if worker.task is not None]
-                wait([place for worker in busy for place in (worker.connection, worker.process.sentinel)])
-                for worker in busy:
-                    yield from self._ended(worker, waiting)
-        finally:
-            for worker in self.workers:
-                worker.process.terminate()
-            for worker in self.workers:
-                worker.process.join()
+        while waiting or any(worker.task for worker in self.workers):
+            self._hand_out(waiting)
+            busy = [worker for worker in self.workers if worker.task is not None]
+            wait([place for worker in busy for place in (worker.connection, worker.process.sentinel)])
+            for worker in busy:
+                yield from self._ended(worker, waiting)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.process.terminate()
+        for worker in self.workers:
+            worker.process.join()
+        self.workers = []
 
     def _hand_out(self, waiting: deque[Task]) -> None:
         running = sum(worker.task is not None for worker in self.workers)

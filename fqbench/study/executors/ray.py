@@ -37,6 +37,7 @@ class Ray:
     address: str | None = None
     workers: int = 0
     threads: int | None = None
+    started: bool = False
 
     def __post_init__(self) -> None:
         """Find Ray.
@@ -65,22 +66,24 @@ class Ray:
             The workspace cannot be written.
         """
         ray = require("ray", extra=EXTRA)
-        started = self._connect(ray)
-        try:
-            self._require_shared(ray, run)
-            make = ray.remote(_perform)
-            needs: dict[str, Any] = {"num_cpus": self._cores(ray, alone=alone), "max_retries": RETRIES}
-            if alone:
-                needs["resources"] = self._one_kind_of_cpu(ray)
-            root = str(run.workspace.root)
-            waiting = {make.options(**needs).remote(root, task, self.threads): task for task in tasks}
-            while waiting:
-                (ready,), _rest = ray.wait(list(waiting), num_returns=1)
-                task = waiting.pop(ready)
-                yield task, self._outcome(ray, run, task, ready)
-        finally:
-            if started:
-                ray.shutdown()
+        self.started |= self._connect(ray)
+        self._require_shared(ray, run)
+        make = ray.remote(_perform)
+        needs: dict[str, Any] = {"num_cpus": self._cores(ray, alone=alone), "max_retries": RETRIES}
+        if alone:
+            needs["resources"] = self._one_kind_of_cpu(ray)
+        root = str(run.workspace.root)
+        waiting = {make.options(**needs).remote(root, task, self.threads): task for task in tasks}
+        while waiting:
+            (ready,), _rest = ray.wait(list(waiting), num_returns=1)
+            task = waiting.pop(ready)
+            yield task, self._outcome(ray, run, task, ready)
+
+    def close(self) -> None:
+        """Disconnect, and stop a cluster that was started here."""
+        if self.started:
+            require("ray", extra=EXTRA).shutdown()
+        self.started = False
 
     def _connect(self, ray: Any) -> bool:
         """Connect, or start a cluster here; return whether it has to be stopped."""

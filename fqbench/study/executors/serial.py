@@ -18,3 +18,6 @@ class Serial:
         """Yield outcomes in the order of the tasks."""
         for task in tasks:
             yield task, perform(run, task)
+
+    def close(self) -> None:
+        """Do nothing: there are no processes."""
