@@ -35,7 +35,7 @@ def _sections(answers: Answers) -> Iterator[Section]:
     rows = []
     for hypothesis in answers.hypotheses:
         rows += [(one.claim.hypothesis, *_cells(one)) for one in hypothesis.claims]
-    headings = ("", ">claim", ">effect", "unit", "answer", ">p", ">cells", ">seeds", ">needed")
+    headings = ("", ">claim", ">effect", "unit", "answer", ">p", ">cells", ">seeds or architectures", ">needed")
     yield Sheet("claims", headings, tuple(rows), notes(*_explained(answers)))
     for hypothesis in answers.hypotheses:
         for one in hypothesis.claims:
@@ -87,7 +87,7 @@ def _needed(one: ClaimAnswer) -> str:
     def count(needed: float, what: str) -> str:
         return f"{what} never" if math.isinf(needed) else f"{needed:,.0f} {what}"
 
-    known = [(one.seeds_needed, "seeds"), (one.images_needed, "images")]
+    known = [(one.seeds_needed, one.claim.varies), (one.images_needed, "images")]
     return " or ".join(count(needed, what) for needed, what in known if not math.isnan(needed)) or "-"
 
 

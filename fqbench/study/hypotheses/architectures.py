@@ -41,9 +41,8 @@ def skill_of_architecture(cells: Sequence[CellFigures], measure: str) -> tuple[E
     value = float(saved.mean())
     residuals = saved - value * errors[:, 0] / errors[:, 0].mean()
     variance = float((residuals**2).sum() / (count - 1) / count)
-    seeds = min(len({cell.place["seed"] for cell in usable if cell.place["model"] == name}) for name in names)
     cells_used = tuple(cell.cell for cell in usable)
-    return Effect(value, variance, 0.0, count - 1, seeds, 0, cells_used), ""
+    return Effect(value, variance, 0.0, count - 1, count, 0, cells_used), ""
 
 
 def _errors(cells: Sequence[CellFigures], left_out: str, measure: str) -> tuple[float, float]:

@@ -33,6 +33,8 @@ class Claim:
         The bounds; infinite where the claim has one only.
     margin : float
         By how much the effect may miss a bound and still count as within (equivalence margin).
+    varies : str
+        What the first part of the effect's variance is between: ``seeds``, or ``architectures``.
     """
 
     hypothesis: str
@@ -42,6 +44,7 @@ class Claim:
     low: float = -math.inf
     high: float = math.inf
     margin: float = 0.0
+    varies: str = "seeds"
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -157,7 +160,7 @@ def needed_to_decide(claim: Claim, effect: Effect, *, alpha: float) -> tuple[flo
 def _scaled(now: int, variance: float, allowed: float) -> float:
     if allowed <= 0:
         return math.inf
-    return float(max(now, math.ceil(now * variance / allowed)))
+    return float(max(now + 1, math.ceil(now * variance / allowed)))
 
 
 def _why_no_test(effect: Effect) -> str:

@@ -286,6 +286,7 @@ QUESTIONS: tuple[tuple[Claim, Callable[[Sequence[CellFigures], Sequence[CellFigu
             "squared error saved, in percent",
             PERCENT,
             low=10.0,
+            varies="architectures",
         ),
         _architecture,
     ),
