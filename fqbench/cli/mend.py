@@ -58,7 +58,7 @@ def diagnose(
     "search",
     panel=MEASURE,
     more=("eval", "bench", *QUANTIZED),
-    without=("bits", "act_bits", "method", "recipe", "range_rule", "rounding", "keep_float", "weight_rule"),
+    without=("bits", "act_bits", "method", "recipe", "range_rule", "keep_float", "weight_rule"),
 )
 def search(
     run: Run,

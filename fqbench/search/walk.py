@@ -112,7 +112,8 @@ class Walk:
         floats = {name: value for name, value in above.bits.items() if value == FLOAT}
         lower = Assignment(base.model_copy(update={"rounding": "nearest"}), floats)
         trial = self._try(lower.scheme, f"{lower.said()}, rounded to nearest")
-        if not trial.harmless and bits < LOW:  # rounding from data takes longer, so it is tried where it is needed
+        # Rounding from data takes longer, so it is tried where it is needed.
+        if not trial.harmless and bits < LOW and self.trials.run.config.quantize.rounding != "nearest":
             from_data = Assignment(base.model_copy(update={"rounding": "data"}), floats)
             tried = self._try(from_data.scheme, f"{lower.said()}, rounded from data")
             if (tried.shortfall, tried.score) < (trial.shortfall, trial.score):
@@ -126,30 +127,38 @@ class Walk:
         return self._mended(lower, trial, above)
 
     def _mended(self, low: Assignment, trial: TrialReport, high: Assignment) -> Assignment | None:
-        """Raise as few layers as needed to their bits in ``high``, the most helpful for their cost first."""
-        layers = self._diagnosed(low)
-        order = self._order(low, high, layers, trial)
-        if not order:
-            self.trials.say(f"no layer of {trial.label} would win anything back.")
-            return None
-        self.trials.say(f"what helps most for what it costs: {', '.join(order[:3])}.")
-        least, fewest = 0, None
-        count = 1
-        while fewest is None and least < len(order):
-            count = min(count, len(order))
-            if self._raised(low, high, order[:count]).harmless:
-                fewest = count
-            else:
-                least, count = count, 2 * count
-        if fewest is None:
-            return None
-        while fewest - least > 1:
-            middle = (least + fewest) // 2
+        """Raise as few layers as needed to their bits in ``high``, the most helpful for their cost first.
+
+        Where all layers that notably help are not enough, the result is diagnosed again: what was hidden behind them
+        shows then.
+        """
+        raised: list[str] = []
+        while True:
+            current = low.raised(raised, high)
+            order = self._order(current, high, self._diagnosed(current), trial)
+            if not order:
+                self.trials.say(f"no further layer of {trial.label} would win anything back.")
+                return None
+            self.trials.say(f"what helps {_worst_off(trial)} most for what it costs: {', '.join(order[:3])}.")
+            fewest, last = self._fewest(current, high, order)
+            if fewest is not None:
+                return low.raised(self._pruned(low, high, [*raised, *order[:fewest]]), high)
+            raised, trial = [*raised, *order], last
+
+    def _fewest(self, low: Assignment, high: Assignment, order: Sequence[str]) -> tuple[int | None, TrialReport]:
+        """Return how many layers of an order have to be raised, None if all are not enough, and the trial with most."""
+        least, count = 0, 1
+        while not (last := self._raised(low, high, order[:count])).harmless:
+            if last.failed or count == len(order):
+                return None, last
+            least, count = count, min(2 * count, len(order))
+        while count - least > 1:
+            middle = (least + count) // 2
             if self._raised(low, high, order[:middle]).harmless:
-                fewest = middle
+                count = middle
             else:
                 least = middle
-        return low.raised(self._pruned(low, high, order[:fewest]), high)
+        return count, last
 
     def _pruned(self, low: Assignment, high: Assignment, raised: Sequence[str]) -> list[str]:
         """Drop every raised layer that is not needed, the costliest for what it wins back first."""
