@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TRIALS = (
     ">trial", "backend", "what", ">MB", ">int8 MACs", ">KL, worst group", "worst group", ">worst Δ accuracy", "limits",
 )  # fmt: skip
-FINALISTS = ("artifact", "what", ">MB", ">p50 ms", ">speed-up", "confirmed")
+FINALISTS = (">trial", "artifact", ">MB", ">p50 ms", ">speed-up", "confirmed")
 RECORDS = (
     "trial", "artifact_id", "backend", "label", "why", "bytes", "level", "integer_share", "kl_divergence",
     "worst_group", "worst_kl_divergence", "worst_accuracy_change", "shortfall", "keeps", "on_front", "failed",
@@ -152,8 +152,8 @@ def _finalists(report: SearchReport) -> Sheet:
         trial = report.trial(one.artifact_id)
         rows.append(
             (
+                str(trial.number),
                 one.artifact_id,
-                trial.why,
                 f"{trial.bytes / MEGABYTE:.3g}",
                 _estimate(one.p50_ms),
                 _estimate(one.speedup),

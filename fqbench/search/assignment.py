@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fqbench.contracts.scheme import Override, Scheme
 
 FLOAT = 32
+WITHOUT_WEIGHTS = 8
 OPERATORS = "all "  # how a diagnosis names the operators of a type
 
 
@@ -29,12 +30,20 @@ class Assignment:
     @property
     def scheme(self) -> Scheme:
         """The scheme with overrides, layers in the order of their names; bits of the base need no override."""
-        overrides = tuple(_override(name, bits) for name, bits in sorted(self.bits.items()) if bits != self.base.bits)
+        overrides = tuple(_override(name, bits) for name, bits in self._deviations)
         return self.base.model_copy(update={"overrides": overrides})
 
+    @property
+    def _deviations(self) -> list[tuple[str, int]]:
+        """The layers that have other bits than without being named, in the order of their names."""
+        return [(name, bits) for name, bits in sorted(self.bits.items()) if bits != self._unnamed(name)]
+
     def of(self, layer: str) -> int:
-        """Return the bits of a layer."""
-        return self.bits.get(layer, self.base.bits)
+        """Return the bits of a layer; operators without weights have the activations' own, unless they are in float."""
+        return self.bits.get(layer, self._unnamed(layer))
+
+    def _unnamed(self, layer: str) -> int:
+        return WITHOUT_WEIGHTS if layer.startswith(OPERATORS) else self.base.bits
 
     def raised(self, layers: Iterable[str], to: Assignment) -> Assignment:
         """Return this assignment with the bits of another one for some layers."""
@@ -47,9 +56,8 @@ class Assignment:
     def said(self) -> str:
         """Say it in words."""
         names: dict[int, list[str]] = {}
-        for name, bits in sorted(self.bits.items()):
-            if bits != self.base.bits:
-                names.setdefault(bits, []).append(name)
+        for name, bits in self._deviations:
+            names.setdefault(bits, []).append(name)
         parts = [
             f"{', '.join(named)} {'in float' if bits == FLOAT else f'at {bits} bits'}" for bits, named in names.items()
         ]

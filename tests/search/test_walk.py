@@ -127,3 +127,6 @@ def test_an_assignment_becomes_a_recipe_with_one_override_per_layer() -> None:
     assert assignment.said() == "4 bits, all Add, head in float and conv[1] at 8 bits"
     assert assignment.raised(["body"], HIGH).of("body") == 8
     assert assignment.difference(HIGH, ("body", "conv[1]", "other")) == ("body", "other")
+    assert LOW.difference(HIGH, ("all Add",)) == ()  # they have no weights, so fewer bits change nothing there
+    assert LOW.raised(["all Add"], HIGH).scheme.overrides == ()
+    assert LOW.difference(assignment, ("all Add",)) == ("all Add",)
