@@ -26,14 +26,18 @@ FINALISTS = 3
 def pick(trials: Sequence[TrialReport], objective: Callable[[TrialReport], tuple[float, ...]]) -> list[TrialReport]:
     """Return the best candidates that keep the limits on the choosing images; the nearest one where none does.
 
-    Of those that are equal in size, or in what stands for speed, only the best is a finalist: the others are no
-    alternative if it is not confirmed.
+    Of those of one runtime that are equal in size, or in what stands for speed, only the best is a finalist: the others
+    are no alternative if it is not confirmed. Each runtime's best is one, since only a measurement tells which is
+    faster.
     """
     made = [one for one in trials if not one.failed]
     keeping = sorted((one for one in made if one.keeps), key=objective)
     if keeping:
-        best = {objective(one)[0]: one for one in reversed(keeping)}
-        return [best[key] for key in sorted(best)][:FINALISTS]
+        best = {(one.backend, objective(one)[0]): one for one in reversed(keeping)}
+        distinct = sorted(best.values(), key=objective)
+        firsts = {one.backend: one for one in reversed(distinct)}
+        others = [one for one in distinct if firsts[one.backend] is not one]
+        return sorted([*firsts.values(), *others[: max(0, FINALISTS - len(firsts))]], key=objective)
     return sorted(made, key=lambda one: (one.shortfall, one.score))[:1]
 
 

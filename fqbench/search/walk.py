@@ -54,10 +54,12 @@ class Walk:
         if not has_speed(self.backend, configured):
             self.trials.say(f"{self.backend} does not run {configured.label} in integer kernels, so it is left out.")
             return None
-        found = [self._try(self._plain(configured, rule), f"range rule {rule}") for rule in RULES]
+        found = []
+        for rule in RULES:
+            found.append(self._try(self._plain(configured, rule), f"range rule {rule}"))
+            if found[-1].failed:  # whatever it is, another range does not change it
+                return None
         best = min(found, key=lambda one: one.score)
-        if best.failed:
-            return None
         corrected = self._scheme(best).model_copy(update={"bias_correction": "on"})
         self.start = min((best, self._try(corrected, "bias correction")), key=lambda one: one.score)
         return self.start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,6 +131,14 @@ def test_finalists_are_the_best_of_each_size_that_keep_the_limits() -> None:
     assert [one.number for one in pick(trials, objective_of("size"))] == [4, 5, 2]
     nothing = [trial(1, shortfall=0.3), trial(2, shortfall=0.1, kl=0.5), trial(3, shortfall=0.1, kl=0.2)]
     assert [one.number for one in pick(nothing, objective_of("size"))] == [3]
+
+
+def test_every_runtime_has_a_finalist_since_only_a_measurement_tells_which_is_faster() -> None:
+    others = [replace(trial(number, kl=kl), backend=name) for number, kl, name in ((4, 0.3, "b"), (5, 0.2, "b"))]
+    more = [replace(trial(6, share=0.5), backend="c"), replace(trial(7, share=0.4), backend="d")]
+    trials = [trial(1), trial(2, share=0.9), trial(3, shortfall=0.1), *others, *more]
+    assert [one.number for one in pick(trials, objective_of("latency"))] == [1, 5, 6, 7]
+    assert [one.number for one in pick(trials[:5], objective_of("latency"))] == [1, 5, 2]
 
 
 def test_by_latency_the_share_of_integers_stands_for_speed_until_it_is_measured() -> None:
