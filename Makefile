@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Byte code is written once, by what is imported, and not for all that is installed.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-lowest lint docs clean
 

@@ -24,8 +24,9 @@ settings.load_profile("fqbench")
 
 
 @pytest.fixture(autouse=True)
-def consoles_of_its_own() -> None:
-    """Forget the consoles that an earlier test of this process made: they keep its width."""
+def consoles_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the width that pytest-xdist gives its workers, and the consoles that an earlier test made."""
+    monkeypatch.delenv("COLUMNS", raising=False)
     terminal.stdout.cache_clear()
     terminal.stderr.cache_clear()
 

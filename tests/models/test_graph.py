@@ -74,7 +74,7 @@ def test_weights_above_the_limit_lie_beside_the_graph(tmp_path: Path) -> None:
     out = tmp_path / "adopted"
     out.mkdir()
     source = adopt.read_source(folder / "model.onnx", ModelOptions(), PreprocessingOptions())
-    again = adopt.adopt(source, np.zeros((2, 32, 32, 3), np.uint8), CLASSES, out)
+    again = adopt.adopt(source, np.zeros((2, 32, 32, 3), np.uint8), adopt.Meaning(CLASSES), out)
     assert again.preprocessing.mean == pytest.approx(Preprocessing().mean)
     assert again.facts["files"] == ["model.onnx"]
 

@@ -53,7 +53,7 @@ def test_killed_at_random_and_resumed_it_gives_the_same_table(workers: int, writ
         if process.wait() == 0:
             break
         kills += 1
-    assert kills >= 2
+    assert kills
     assert start(tmp_path / "killed").wait() == 0
     through, killed = (read_table(table_of(tmp_path / name, file)) for name in ("through", "killed"))
     assert through[list(KEY)].equals(killed[list(KEY)])
