@@ -12,11 +12,13 @@ from hypothesis import settings
 from PIL import Image
 
 from fqbench import terminal
+from fqbench.cli import main
 from fqbench.config import configure
 from fqbench.run import Run
 from fqbench.workspace import Workspace
 
 SIZE = 32
+Invoke = Callable[..., tuple[int, str, str]]
 
 # The first example imports what the code under test imports late; time is measured by benchmarks, not here.
 settings.register_profile("fqbench", deadline=None)
@@ -29,6 +31,21 @@ def consoles_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     terminal.stdout.cache_clear()
     terminal.stderr.cache_clear()
+
+
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Call the command line in an empty folder with a workspace of its own: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FQBENCH_WORKSPACE", str(tmp_path / "workspace"))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return call
 
 
 def write_photos(root: Path, count: int = 120, *, seed: int = 0) -> Path:

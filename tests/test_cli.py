@@ -9,33 +9,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from fqbench.cli import main
-from tests.conftest import write_classifier, write_photos
+from tests.conftest import Invoke, write_classifier, write_photos
 
-Invoke = Callable[..., tuple[int, str, str]]
 MEAN_STD = ("--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25")
-
-
-@pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """Call the command line in an empty folder with a workspace of its own: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FQBENCH_WORKSPACE", str(tmp_path / "workspace"))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 def left_behind(root: Path) -> list[str]:

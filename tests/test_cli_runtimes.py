@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from fqbench.cli import main
 from fqbench.machine import usable_cores
+from tests.conftest import Invoke
 
-Invoke = Callable[..., tuple[int, str, str]]
 QUICK = ("--rounds", 5, "--seconds", 0)
-
-
-@pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """Call the command line in an empty folder with a workspace of its own: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FQBENCH_WORKSPACE", str(tmp_path / "workspace"))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
