@@ -212,17 +212,8 @@ def _failures(cells: Sequence[Cell], done: Sequence[tuple[Task, TaskOutcome]]) -
 @contextmanager
 def _alone(run: Run) -> Iterator[None]:
     """Keep a second study out of the workspace: its work would disturb this one's latencies."""
-    from filelock import FileLock, Timeout
-
+    root = run.workspace.root
     with run.workspace.writing():
-        run.workspace.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run.workspace.root / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            run.reporter.say(f"waiting for another study that runs in {run.workspace.root}")
-            lock.acquire()
-    try:
+        root.mkdir(parents=True, exist_ok=True)
+    with run.workspace.held(root / LOCK, f"another study that runs in {root}"):
         yield
-    finally:
-        lock.release()

@@ -267,18 +267,26 @@ class Workspace:
 
     @contextmanager
     def _lock(self, derivation: Derivation[Any]) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
         name = derivation.kind.name
         (self.root / name).mkdir(parents=True, exist_ok=True)
         locks = self.root / LOCKS
         locks.mkdir(exist_ok=True)
-        lock = FileLock(locks / f"{name}-{derivation.id}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self.reporter.say(f"waiting for another process that is making {name}/{derivation.id}")
-            lock.acquire()
+        made = f"another process that is making {name}/{derivation.id}"
+        with self.held(locks / f"{name}-{derivation.id}.lock", made):
+            yield
+
+    @contextmanager
+    def held(self, path: Path, by: str) -> Iterator[None]:
+        """Hold a lock file of this workspace; if another process (``by``) holds it, say so and wait."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(path)
+        with self.writing():
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                self.reporter.say(f"waiting for {by}")
+                lock.acquire()
         try:
             yield
         finally:
