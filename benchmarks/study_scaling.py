@@ -1,10 +1,10 @@
 """How a study scales: efficiency with two workers here, a model of more workers, and what breaks first.
 
-    python benchmarks/study_scaling.py efficiency studies/debug.yaml --executor local
+    python benchmarks/study_scaling.py efficiency benchmarks/scaling.yaml --executor local
     python benchmarks/study_scaling.py schedule studies/small.yaml --workspace runs --seeds 100
     python benchmarks/study_scaling.py workspace
 
-`efficiency` runs a study with --debug and without latencies, with one worker and with two, each in its own workspace.
+`efficiency` runs a study without latencies, with one worker of one core and with two, each in a workspace of its own.
 `schedule` takes the durations that a study's journal holds, repeats the grid for many seeds, and simulates workers.
 `workspace` measures what grows with the number of entries: publishing one, and finding one by its id.
 """
@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -30,16 +31,17 @@ WORKERS = (1, 2, 10, 100, 1000)
 PER_NODE = 8
 
 
-def efficiency(file: Path, executor: str) -> None:
-    """Print the wall time of one worker and of two."""
-    seconds = {}
+def efficiency(file: Path, executor: str, *, debug: bool) -> None:
+    """Print the wall time of one worker and of two, each of which has one core."""
+    seconds, cores = {}, sorted(os.sched_getaffinity(0))
     for workers in (1, 2):
+        os.sched_setaffinity(0, cores[:workers])
         with tempfile.TemporaryDirectory() as folder:
             run = Run(workspace=Workspace(folder))
-            study, cells = open_study(run, file, debug=True)
+            study, cells = open_study(run, file, debug=debug)
             study = study.model_copy(update={"latency": False})
             begun = time.monotonic()
-            result = run_study(run, study, cells, executor_named(executor, workers=workers), debug=True)
+            result = run_study(run, study, cells, executor_named(executor, workers=workers), debug=debug)
             seconds[workers] = time.monotonic() - begun
             tasks = [task for step in tasks_of(study, cells) for task in step]
             busy = sum(one.seconds for task in tasks if (one := read_journal(run.workspace.root, task)) is not None)
@@ -95,16 +97,16 @@ def main() -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["efficiency", "schedule", "workspace"])
-    parser.add_argument("file", type=Path, nargs="?", default=Path("studies/debug.yaml"))
+    parser.add_argument("file", type=Path, nargs="?", default=Path("benchmarks/scaling.yaml"))
     parser.add_argument("--executor", default="local")
     parser.add_argument("--workspace", type=Path, default=Path("fqbench_runs"))
     parser.add_argument("--seeds", type=int, default=100, help="how often the measured grid is repeated")
     parser.add_argument("--driver", type=float, default=0.01, help="seconds of the driver per task")
-    parser.add_argument("--debug", action="store_true", help="the journal is that of --debug")
+    parser.add_argument("--debug", action="store_true", help="tiny cells, as those of --debug")
     asked = parser.parse_args()
     print(f"{this_machine().cpu}, {this_machine().cores} cores")
     if asked.what == "efficiency":
-        efficiency(asked.file, asked.executor)
+        efficiency(asked.file, asked.executor, debug=asked.debug)
     elif asked.what == "schedule":
         schedule(asked.file, asked.workspace, asked.seeds, asked.driver, debug=asked.debug)
     else:

@@ -93,7 +93,7 @@ class DataOptions(Section):
         description="synthfaces: number of images for training and validation; table: directory of the images.",
     )
     test_images: int | None = Field(
-        None, ge=1, description="synthfaces: number of test images (default: 3.5 times --images)."
+        None, ge=1, description="synthfaces: number of test images (default: 2.5 times --images)."
     )
     size: Annotated[int, Flag("image_size")] = Field(
         64, ge=32, le=512, description="synthfaces: image height and width in pixels."

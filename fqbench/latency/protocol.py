@@ -27,7 +27,7 @@ from fqbench.latency.results import (
     TimedCall,
 )
 from fqbench.latency.statistics import quantile_estimate, round_figures
-from fqbench.latency.steadiness import MOST_WARMUPS, Doubt, Mark, doubts, is_steady
+from fqbench.latency.steadiness import FEWEST_WARMUPS, LONGEST_WARMUP, MOST_WARMUPS, Doubt, Mark, doubts, is_steady
 from fqbench.machine import this_machine, usable_cores
 from fqbench.reporter import Reporter, Silent
 
@@ -87,9 +87,10 @@ def measure(
 
     In each round every subject answers the same batch once, in a new random order, so that whatever slows the machine
     down hits all alike. Nothing but ``session.run`` lies between two readings of the clock. Warm-up rounds go on until
-    each subject has been steady once (`fqbench.latency.steadiness.is_steady`), at most 300; then the measured rounds,
-    at least ``rounds`` of them and for at least ``seconds``. Python's garbage collector is off meanwhile, as in
-    `timeit`, and nothing is shown: a progress bar's thread would take the interpreter's lock under the clock.
+    each subject has been steady once (`fqbench.latency.steadiness.is_steady`), at most 300, and not much longer than a
+    minute for each subject; then the measured rounds, at least ``rounds`` of them and for at least ``seconds``.
+    Python's garbage collector is off meanwhile, as in `timeit`, and nothing is shown: a progress bar's thread would
+    take the interpreter's lock under the clock.
 
     Parameters
     ----------
@@ -128,7 +129,8 @@ def measure(
         reporter.say(f"warming up {len(subjects)} subject(s) until their rates are steady")
         steady = stopwatch.warm_up()
         for subject in (subject for subject in subjects if subject.id not in steady):
-            reporter.say(f"WARNING: {subject.label} is not steady after {MOST_WARMUPS} runs; do not trust its times")
+            runs = len(stopwatch.warmups[subject.id])
+            reporter.say(f"WARNING: {subject.label} is not steady after {runs} runs; do not trust its times")
         reporter.say(f"measuring at least {rounds} rounds and {seconds:g} s")
         before = glance()
         elapsed = stopwatch.go(rounds, seconds)
@@ -231,7 +233,10 @@ class _Stopwatch:
     def warm_up(self) -> set[str]:
         """TimedCall rounds until each subject has been steady once, or too many; return the ids of the steady ones."""
         steady: set[str] = set()
+        end = self.clock() + LONGEST_WARMUP * len(self.subjects) * NANOSECONDS_A_SECOND
         for number in range(MOST_WARMUPS):
+            if number >= FEWEST_WARMUPS and self.clock() > end:
+                break
             self._round(number, self.warmups, warmup=True)
             for name in self.warmups.keys() - steady:
                 if is_steady([run.nanoseconds for run in self.warmups[name]]):

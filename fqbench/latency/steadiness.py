@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 WINDOW = 20
 FEWEST_WARMUPS = 2 * WINDOW + 1  # the very first value is an outlier for every runtime, and is never in a window
 MOST_WARMUPS = 300
+LONGEST_WARMUP = 60.0  # seconds for each subject, once there are enough runs to judge: large models answer slowly
 LARGEST_RELATIVE_DEVIATION = 0.10
 LARGEST_DRIFT = 0.10
 SHORTEST_IN_TIMER_STEPS = 100
@@ -110,7 +111,7 @@ def doubts(values: NDArray[np.int64], *, steady: bool, p99_high: float, timer_st
     """
     marks = []
     if not steady:
-        text = f"the rate had not settled after {MOST_WARMUPS} warm-up runs; stop other programs and measure again."
+        text = "the rate had not settled when the warm-up ended; stop other programs and measure again."
         marks.append(Mark(Doubt.UNSTEADY, text))
     deviation = float(values.std(ddof=1) / values.mean()) if len(values) > 1 and values.mean() > 0 else 0.0
     if deviation > LARGEST_RELATIVE_DEVIATION:

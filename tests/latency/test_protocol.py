@@ -195,6 +195,13 @@ def test_rate_that_never_settles_is_marked_and_said_aloud() -> None:
     assert any("WARNING" in line and "subject 1" in line for line in reporter.lines)
 
 
+def test_warm_up_of_slow_calls_ends_after_about_a_minute_for_each_subject() -> None:
+    slow = 10_000 * MS
+    report = compare(slow, (int(slow * 0.98**i) + 1 for i in itertools.count()), rounds=3)
+    assert {sum(run.warmup for run in subject.runs) for subject in report.subjects} == {41}
+    assert Doubt.UNSTEADY in doubts_of(report, "s1")
+
+
 def test_wide_spread_is_marked() -> None:
     assert Doubt.NOISY in doubts_of(compare(jitter(MS, 5, spread=0.2)), "s0")
 

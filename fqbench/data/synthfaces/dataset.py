@@ -28,7 +28,7 @@ SENSITIVE_FEATURES = tuple(GROUPS)
 MAX_IMAGES = 1_000_000
 BATCH_PIXELS = 16 * 64 * 64
 VAL_SHARE = 1 / 8
-TEST_PER_IMAGE = 3.5
+TEST_PER_IMAGE = 2.5
 
 Part = Literal["images", "test"]
 
@@ -42,7 +42,7 @@ class SynthfacesOptions:
     images : int
         Images for training and validation: seven of eight train, one validates.
     test_images : int, optional
-        Images of the test split; 3.5 times ``images`` by default.
+        Images of the test split; 2.5 times ``images`` by default.
     size : int
         Width and height of an image in pixels, 32 to 512.
     imbalance : float
