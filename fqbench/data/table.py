@@ -67,8 +67,7 @@ def read_table(
     import pandas as pd
 
     table = open_table(path)
-    if not root.is_dir():
-        raise InputError(f"there is no folder {root}; give the folder of the images with --images DIR.")
+    check_folder(root)
     where = path.name
     image = image_column(table, image, where)
     split = split_column(table, split, where)
@@ -90,6 +89,32 @@ def read_table(
     return Samples(NAME, root, frame, labels.classes, features, notice, attributes=labels.attributes)
 
 
+def check_table(path: Path) -> None:
+    """Check that a table exists and has a known ending.
+
+    Raises
+    ------
+    InputError
+        No such file, or another format.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no table {path}; check --table.")
+    if path.suffix.lower() not in {*SEPARATORS, ".parquet"}:
+        raise InputError(f"{path} is not a supported table; give --table a .csv, .tsv or .parquet file.")
+
+
+def check_folder(root: Path) -> None:
+    """Check that the folder of a table's images exists.
+
+    Raises
+    ------
+    InputError
+        It does not.
+    """
+    if not root.is_dir():
+        raise InputError(f"there is no folder {root}; give the folder of the images with --images DIR.")
+
+
 def open_table(path: Path) -> pd.DataFrame:
     """Read all plain columns of a CSV, TSV or Parquet file as text, blanks around values removed.
 
@@ -100,11 +125,8 @@ def open_table(path: Path) -> pd.DataFrame:
     DataError
         It is damaged.
     """
-    if not path.is_file():
-        raise InputError(f"there is no table {path}; check --table.")
+    check_table(path)
     suffix = path.suffix.lower()
-    if suffix not in {*SEPARATORS, ".parquet"}:
-        raise InputError(f"{path} is not a supported table; give --table a .csv, .tsv or .parquet file.")
     if not path.stat().st_size:
         raise InputError(f"{path} has no rows; it needs a header and one row per image.")
     table = _parquet(path) if suffix == ".parquet" else read_text_table(path, SEPARATORS[suffix])

@@ -159,7 +159,8 @@ def paired_difference(
     References
     ----------
     Tango (1998), Equivalence test and confidence interval for the difference in proportions for the paired-sample
-    design. Statistics in Medicine 17. Recommended by Fagerland, Lydersen and Laake (2014).
+    design. Statistics in Medicine 17, 891-908. Recommended by Fagerland, Lydersen and Laake (2014). The tests compare
+    with two implementations in R (contingencytables, PropCIs) and with the restricted likelihood.
     """
     b, c, trials = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in (gains, losses, n)))
     z = quantile_of_normal(0.5 + confidence / 2)

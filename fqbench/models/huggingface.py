@@ -47,14 +47,26 @@ def find_folder(name: str) -> Path:
     UnavailableError
         The name is neither cached, nor can the hub be reached.
     """
+    check_name(name)
     target = name.removeprefix(PREFIX)
     folder = Path(target).expanduser()
-    if folder.is_dir():
-        return folder.absolute()
-    parts = target.split("/")
+    return folder.absolute() if folder.is_dir() else hub.repository(target, FILES)
+
+
+def check_name(name: str) -> None:
+    """Check that ``hf:DIR`` is a folder, or can be the name of a hub's repository; or a configuration.
+
+    Raises
+    ------
+    InputError
+        It is neither.
+    """
+    target = name.removeprefix(PREFIX)
+    folder, parts = Path(target).expanduser(), target.split("/")
+    if target.startswith("{") or folder.is_dir():
+        return
     if len(parts) > 2 or target.startswith((".", "~")) or not all(parts):
         raise InputError(f"--model {name}: there is no folder {folder}; give the one that save_pretrained wrote.")
-    return hub.repository(target, FILES)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -18,6 +18,8 @@ AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # of Inception and GoogLeNet, in f
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")  # of DataParallel, torch.compile, training loops
 COUNTER = "num_batches_tracked"  # of BatchNorm; it has no part in an answer
+SAFE = ".safetensors"
+ENDINGS = (SAFE, ".pth", ".pt", ".ckpt", ".bin")
 SHOWN = 5
 
 
@@ -74,6 +76,20 @@ class Fit:
         return f"{len(self.tensors)} tensors{inside}{without}{left}"
 
 
+def check_file(file: Path) -> None:
+    """Check that a file of weights exists and has a known ending.
+
+    Raises
+    ------
+    InputError
+        It does not exist, or is of another kind.
+    """
+    if not file.is_file():
+        raise InputError(f"there is no weights file {file}; --weights takes none, imagenet or the path of a file.")
+    if file.suffix not in ENDINGS:
+        raise InputError(f"{file} is not a weights file; --weights takes .safetensors, .pth, .pt, .ckpt or .bin.")
+
+
 def read_weights(file: Path) -> State:
     """Read tensors from a ``.safetensors``, ``.pth``, ``.pt``, ``.ckpt`` or ``.bin`` file; nothing in it is executed.
 
@@ -84,17 +100,14 @@ def read_weights(file: Path) -> State:
     DataError
         The file is damaged, or holds other things than tensors.
     """
-    if not file.is_file():
-        raise InputError(f"there is no weights file {file}; --weights takes none, imagenet or the path of a file.")
+    check_file(file)
     torch = require("torch", extra="train")
     try:
-        if file.suffix == ".safetensors":
+        if file.suffix == SAFE:
             content = require("safetensors.torch", extra="train").load_file(file)
-        elif file.suffix in {".pth", ".pt", ".ckpt", ".bin"}:
-            content = torch.load(file, map_location="cpu", weights_only=True)
         else:
-            raise InputError(f"{file} is not a weights file; --weights takes .safetensors, .pth, .pt, .ckpt or .bin.")
-    except (InputError, UnavailableError):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except UnavailableError:
         raise
     except Exception as error:
         raise _unreadable(file, error) from error

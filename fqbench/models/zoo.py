@@ -102,12 +102,10 @@ def find(name: str, arguments: Mapping[str, Any] | None = None) -> Architecture:
     UnavailableError
         timm or torchvision is not installed.
     """
-    if code.is_code(name) and not huggingface.is_huggingface(name):
+    check_name(name, arguments)
+    if _is_code(name):
         entry, own = code.split_reference(name)
-        code.source_file(entry)
         return Architecture(name, code.LIBRARY, entry, {**own, **(arguments or {})})
-    if arguments:
-        raise InputError(f"--model-args go with --model package.module:function; {name!r} takes none.")
     if huggingface.is_huggingface(name):
         return _find_huggingface(name)
     timm = require("timm", extra="train")
@@ -120,6 +118,26 @@ def find(name: str, arguments: Mapping[str, Any] | None = None) -> Architecture:
         return Architecture(name, "torchvision", entry)
     hint = did_you_mean(name, [*timm.list_models(), *known, *ALIASES])
     raise InputError(f"unknown model {name!r}: {hint} Any timm or torchvision classifier works.")
+
+
+def check_name(name: str, arguments: Mapping[str, Any] | None = None) -> None:
+    """Check what can be told of a classifier's name without any library: the user's code, a folder, arguments.
+
+    Raises
+    ------
+    InputError
+        There is no such module or folder, or arguments are given for a classifier that takes none.
+    """
+    if _is_code(name):
+        code.source_file(code.split_reference(name)[0])
+    elif arguments:
+        raise InputError(f"--model-args go with --model package.module:function; {name!r} takes none.")
+    elif huggingface.is_huggingface(name):
+        huggingface.check_name(name)
+
+
+def _is_code(name: str) -> bool:
+    return code.is_code(name) and not huggingface.is_huggingface(name)
 
 
 def _find_huggingface(name: str) -> Architecture:

@@ -33,7 +33,7 @@ from fqbench.stages.export import export
 from fqbench.stages.gate import REPORT as VERDICT
 from fqbench.stages.gate import gate_entry
 from fqbench.stages.prepare import prepare
-from fqbench.stages.quantize import reference
+from fqbench.stages.quantize import configured_scheme, named_backend, reference
 from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Derivation
 from fqbench.workspace.kinds import EVALUATIONS, SEARCHES, SearchFacts
@@ -62,6 +62,7 @@ def search(run: Run, asked: Request) -> tuple[SearchReport, str]:
     read(run).require_one_label("search")
     run = run.with_options("eval", intersect=True, control=None, split="test", threshold=None)
     run = run.with_options("quantize", recipe=None, keep_float=None)
+    named_backend(run, configured_scheme(run))
     backends, notes = _backends(run, asked)
     model = export(run)
     require_possible_size(options, model, asked.bits)

@@ -12,7 +12,7 @@ import numpy as np
 from fqbench.catalogue import model_of
 from fqbench.contracts.artifacts import Artifact
 from fqbench.data.samples import Samples, group_labels
-from fqbench.errors import InputError, did_you_mean
+from fqbench.errors import InputError
 from fqbench.fairness import GAPS, change_report, count, count_paired, group_report
 from fqbench.fairness.comparison import accuracy_p_values
 from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation, Evaluations
@@ -23,6 +23,7 @@ from fqbench.predicted_labels import Output, PredictedLabels, predicted_labels
 from fqbench.predictions import ArtifactPredictions
 from fqbench.provenance import differences, preprocessing_differences
 from fqbench.run import Run
+from fqbench.stages.named import positive_class
 from fqbench.stages.predict import predict_split, require_one_kind_of_sums
 from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Derivation
@@ -103,7 +104,7 @@ def evaluation_entry(
     asked, samples = run.config.eval, read(run)
     features = tuple(feature for feature in samples.features(asked.by) if feature != asked.control)
     groupings = [features] if asked.intersect else [(feature,) for feature in features]
-    _positive(run, samples.labellings[0])  # a misspelt class is told before anything is run
+    positive_class(run, samples.labellings[0])  # a misspelt class is told before anything is run
     answered = [predict_split(run, artifact) for artifact in artifacts]
     labellings = _labellings(run, answered, files)
     decided = labellings[0].decided
@@ -154,18 +155,6 @@ class _Labelling:
         return self if subset is None else replace(self, decided=tuple(one.where(*subset) for one in self.decided))
 
 
-def _positive(run: Run, samples: Samples) -> str | None:
-    asked = run.config.eval.positive
-    if asked is not None and read(run).attributes:
-        raise InputError(
-            "--positive is for one label; each of several attributes has its second class as the positive one."
-        )
-    if asked is not None and asked not in samples.classes:
-        hint = did_you_mean(asked, samples.classes)
-        raise InputError(f"{samples.name} has no class {asked!r} for --positive: {hint}")
-    return asked if asked or len(samples.classes) > 2 else samples.classes[-1]
-
-
 def _outputs(samples: Samples) -> tuple[Output | None, ...]:
     names = [one.name for one in samples.attributes]
     return tuple(Output(index, name, len(names)) for index, name in enumerate(names)) or (None,)
@@ -174,7 +163,7 @@ def _outputs(samples: Samples) -> tuple[Output | None, ...]:
 def _labellings(run: Run, answered: Sequence[ArtifactPredictions], files: Sequence[Path]) -> list[_Labelling]:
     samples, found = read(run), []
     for one, output in zip(samples.labellings, _outputs(samples), strict=True):
-        positive = _positive(run, one)
+        positive = positive_class(run, one)
         threshold = run.config.eval.threshold
         decided = predicted_labels(answered, one, threshold=threshold, positive=positive, files=files, output=output)
         found.append(_Labelling(one, positive, output, tuple(decided)))

@@ -10,7 +10,6 @@ from fqbench.catalogue import open_model
 from fqbench.config import outputs_named
 from fqbench.contracts.artifacts import ExportedModel
 from fqbench.contracts.task import PredictionTask
-from fqbench.errors import InputError
 from fqbench.models import adopt as adopting
 from fqbench.models import export as exporting
 from fqbench.models import zoo
@@ -18,6 +17,7 @@ from fqbench.models.lookup import classifier
 from fqbench.models.program import is_program, write_onnx
 from fqbench.models.train import CHECKPOINT, load_checkpoint
 from fqbench.run import Run
+from fqbench.stages.named import check_columns, check_names
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import label_of, read
 from fqbench.stages.train import TRAINED_BY, train
@@ -42,6 +42,7 @@ def export(run: Run) -> ExportedModel:
 
 
 def _opened(run: Run) -> ExportedModel:
+    check_names(run.config)
     if run.config.model.onnx:
         return open_model(run.workspace, _adopt(run))
     return open_model(run.workspace, _convert(run) if is_program(run.config.model.name) else _export(run))
@@ -78,15 +79,12 @@ def _export(run: Run) -> Entry[ModelFacts]:
 
 def _adopt(run: Run) -> Entry[ModelFacts]:
     path = run.config.model.onnx
-    if path is None or not path.is_file():
-        raise InputError(f"no ONNX file {path}; check --onnx.")
+    assert path is not None  # noqa: S101 - `_opened` has looked
     return _adopted(run, path, {"onnx": adopting.digests(path, run.config.model.class_map)}, lambda _scratch: path)
 
 
 def _convert(run: Run) -> Entry[ModelFacts]:
     path = Path(run.config.model.name)
-    if not path.is_file():
-        raise InputError(f"--model {path}: there is no such file; give a program that torch.export.save wrote.")
 
     def converted(scratch: Path) -> Path:
         graph = scratch / f"{path.stem}.onnx"
@@ -102,6 +100,7 @@ def _convert(run: Run) -> Entry[ModelFacts]:
 def meaning_of(run: Run) -> adopting.Meaning:
     """Return what the outputs of a user's graph are to stand for: the labels of the data, and what the options say."""
     samples, options = read(run), run.config.model
+    check_columns(run, samples)
     columns = None if options.column is None else outputs_named(options.column)
     label = label_of(run) or ""
     return adopting.Meaning(samples.classes, samples.task, options.class_map, columns, label)

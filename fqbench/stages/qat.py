@@ -96,7 +96,7 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
         kind=QAT_MODELS,
         slug=f"{model.name}-{scheme.label}{'-signed' if signed else ''}-seed{loop.seed}",
         determined_by={
-            "checkpoint": checkpoint.digest if options.start is None else _digest(options.start),
+            "checkpoint": checkpoint.digest if options.start is None else file_digest(options.start),
             **classifier(run, model.architecture).identity,
             "prepared": store.entry.digest,
             "trainer": trainer.name,
@@ -185,9 +185,3 @@ def _network(model: ExportedModel, weights: Path) -> nn.Module:
 def _compared(run: Run, store: Prepared) -> Iterator[NDArray[np.float32]]:
     _frame, rows = store.readable(read(run).split("val"))
     return store.images.batches(rows[:: max(1, len(rows) // COMPARED)][:COMPARED], BATCH)
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"no weights file {path}; --qat-start takes the path of a .safetensors or .pth file.")
-    return file_digest(path)

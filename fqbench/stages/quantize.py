@@ -26,6 +26,7 @@ from fqbench.quant.rules import Rule
 from fqbench.reference_executor import reference_logits
 from fqbench.run import Run
 from fqbench.stages.export import export
+from fqbench.stages.named import check_names
 from fqbench.stages.observe import observe
 from fqbench.stages.placement import measured_on, place, require_measurable
 from fqbench.stages.prepare import prepare
@@ -65,15 +66,33 @@ def quantize(run: Run, scheme: Scheme | None = None) -> Artifact:
     """
     asked = run.config.quantize
     scheme = configured_scheme(run) if scheme is None else _checked(scheme)
-    backend = plugins.backend(asked.backend)
-    if scheme.needs_calibration:
-        plugins.sampler(asked.calib)
+    backend = named_backend(run, scheme)
     _check(backend, scheme)
+    if scheme.method is Method.QAT:
+        plugins.trainer(asked.backend, run.config.qat.trainer)
     model = export(run)
     floats = reference(run) if scheme.placement == "measured" else None
     calibration, record = observe(run, model) if scheme.needs_calibration else (None, None)
     tuned = train_quantized(run, model, scheme) if scheme.method is Method.QAT else None
     return _artifact(run, backend, scheme, _Source(model, tuned, calibration, record, floats))
+
+
+def named_backend(run: Run, scheme: Scheme) -> Backend:
+    """Return the configured backend, once every name that was asked for has been checked.
+
+    Raises
+    ------
+    PluginError, InputError
+        A name is unknown, or a file or folder is missing; whether a library is missing is not asked yet.
+    """
+    asked = run.config.quantize
+    backend = plugins.backend(asked.backend)
+    if scheme.needs_calibration:
+        plugins.sampler(asked.calib)
+    if run.config.qat.trainer is not None:
+        plugins.backend(run.config.qat.trainer)
+    check_names(run.config)
+    return backend
 
 
 def reference(run: Run, backend: str | None = None) -> Artifact:

@@ -20,6 +20,15 @@ TABLE = "samples.parquet"
 READ_BY = ("data", "model")
 TREES = ("folder", "imagefolder", "table", "hf", "celeba", "utkface", "fairface")
 SEVERAL = ("folder", "table", "hf", "celeba")  # read several labels
+# What the folder of each data set has to hold.
+HOLDING = {
+    "folder": "with DIR/metadata.csv in it",
+    "imagefolder": "with DIR/CLASS/ or DIR/train/CLASS/ in it",
+    "hf": "as save_to_disk wrote it, or with .parquet files in it",
+    "celeba": "with DIR/img_align_celeba and DIR/list_attr_celeba.txt in it",
+    "utkface": "with the pictures or their parts in it",
+    "fairface": "with train/, val/ and fairface_label_train.csv in it",
+}
 LABELLED = tuple(name for name in TREES if name != imagefolder.NAME)
 # Which data sets take an option that not all of them take.
 OPTIONS_OF = {
@@ -53,7 +62,8 @@ def read_entry(run: Run) -> Entry[SamplesFacts]:
 
 def _read_entry(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
-    read_one = _reader(asked)
+    check_data(asked)
+    read_one = READERS[asked.name]
     label = label_of(run)
     return read_one(run if label == asked.label else run.with_options("data", label=label))
 
@@ -95,7 +105,14 @@ def open_samples(entry: Entry[SamplesFacts]) -> Samples:
     )
 
 
-def _reader(asked: DataOptions) -> Callable[[Run], Entry[SamplesFacts]]:
+def check_data(asked: DataOptions, *, files: bool = True) -> None:
+    """Check the name of a data set, the options that belong to it, and with ``files`` that its folder and table exist.
+
+    Raises
+    ------
+    InputError
+        The name is unknown, an option is for other data sets, or there is no such folder or table.
+    """
     name = asked.name
     if name not in READERS:
         raise InputError(f"unknown data set {name!r}: {did_you_mean(name, READERS)}")
@@ -111,7 +128,20 @@ def _reader(asked: DataOptions) -> Callable[[Run], Entry[SamplesFacts]]:
         raise InputError(f"--label {asked.label}: {name} has one label; several are for {', '.join(SEVERAL)}.")
     if name != table.NAME:
         _count(asked)
-    return READERS[name]
+    if files:
+        _check_files(asked)
+
+
+def _check_files(asked: DataOptions) -> None:
+    if asked.name == table.NAME:
+        path, root = _table_and_folder(asked)
+        table.check_table(path)
+        table.check_folder(root)
+        return
+    if asked.table is not None:
+        table.check_table(asked.table)
+    if asked.name in HOLDING and not (root := _root(asked)).is_dir():
+        raise InputError(f"{asked.name}: there is no folder {root}; check --root DIR, {HOLDING[asked.name]}.")
 
 
 def _count(asked: DataOptions) -> int:
@@ -161,7 +191,7 @@ def _read_synthfaces(run: Run) -> Entry[SamplesFacts]:
 
 def _read_folder(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
-    root = _root(run, "with DIR/metadata.csv in it")
+    root = _root(asked)
     return _table(
         run,
         lambda: folder.read_folder(
@@ -174,7 +204,7 @@ def _read_folder(run: Run) -> Entry[SamplesFacts]:
 
 def _read_celeba(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
-    root = _root(run, "with DIR/img_align_celeba and DIR/list_attr_celeba.txt in it")
+    root = _root(asked)
     files = celeba.find_files(root)
     tables = {"attributes": _content(files.attributes), "partition": _content(files.partition)}
     return _table(
@@ -187,7 +217,7 @@ def _read_celeba(run: Run) -> Entry[SamplesFacts]:
 
 def _read_utkface(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
-    root = _root(run, "with the pictures or their parts in it")
+    root = _root(asked)
     names = utkface.picture_names(root)
     listing = _listing(names)
 
@@ -207,7 +237,7 @@ def _read_utkface(run: Run) -> Entry[SamplesFacts]:
 
 def _read_fairface(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
-    root = _root(run, "with train/, val/ and fairface_label_train.csv in it")
+    root = _root(asked)
     files = fairface.find_files(root, asked.padding)
 
     def make() -> Samples:
@@ -221,7 +251,7 @@ def _read_fairface(run: Run) -> Entry[SamplesFacts]:
 
 def _read_imagefolder(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
-    root = _root(run, "with DIR/CLASS/ or DIR/train/CLASS/ in it")
+    root = _root(asked)
     names = imagefolder.picture_names(root)
 
     def make() -> Samples:
@@ -235,12 +265,7 @@ def _read_imagefolder(run: Run) -> Entry[SamplesFacts]:
 
 def _read_table(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
-    if asked.table is None:
-        raise InputError("--data table needs a table of the images: add --table FILE, a .csv, .tsv or .parquet file.")
-    given = asked.root if isinstance(asked.images, int) else asked.images
-    if given is None:
-        raise InputError(f"--table {asked.table} needs the folder of the images: add --images DIR.")
-    path, root = asked.table, given.absolute()
+    path, root = _table_and_folder(asked)
 
     def make() -> Samples:
         return table.read_table(
@@ -260,7 +285,7 @@ def _read_table(run: Run) -> Entry[SamplesFacts]:
 
 def _read_hf(run: Run) -> Entry[SamplesFacts]:
     asked = run.config.data
-    root = _root(run, "as save_to_disk wrote it, or with .parquet files in it")
+    root = _root(asked)
     shards = hf.find_shards(root)
 
     def make() -> Samples:
@@ -282,14 +307,22 @@ def _read_hf(run: Run) -> Entry[SamplesFacts]:
     return _table(run, make, {"root": str(root), "files": _listing(files), **_choices(asked), **columns}, {})
 
 
+def _table_and_folder(asked: DataOptions) -> tuple[Path, Path]:
+    if asked.table is None:
+        raise InputError("--data table needs a table of the images: add --table FILE, a .csv, .tsv or .parquet file.")
+    given = asked.root if isinstance(asked.images, int) else asked.images
+    if given is None:
+        raise InputError(f"--table {asked.table} needs the folder of the images: add --images DIR.")
+    return asked.table, given.absolute()
+
+
 def _listing(names: Sequence[str]) -> str:
     return text_digest("\n".join(names).encode(errors="surrogateescape"))
 
 
-def _root(run: Run, holding: str) -> Path:
-    asked = run.config.data
+def _root(asked: DataOptions) -> Path:
     if asked.root is None:
-        raise InputError(f"--data {asked.name} needs the folder of the images: add --root DIR, {holding}.")
+        raise InputError(f"--data {asked.name} needs the folder of the images: add --root DIR, {HOLDING[asked.name]}.")
     return asked.root.absolute()
 
 

@@ -18,7 +18,7 @@ from fqbench.predicted_labels import predicted_labels
 from fqbench.predictions import ArtifactPredictions
 from fqbench.run import Run
 from fqbench.stages.predict import predict_split
-from fqbench.stages.quantize import quantize, reference
+from fqbench.stages.quantize import configured_scheme, named_backend, quantize, reference
 from fqbench.stages.read import read, read_entry
 from fqbench.storage import Stored, finite_or_none
 from fqbench.workspace import Derivation
@@ -113,6 +113,7 @@ def replicate(run: Run, seeds: Sequence[int], draws: Sequence[int]) -> Replicati
     InputError
         Several training seeds for a model that is not trained here.
     """
+    named_backend(run, configured_scheme(run))
     read(run).require_one_label("replicate")
     seeds, draws = tuple(seeds or (run.config.train.seed,)), tuple(draws or (run.config.quantize.calib_seed,))
     if run.config.model.onnx is not None and len(seeds) > 1:

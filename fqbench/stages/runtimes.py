@@ -10,7 +10,7 @@ from fqbench.errors import InputError, PluginError, UnavailableError
 from fqbench.stages.bench import bench_grid
 from fqbench.stages.evaluate import evaluate
 from fqbench.stages.predict import predict_split
-from fqbench.stages.quantize import FLOAT, quantize, reference
+from fqbench.stages.quantize import FLOAT, configured_scheme, named_backend, quantize, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,6 +64,7 @@ def compare_runtimes(run: Run, *, again: bool = False) -> Runtimes:
         The configured backend itself is not usable here.
     """
     left_out: dict[str, str] = {}
+    named_backend(run, configured_scheme(run))  # else a misspelt name would be a reason to leave its artifact out
     first = reference(run)
     found = {first.id: first}
     predict_split(run, first)

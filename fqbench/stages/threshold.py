@@ -15,6 +15,7 @@ from fqbench.fairness.decisions import Constraint, DecisionRule, probabilities
 from fqbench.fairness.evaluated import Evaluation
 from fqbench.run import Run
 from fqbench.stages.evaluate import evaluate
+from fqbench.stages.named import positive_class
 from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import quantize, reference
 from fqbench.stages.read import read
@@ -57,6 +58,7 @@ def calibrate_threshold(run: Run, artifact_id: str | None, constraint: str | Non
     samples.require_one_label("calibrate-threshold")
     if len(samples.classes) != 2:
         raise InputError(f"a threshold needs two classes, and {samples.name} has {len(samples.classes)}.")
+    positive_class(run, samples)
     artifact = artifact_named(run.workspace, artifact_id) if artifact_id else quantize(run)
     fitted = with_threshold(run, artifact, cast("Constraint | None", constraint))
     baseline = reference(run, artifact.backend)
@@ -67,7 +69,7 @@ def with_threshold(run: Run, artifact: Artifact, constraint: Constraint | None) 
     """Return the artifact that decides by a rule fitted on its own validation predictions."""
     samples = read(run)
     answered = predict_split(run.with_options("eval", split=FITTED_ON), artifact)
-    positive = samples.classes.index(run.config.eval.positive or samples.classes[-1])
+    positive = samples.classes.index(cast(str, positive_class(run, samples)))
     features = samples.features(run.config.eval.by) if constraint else ()
     derivation = Derivation(
         kind=DECISIONS,

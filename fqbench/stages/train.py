@@ -22,6 +22,7 @@ from fqbench.models.objectives import check_used, needs_groups, objective
 from fqbench.models.weights import load_as_it_is
 from fqbench.optional import require
 from fqbench.run import Run
+from fqbench.stages.named import check_columns, check_names
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read, read_entry
 from fqbench.storage import file_digest
@@ -76,6 +77,7 @@ def weights_of(run: Run, architecture: zoo.Architecture) -> str:
 
 def _train(run: Run) -> Entry[CheckpointFacts]:
     options, model = run.config.train, run.config.model
+    check_names(run.config)
     # Misspelt names and options that change nothing are told before anything is drawn or decoded.
     if model.column is not None:
         raise InputError(
@@ -94,6 +96,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
     if not options.epochs:
         return _take(run, architecture, preprocessing)
     samples = read(run)
+    check_columns(run, samples)
     by = features_for(samples, options.by, aim.name, "--objective")
     store = prepare(run, preprocessing)
     derivation = Derivation(
@@ -148,7 +151,9 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
 
 def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing) -> Entry[CheckpointFacts]:
     """Make a checkpoint of trained weights, without using any image."""
-    weights, classes, task = weights_of(run, architecture), read(run).classes, read(run).task
+    samples, weights = read(run), weights_of(run, architecture)
+    check_columns(run, samples)
+    classes, task = samples.classes, samples.task
     if weights in {"none", "imagenet"}:
         raise InputError(
             f"--epochs 0 with --weights {weights} would leave {architecture.title} untrained for these classes; give "

@@ -13,6 +13,7 @@ from fqbench.models.program import is_program
 from fqbench.plugins import require_support
 from fqbench.run import Run
 from fqbench.stages.quantize import configured_scheme
+from fqbench.stages.read import check_data
 from fqbench.study.cells import Cell
 from fqbench.study.methods import FLOAT
 
@@ -23,8 +24,8 @@ def check_cells(run: Run, cells: Sequence[Cell]) -> None:
     Raises
     ------
     InputError
-        An unknown model, backend, sampler, policy, rule or objective; a scheme that its backend executes in no way; a
-        method that trains, or several seeds, for a model that comes as ONNX. The message names the cell.
+        An unknown data set, model, backend, sampler, policy, rule or objective; a scheme that its backend executes in
+        no way; a method that trains, or several seeds, for a model that comes as ONNX. The message names the cell.
     UnavailableError
         torch is not installed, and a model has to be trained.
     """
@@ -42,6 +43,7 @@ def check_cells(run: Run, cells: Sequence[Cell]) -> None:
 
 def _checks(run: Run, cell: Cell) -> Iterator[tuple[object, Callable[[], object]]]:
     config, where = cell.config, cell.coordinates
+    yield ("data", config.data.model_dump_json()), lambda: check_data(config.data, files=False)
     yield ("model", config.model.model_dump_json()), lambda: _model(run, cell)
     yield ("seeds", where.model, where.seed), lambda: _seed(cell)
     yield ("train", config.train.objective), lambda: objective(config.train.objective)

@@ -28,8 +28,9 @@ def state(name: str, classes: int = 2) -> dict[str, torch.Tensor]:
 
 
 def run(tmp_path: Path, weights: Path) -> Run:
-    """Training on data that are not there: an error about the weights has to come first."""
-    flags = {"data": "folder", "root": tmp_path / "nowhere", "weights": str(weights)}
+    """Training on a folder without a data set: an error about the weights has to come first."""
+    (tmp_path / "empty").mkdir()
+    flags = {"data": "folder", "root": tmp_path / "empty", "weights": str(weights)}
     return Run(configure(**flags), Workspace(tmp_path / "runs"))
 
 
@@ -61,5 +62,5 @@ def test_an_unfit_file_is_named_before_any_data_are_read(
 
 def test_a_file_that_fits_is_taken_whatever_its_number_of_classes(tmp_path: Path) -> None:
     torch.save(state("resnet10t", classes=1000), tmp_path / "fits.pth")
-    with pytest.raises(InputError, match=r"there is no folder .*nowhere"):
+    with pytest.raises(InputError, match=r"empty has no metadata.csv"):
         train(run(tmp_path, tmp_path / "fits.pth"))
