@@ -11,7 +11,7 @@ from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.plugins import Availability, BackendBase, Level, Support, float_support, packed_support, require_support
 
-from .torch_fx.backend import TorchFxBackend, refuse_device, torch_availability
+from .torch_fx.backend import RESCALED, TorchFxBackend, refuse_device, torch_availability
 
 if TYPE_CHECKING:
     from fqbench.contracts.artifacts import ExportedModel
@@ -40,6 +40,8 @@ class TorchCompileBackend(BackendBase):
             return float_support(scheme, "bf16", "fp16")
         if scheme.method not in {Method.PTQ_STATIC, Method.QAT}:
             return Support(Level.NO, f"method {scheme.method} is not supported by this backend", "--method ptq_static")
+        if scheme.rescaling == "on":
+            return Support(Level.NO, RESCALED, "--rescaling off")
         if scheme.act_bits != 8 or scheme.bits == 32:
             return Support(Level.NO, "its kernels take 8-bit activations", "--act-bits 8, or --backend torch_fx")
         return packed_support(scheme)

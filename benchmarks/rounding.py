@@ -1,4 +1,4 @@
-"""What rounding from data and equalization do to the answers of 4- and 2-bit weights: overall and for the worst group.
+"""What rounding from data and rescaling do to the answers of 4- and 2-bit weights: overall and for the worst group.
 
 Usage: python benchmarks/rounding.py [--workspace DIR] [--models resnet10t,mobilenet_v2] [--bits 4,2] [--count N] [...]
 
@@ -27,12 +27,12 @@ from fqbench.contracts.qparams import QParams
 from fqbench.data.samples import group_labels
 from fqbench.fairness.literature import kl_divergence
 from fqbench.quant.calibration import CalibrationSet
-from fqbench.quant.equalization import equalize
 from fqbench.quant.graph import cleaned
 from fqbench.quant.moments import InputMoments, input_moments
 from fqbench.quant.observe import observe
 from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import TensorRanges, ranges_of
+from fqbench.quant.rescaling import channel_maxima, moves, rescale
 from fqbench.quant.rounding import fit_rows, round_rows
 from fqbench.quant.rules import Rule
 from fqbench.quant.weights import correct_biases, scales, weights_of
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--models", default="resnet10t,mobilenet_v2")
     parser.add_argument("--bits", default="4,2")
     parser.add_argument("--biases", choices=("kept", "corrected"), default="kept")
-    parser.add_argument("--graphs", default="as-trained,equalized")
+    parser.add_argument("--graphs", default="as-trained,rescaled")
     parser.add_argument("--count", type=int, default=None, help="images of the split to answer, evenly chosen")
     options, rest = parser.parse_known_args()
     flags: dict[str, Any] = {"calib_by": GROUPS, "by": GROUPS} | _flags(rest)
@@ -144,12 +144,14 @@ def _table(run: Run, options: argparse.Namespace) -> None:
     exported, chosen = export(run), fqbench.calibrate(run)
     judged = _judged(run, exported, options.count)
     plain = cleaned(exported.path)
-    equalized = equalize(plain)
-    models = {"as-trained": plain} | ({"equalized": equalized.model} if equalized.pairs else {})
+    found = tuple(moves(plain))
+    models = {"as-trained": plain}
+    if found:
+        models["rescaled"], _ = rescale(plain, channel_maxima(plain, found, chosen))
     graphs = [Graph.of(name, exported, models[name], chosen) for name in options.graphs.split(",") if name in models]
     expected = reference_logits(plain.SerializeToString(), judged.batches)
     print(f"\n{read(run).notice}\n{exported.name}: {len(judged.labels)} images of the {run.config.eval.split} split,")
-    print(f"{len(chosen)} calibration images; biases {options.biases}; {len(equalized.pairs)} pairs to equalize\n")
+    print(f"{len(chosen)} calibration images; biases {options.biases}; {len(found)} tensors to rescale\n")
     print("| bits | graph | scales | rounding | KL from FP32 | of the worst group | accuracy | worst group |")
     print("|---|---|---|---|---|---|---|---|")
     print(f"| FP32 | as-trained | | | {judged.row(expected, expected)} |", flush=True)

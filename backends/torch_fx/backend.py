@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .tuning import FakeQuantizedTraining
 
 DEVICE = "cpu"
+RESCALED = "it quantizes the torch network itself, and rescaling changes the weights of the exported graph"
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class TorchFxBackend(BackendBase):
             return float_support(scheme, "bf16", "fp16")
         if scheme.method is Method.PTQ_DYNAMIC and (scheme.bits, scheme.act_bits) != (8, 8):
             return Support(Level.NO, "its dynamic kernels are 8-bit", "--method ptq_dynamic --bits 8")
+        if scheme.rescaling == "on":
+            return Support(Level.NO, RESCALED, "--rescaling off")
         if scheme.bits == 32 or scheme.act_bits > 8:
             return Support(Level.NO, "its kernels take 8-bit integers on both sides", "--bits 8 --act-bits 8")
         if scheme.act_bits < 8:

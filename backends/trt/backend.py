@@ -124,6 +124,7 @@ class TensorRtBackend(BackendBase):
             plan = require_plan(self, scheme, plan)
             left = write_int4(plan.copied_model(), out / MODEL, plan.float_nodes, weight_rule=scheme.weight_rule)
             details |= {"left_in_float": left, "rules_checked": len(RULES)}
+            details |= {key: value for key, value in plan.facts.items() if key == "rescaled"}
         else:
             plan = require_plan(self, scheme, plan)
             placement = write_placed(plan, out / MODEL)
@@ -222,6 +223,11 @@ class TensorRtBackend(BackendBase):
     def _implicit(self, artifact: Artifact, source: BuildSource | None) -> tuple[Path, Implicit]:
         if CACHE not in artifact.files:
             raise InputError(f"{artifact.id or artifact.label} has no calibration cache; trt.implicit is for INT8.")
+        if "rescaled" in artifact.details:
+            raise InputError(
+                f"{artifact.id or artifact.label} was rescaled, and trt.implicit builds from the FP32 model as it was; "
+                "quantize with --rescaling off."
+            )
         if source is None:
             raise InputError("trt.implicit needs the FP32 model, which is in the workspace that made the artifact.")
         cache = (artifact.root / CACHE).read_text(encoding="utf-8")

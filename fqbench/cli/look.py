@@ -47,9 +47,14 @@ def show_entry(
     """
     from fqbench.report.calibration import calibration_document
     from fqbench.report.entries import manifest_document
+    from fqbench.report.placement import placement_document
+    from fqbench.workspace.kinds import PLACEMENTS
 
     entry = run.workspace.get(entry_id, "artifacts" if calibration else None)
-    show(calibration_document(entry) if calibration else manifest_document(entry))
+    if entry.manifest.kind == PLACEMENTS.name:
+        show(placement_document(run.workspace.get(entry.id, PLACEMENTS)))
+    else:
+        show(calibration_document(entry) if calibration else manifest_document(entry))
 
 
 @app.verb("verify", panel=INSPECT)

@@ -306,6 +306,11 @@ class QuantizeOptions(Section):
         description="Bias correction for weight-rounding error; auto keeps it only if it lowers KL divergence from "
         "FP32 on the validation split.",
     )
+    rescaling: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Moving factors between layers before calibration (equalization, SmoothQuant); auto tries it where "
+        "it may matter.",
+    )
     calib: str = Field("balanced", description="Calibration sampler: balanced, random, stratified or minority.")
     calib_n: int = Field(256, ge=1, description="Number of calibration images.")
     calib_by: tuple[str, ...] | None = Field(

@@ -99,6 +99,10 @@ class Scheme(BaseModel):
         ``bf16`` or ``fp16`` with the method ``cast``, which quantizes nothing; else None.
     reduce_range : bool
         Weights of 8 bits use only 7, so that 16-bit sums of products cannot saturate (`fqbench.machine.IntegerSums`).
+    rescaling : str
+        Whether factors are moved between neighbouring layers of the FP32 graph before it is observed
+        (`fqbench.quant.rescaling`): ``on``, ``off``, or ``auto``, where the quantize stage tries it on validation
+        images together with the range rules; a plan for ``auto`` moves nothing, as with an explicit range rule.
     placement : str
         Which operators carry quantization nodes: ``rules``, those that the runtime fuses; or ``measured``, where the
         quantize stage also times variants that leave some in float. The overrides have the last word in both.
@@ -117,6 +121,7 @@ class Scheme(BaseModel):
     overrides: tuple[Override, ...] = ()
     precision: Precision | None = None
     reduce_range: bool = False
+    rescaling: Literal["auto", "on", "off"] = "auto"
     placement: Literal["rules", "measured"] = "rules"
 
     @model_validator(mode="after")
@@ -125,6 +130,8 @@ class Scheme(BaseModel):
             raise ValueError("a precision is stated with the method cast, and only there")
         if self.reduce_range and self.method is not Method.PTQ_STATIC:
             raise ValueError("reduce_range is for the method ptq_static")
+        if self.rescaling == "on" and self.method is not Method.PTQ_STATIC:
+            raise ValueError("rescaling is for the method ptq_static")
         if self.placement == "measured" and self.method is not Method.PTQ_STATIC:
             raise ValueError("placement measured is for the method ptq_static")
         return self
@@ -169,6 +176,8 @@ class Scheme(BaseModel):
         bits = f"int{self.bits}" + (f"a{self.act_bits}" if self.act_bits != self.bits else "")
         bits += "-7bit" if self.reduce_range else ""
         bits += "-measured" if self.placement == "measured" else ""
+        bits += "-rescaled" if self.rescaling == "on" else ""
+        bits += "-unscaled" if self.rescaling == "off" and self.range_rule == "auto" else ""
         suffix = "" if self.method is Method.PTQ_STATIC else "-" + self.method.value.removeprefix("ptq_")
         if not self.needs_calibration:
             trained = "-wminmax" if self.method is Method.QAT and self.weight_rule == "minmax" else ""

@@ -12,6 +12,7 @@ import numpy as np
 
 from fqbench.contracts.scheme import Override
 from fqbench.contracts.task import PredictionTask
+from fqbench.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 SMALLEST_GROUP = 20  # validation images; the divergence of fewer is noise
 RULES = ("minmax", "mean_minmax", "percentile=99.99", "mse")
-CHOSEN = ("range_rule", "bias_correction", "rounding")
+CHOSEN = ("range_rule", "bias_correction", "rounding", "rescaling")
+VISIBLE = 0.01  # of a trial's score: below, rescaling, which observes the images again, is not tried
 WITHOUT_TRIAL = "mean_minmax"  # the rule where nothing can be tried: it holds where minmax loses 20 points
 
 
@@ -101,11 +103,12 @@ def trial(name: str, validation: Validation, answers: NDArray[np.float32]) -> Tr
 
 @dataclass(frozen=True)
 class Choice:
-    """The artifact that was kept, its settings, and the other candidates."""
+    """The artifact that was kept, its settings, the other candidates, and why one that might help was not tried."""
 
     artifact: Artifact
     scheme: Scheme
     trials: tuple[Trial, ...]
+    not_tried: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values for the manifest."""
@@ -113,7 +116,9 @@ class Choice:
             "range_rule": self.scheme.range_rule,
             "bias_correction": self.scheme.bias_correction,
             "rounding": self.scheme.rounding,
+            "rescaling": self.scheme.rescaling,
             "tried": [vars(one) for one in self.trials],
+            "not_tried": dict(self.not_tried),
         }
 
 
@@ -133,8 +138,12 @@ def choose(
     make: Callable[[Scheme, Path], Artifact],
     answer: Callable[[Artifact, Iterator[NDArray[np.float32]]], NDArray[np.float32] | None],
     out: Path,
+    *,
+    rescalable: Callable[[], bool] = lambda: False,
 ) -> Choice:
-    """Choose what a scheme leaves open, first the range rule, then bias correction, and make the artifact.
+    """Choose what a scheme leaves open and make the artifact.
+
+    First the range rule, then bias correction, rounding and rescaling, each with the best candidate so far.
 
     Parameters
     ----------
@@ -148,6 +157,8 @@ def choose(
         Answers with an artifact; None where it cannot be executed here.
     out : Path
         Folder for the artifact that is kept.
+    rescalable : callable
+        Whether rescaling may matter for this model and is supported; asked where the answers visibly differ.
     """
     rules = RULES if scheme.range_rule == "auto" else (scheme.range_rule,)
     corrections = ("off", "on") if scheme.bias_correction == "auto" else (scheme.bias_correction,)
@@ -164,6 +175,8 @@ def choose(
         trials.vary("bias correction", {"bias_correction": corrections[1]})
     if open_rounding:
         trials.vary("rounded to nearest", {"rounding": "nearest"})
+    if scheme.range_rule == "auto" and scheme.rescaling == "auto":
+        trials.rescale(rescalable)
     return trials.keep()
 
 
@@ -176,6 +189,7 @@ class _Trials:
     answer: Callable[[Artifact, Iterator[NDArray[np.float32]]], NDArray[np.float32] | None]
     out: Path
     tried: dict[str, tuple[Trial, Scheme, Artifact]] = field(default_factory=dict)
+    not_tried: dict[str, str] = field(default_factory=dict)
 
     @property
     def best(self) -> Trial:
@@ -185,7 +199,11 @@ class _Trials:
         """Make and run a candidate; return False and remove it if it cannot be executed."""
         folder = self.out / f".tried-{len(self.tried)}"
         folder.mkdir()
-        made = self.make(candidate, folder)
+        try:
+            made = self.make(candidate, folder)
+        except DataError:
+            shutil.rmtree(folder)
+            raise
         found = self.answer(made, self.validation.batches())
         if found is None:
             shutil.rmtree(folder)
@@ -198,13 +216,26 @@ class _Trials:
         best = self.best.name
         self.add(f"{best}, {name}", self.tried[best][1].model_copy(update=change))
 
+    def rescale(self, rescalable: Callable[[], bool]) -> None:
+        """Try the best candidate rescaled, where its answers visibly differ from FP32's; else note why not."""
+        if self.best.score <= VISIBLE:
+            self.not_tried["rescaling"] = (
+                f"the divergences of {self.best.name!r} add up to {self.best.score:.2g}, not to more than {VISIBLE:g}"
+            )
+        elif rescalable():
+            try:
+                self.vary("rescaled", {"rescaling": "on"})
+            except DataError as error:  # the others are as good as before
+                self.not_tried["rescaling"] = str(error)
+
     def keep(self) -> Choice:
         """Move the best candidate's files into ``out``, and remove the others."""
         _best, scheme, artifact = self.tried[self.best.name]
         kept = moved(artifact, self.out)
         for _trial, _scheme, other in self.tried.values():
             shutil.rmtree(other.root)
-        return Choice(replace(kept, root=self.out), scheme, tuple(one[0] for one in self.tried.values()))
+        tried = tuple(one[0] for one in self.tried.values())
+        return Choice(replace(kept, root=self.out), scheme, tried, self.not_tried)
 
 
 def moved(artifact: Artifact, out: Path) -> Artifact:
@@ -220,4 +251,5 @@ def _without_trial(scheme: Scheme) -> Mapping[str, str]:
     rule = WITHOUT_TRIAL if scheme.range_rule == "auto" else scheme.range_rule
     correction = "off" if scheme.bias_correction == "auto" else scheme.bias_correction
     rounding = "data" if scheme.rounding == "auto" and scheme.has_low_bits else scheme.rounding
-    return {"range_rule": rule, "bias_correction": correction, "rounding": rounding}
+    rescaling = "off" if scheme.rescaling == "auto" else scheme.rescaling
+    return {"range_rule": rule, "bias_correction": correction, "rounding": rounding, "rescaling": rescaling}

@@ -43,15 +43,12 @@ class InputMoments:
         Sum over images of the mean over positions of the inputs' products, for the inputs of a row block after
         block. More than one block where a row has more than `BLOCK` inputs, or where memory asks for smaller ones;
         moments between blocks are not kept.
-    channel_maxima : ndarray of float32, shape (groups, input channels)
-        Largest magnitude of each input channel.
     """
 
     weight: str
     groups: tuple[str, ...]
     images: NDArray[np.int64]
     blocks: tuple[NDArray[Any], ...]
-    channel_maxima: NDArray[np.float32]
 
     def weighted(self, image_weights: Mapping[str, float]) -> list[NDArray[np.float64]]:
         """Return the mean moments over images, for `fqbench.quant.rounding.round_rows`.
@@ -64,12 +61,6 @@ class InputMoments:
         weights = np.array([image_weights[group] for group in self.groups])
         weights /= self.images @ weights
         return [np.tensordot(weights, block, axes=1) for block in self.blocks]
-
-    def maxima(self, image_weights: Mapping[str, float]) -> NDArray[np.float32]:
-        """Return the largest magnitude of each input channel over the groups with a weight above 0."""
-        counted = [image_weights[group] > 0 for group in self.groups]
-        largest: NDArray[np.float32] = self.channel_maxima[counted].max(axis=0)
-        return largest
 
 
 def input_moments(
@@ -90,7 +81,7 @@ def input_moments(
     Parameters
     ----------
     model : ModelProto
-        Cleaned (`fqbench.quant.graph.cleaned`), and perhaps equalized.
+        Cleaned (`fqbench.quant.graph.cleaned`), and perhaps rescaled.
     calibration : CalibrationSet
         The images, and the group of each.
     weights : collection of str, optional
@@ -127,9 +118,7 @@ def input_moments(
                 advance(1)
             while part:
                 layer = part.pop(0)  # its matrices are freed when the caller has done with them
-                yield InputMoments(
-                    layer.weight.name, groups, images, tuple(layer.sums), layer.channel_maxima.astype(np.float32)
-                )
+                yield InputMoments(layer.weight.name, groups, images, tuple(layer.sums))
 
 
 class _Layer:
@@ -157,15 +146,10 @@ class _Layer:
         shapes = [(self.groups, self.convolution_groups, end - start, end - start) for start, end in self.bounds]
         return [np.zeros(shape) for shape in shapes]
 
-    @cached_property
-    def channel_maxima(self) -> NDArray[np.float64]:
-        return np.zeros((self.groups, self.convolution_groups * self.weight.rows.shape[1] // self.taps))
-
     def add(self, given: NDArray[np.float32], group: int) -> None:
         """Add the inputs of one image."""
         convolution = self.weight.node.op_type == "Conv"
         by_channel = given[0].reshape(given.shape[1], -1) if convolution else given.reshape(-1, given.shape[-1]).T
-        np.maximum(self.channel_maxima[group], np.abs(by_channel).max(axis=1), out=self.channel_maxima[group])
         if convolution:
             inputs = _patches(given[0], self.weight.values.shape[2:], self.weight.node)
         else:

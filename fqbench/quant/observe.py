@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.errors import DataError
-from fqbench.onnx_graph import producers, with_outputs
+from fqbench.onnx_graph import copied, producers, with_outputs
 from fqbench.quant import graph
 from fqbench.quant.activations import SAMPLE, activations
 from fqbench.quant.histogram import BINS, Histograms, Seen
@@ -41,6 +41,7 @@ def observe(
     model: ExportedModel,
     calibration: CalibrationSet,
     *,
+    rewritten: ModelProto | None = None,
     batch_size: int = BATCH,
     threads: int | None = None,
     sample: int = SAMPLE,
@@ -59,6 +60,8 @@ def observe(
         The FP32 model.
     calibration : CalibrationSet
         The images, and the group of each.
+    rewritten : ModelProto, optional
+        A cleaned graph with the model's answers, to be observed in its place.
     batch_size : int
         Images a run.
     threads : int, optional
@@ -79,7 +82,7 @@ def observe(
         A group has no image, or an activation is NaN or infinite; the message names the tensor and the image.
     """
     groups, codes = groups_of(calibration)
-    cleaned = graph.cleaned(model.path)
+    cleaned = graph.cleaned(model.path) if rewritten is None else copied(rewritten)
     found = activations(cleaned, sample=sample)
     layout = Layout.of(found.observed)
     histograms = Histograms(layout, len(groups))
@@ -99,7 +102,9 @@ def observe(
             pending.result()
             keeper.keep(histograms, done)
             if not finite:
-                raise _not_finite(graph.cleaned(model.path), images, [calibration.sample_id(int(row)) for row in rows])
+                raise _not_finite(
+                    rewritten or graph.cleaned(model.path), images, [calibration.sample_id(int(row)) for row in rows]
+                )
             pending = folding.submit(histograms.fold, seen, codes[rows])
             done += len(rows)
             advance(len(rows))

@@ -106,6 +106,14 @@ class PlacementChoice:
         }
 
 
+class NothingFaster(SchemeNotSupported):
+    """No placement is faster than FP32; ``trials`` has every row that was measured, FP32's first."""
+
+    def __init__(self, message: str, trials: tuple[PlacementTrial, ...]) -> None:
+        super().__init__(message)
+        self.trials = trials
+
+
 @dataclass(frozen=True)
 class Means:
     """What a choice of placement works with.
@@ -147,7 +155,7 @@ def choose_placement(
 
     Raises
     ------
-    SchemeNotSupported
+    NothingFaster
         No candidate is faster than FP32.
     """
     trials = _Trials(scheme, validation, means, made.root)
@@ -160,14 +168,12 @@ def choose_placement(
     if union is not None and all(union.nodes != one.nodes for one, _ in trials.found.values()) and trials.add(union):
         speeds = trials.timed(floats)
     rows = trials.rows(speeds)
-    kept, why = best(rows, scheme.label)
-    return PlacementChoice(
-        trials.keep(kept.name),
-        (*kept.overrides, *scheme.overrides),
-        kept,
-        why,
-        (PlacementTrial(FP32, (), speeds[FP32]), *rows, *trials.refused),
-    )
+    tried = (PlacementTrial(FP32, (), speeds[FP32]), *rows, *trials.refused)
+    try:
+        kept, why = best(rows, scheme.label)
+    except SchemeNotSupported as error:
+        raise NothingFaster(str(error), tried) from error
+    return PlacementChoice(trials.keep(kept.name), (*kept.overrides, *scheme.overrides), kept, why, tried)
 
 
 def best(trials: tuple[PlacementTrial, ...], label: str) -> tuple[PlacementTrial, str]:

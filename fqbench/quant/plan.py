@@ -12,7 +12,7 @@ from fqbench.contracts.plan import Layer, QuantizationPlan, QuantizedWeight
 from fqbench.contracts.qparams import QParams
 from fqbench.contracts.scheme import LOW, Method
 from fqbench.errors import PluginError
-from fqbench.onnx_graph import origin, producers
+from fqbench.onnx_graph import copied, origin, producers
 from fqbench.quant.activations import activations
 from fqbench.quant.graph import cleaned
 from fqbench.quant.moments import input_moments
@@ -20,6 +20,7 @@ from fqbench.quant.observe import observe
 from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import TensorRanges, ranges_of
 from fqbench.quant.recipe import resolve
+from fqbench.quant.rescaling import rescaled
 from fqbench.quant.rounding import fit_rows
 from fqbench.quant.rules import Rule
 from fqbench.quant.weights import Weight, bias_of, correct_biases, levels_of, scales, weights_of
@@ -65,7 +66,7 @@ def make_plan(
         What the method needs was not given.
     """
     graph = cleaned(model.path)
-    layers = resolve(graph, scheme)
+    layers = resolve(graph, scheme)  # of the graph that a recipe is written for
     if scheme.method is Method.QAT:
         return _learned(model, graph, layers, numerics)
     if not scheme.needs_calibration:
@@ -74,7 +75,13 @@ def make_plan(
     if calibration is None:
         raise PluginError(f"{scheme.label} needs a calibration set; give one.")
     record = calibration.record.require(model, calibration) if calibration.record else observe(model, calibration)
-    return _calibrated(graph, layers, scheme, numerics, replace(calibration, record=record))
+    calibration, facts = replace(calibration, record=record), dict[str, Any]()
+    if scheme.rescaling == "on":
+        moved = rescaled(model, graph, calibration)
+        graph, facts = copied(moved.graph), {"rescaled": moved.to_dict()}
+        calibration = replace(calibration, record=moved.record)
+    plan = _calibrated(graph, layers, scheme, numerics, calibration)
+    return replace(plan, facts={**plan.facts, **facts})
 
 
 def _calibrated(

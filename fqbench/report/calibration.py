@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from fqbench.errors import InputError
 from fqbench.report.document import Document, Heading, Records, Section, Sheet, notes
+from fqbench.report.placement import placement_sheet
 from fqbench.workspace.kinds import ArtifactFacts
 
 if TYPE_CHECKING:
     from fqbench.workspace import Entry
 
 TRIED = ("candidate", ">KL, all", ">KL, worst group", "worst group", ">same answers", ">same, worst group")
-PLACED = ("in float", ">p50 ms", ">of FP32's", ">KL, all", ">KL, worst group", ">same answers", ">same, worst group")
 SHOWN = 15
 RECORDS = ("tensor", "low", "high", "group", "clipped", "noise")
 COLUMNS = (
@@ -38,7 +38,7 @@ def calibration_document(entry: Entry) -> Document:
         )
     value = {**facts, "choice": artifact.choice}
     records = Records(RECORDS, [*_records(facts["tensors"])])
-    return Document(tuple(_sections(entry, facts, artifact.choice)), value, records)
+    return Document(tuple(_sections(entry, facts, artifact.choice, artifact.details.get("rescaled"))), value, records)
 
 
 def largest_differences(tensors: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
@@ -46,15 +46,20 @@ def largest_differences(tensors: dict[str, dict[str, Any]]) -> list[tuple[str, d
     return sorted(tensors.items(), key=lambda item: _difference(item[1]), reverse=True)
 
 
-def _sections(entry: Entry, facts: dict[str, Any], choice: dict[str, Any]) -> Iterator[Section]:
+def _sections(
+    entry: Entry, facts: dict[str, Any], choice: dict[str, Any], rescaled: dict[str, Any] | None
+) -> Iterator[Section]:
     yield Heading(f"{entry.manifest.kind}/{entry.id}")
     counts = ", ".join(f"{group} {count}" for group, count in facts["groups"].items())
     yield from notes(
         f"  policy {facts['policy']}, rule {facts['rule']}, {facts['bits']}-bit activations",
         f"  calibration images: {counts}",
     )
+    yield from _rescaled(rescaled)
     yield from _trials(choice)
-    yield from _placement(choice.get("placement"))
+    if "placement" in choice:
+        placement = choice["placement"]
+        yield placement_sheet(f"placement: {placement['kept']}", placement["why"], placement)
     ranked = largest_differences(facts["tensors"])
     rows = tuple(
         (name, f"[{tensor['low']:.4g}, {tensor['high']:.4g}]", *_ends(tensor["clipped"]), *_ends(tensor["noise"]))
@@ -86,10 +91,22 @@ def _ends(shares: dict[str, float]) -> tuple[str, str, str, str]:
     return f"{shares[most]:.3%}", most, f"{shares[least]:.3%}", least
 
 
+def _rescaled(facts: dict[str, Any] | None) -> Iterator[Section]:
+    """Say what was moved in the FP32 graph, and what that does to its own answers."""
+    if facts is None:
+        return
+    layers = sum(len(move["multiplied"]) for move in facts["moves"])
+    yield from notes(
+        f"  rescaled: factors moved from {len(facts['moves'])} layers into {layers}; FP32's own logits change by "
+        f"{facts['largest_change']:.1g} of the largest at most"
+    )
+
+
 def _trials(choice: dict[str, Any]) -> Iterator[Section]:
     """The candidates tried on validation images, the best first."""
     chosen = f"range rule {choice['range_rule']}, bias correction {choice['bias_correction']}"
     chosen += f", rounding {choice['rounding']}" if choice["rounding"] != "auto" else ""
+    chosen += ", rescaled" if choice.get("rescaling") == "on" else ""
     tried = sorted(choice["tried"], key=lambda one: one["kl_divergence"] + one["worst_kl_divergence"])
     if not tried:
         yield from notes(f"  {chosen}")
@@ -109,39 +126,5 @@ def _trials(choice: dict[str, Any]) -> Iterator[Section]:
         "KL divergence of the answers from FP32's on validation images, and share of identical answers; the candidate "
         "with the smallest sum of both divergences was kept."
     )
-    yield Sheet(f"tried: {chosen}", TRIED, rows, notes(how))
-
-
-def _placement(choice: dict[str, Any] | None) -> Iterator[Section]:
-    """The placements that were timed, FP32 first, and why one was kept."""
-    if choice is None:
-        return
-    on = choice["measured_on"]
-    how = (
-        f"{choice['why']}. Measured at batch {on['batch']} on {on['threads']} thread(s) of {on['machine']['cpu']}: on "
-        "another machine, or on another day, the choice may be another one."
-    )
-    refused = [f"{one['name']}: {one['refused']}" for one in choice["tried"] if one["refused"]]
-    doubts = {text: one["name"] for one in choice["tried"] if one["speed"] for text in one["speed"]["doubts"]}
-    told = [f"! {name}: {text}" for text, name in doubts.items()]
-    rows = tuple(_placed(one) for one in choice["tried"] if not one["refused"])
-    yield Sheet(f"placement: {choice['kept']}", PLACED, rows, notes(how, *refused, *told))
-
-
-def _placed(one: dict[str, Any]) -> tuple[str, ...]:
-    speed, found = one["speed"], one["answers"]
-    figures = (f"{speed['p50_ms']:.3g}", f"{speed['ratio']:.2f} {_between(speed)}")
-    if found is None:
-        return (one["name"], f"{speed['p50_ms']:.3g}", "1", "-", "-", "-", "-")
-    return (
-        one["name"],
-        *figures,
-        f"{found['kl_divergence']:.3g}",
-        f"{found['worst_kl_divergence']:.3g}",
-        f"{found['agreement']:.1%}",
-        f"{found['worst_agreement']:.1%}",
-    )
-
-
-def _between(speed: dict[str, Any]) -> str:
-    return "[" + ", ".join("-" if speed[end] is None else f"{speed[end]:.2f}" for end in ("low", "high")) + "]"
+    others = [f"{name} was not tried: {why}." for name, why in choice.get("not_tried", {}).items()]
+    yield Sheet(f"tried: {chosen}", TRIED, rows, notes(how, *others))

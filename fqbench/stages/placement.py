@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from fqbench.machine import this_machine
 from fqbench.plugins import Backend, support_of
 from fqbench.quant.choice import Choice, Validation
 from fqbench.quant.graph import cleaned
-from fqbench.quant.placement_choice import FP32, Means, PlacementChoice, Speed, choose_placement
+from fqbench.quant.placement_choice import FP32, Means, NothingFaster, PlacementChoice, Speed, choose_placement
 from fqbench.run import Run
+from fqbench.workspace import Derivation, Entry
+from fqbench.workspace.kinds import PLACEMENTS, ArtifactFacts, PlacementFacts
 
 INPUTS, ROUNDS, SECONDS = 16, 60, 1.0  # images, least rounds and least seconds: short, since there are many variants
 
@@ -97,7 +100,7 @@ def place(
         There are no validation images.
     DataError
         A weight is all zeros, so latencies would be meaningless.
-    SchemeNotSupported
+    NothingFaster
         No variant is faster than FP32.
     """
     if validation is None:
@@ -116,6 +119,27 @@ def place(
     return choose_placement(
         made.scheme, cleaned(model.path), made.artifact, floats=floats, validation=validation, means=means
     )
+
+
+def keep_refused(
+    run: Run, artifact: Derivation[ArtifactFacts], backend: Backend, scheme: Scheme, refused: NothingFaster
+) -> Entry[PlacementFacts]:
+    """Keep what was measured for an artifact that was not made; every measurement is an entry of its own."""
+
+    def derivation(repeat: int) -> Derivation[PlacementFacts]:
+        determined = {**artifact.determined_by, "repeat": repeat}
+        return Derivation(PLACEMENTS, artifact.slug, determined, artifact.inputs)
+
+    repeat = next(number for number in itertools.count() if run.workspace.find(derivation(number)) is None)
+    facts = PlacementFacts(
+        backend=backend.name,
+        scheme=scheme,
+        why=str(refused),
+        tried=tuple(one.to_dict() for one in refused.trials),
+        measured_on=dict(artifact.determined_by["measured_on"]),
+        repeat=repeat,
+    )
+    return run.produce(derivation(repeat), lambda _out: facts, "keeping what was measured")
 
 
 def measured(run: Run, candidates: Mapping[str, Artifact], validation: Validation) -> dict[str, Speed]:

@@ -12,23 +12,25 @@ from fqbench.catalogue import artifact_named, artifacts, open_artifact, subject_
 from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.scheme import Method, Override, Role, Scheme
 from fqbench.data.samples import group_labels
-from fqbench.errors import InputError, UnavailableError
+from fqbench.errors import InputError, SchemeNotSupported, UnavailableError
 from fqbench.execution import logits_of
 from fqbench.machine import usable_cores
-from fqbench.plugins import Backend, require_support, support_of
+from fqbench.plugins import Backend, Level, require_support, support_of
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.choice import Choice, Trial, Validation, choose
-from fqbench.quant.placement_choice import HOLDS, HOLDS_IN_A_GROUP, PlacementChoice
+from fqbench.quant.graph import cleaned
+from fqbench.quant.placement_choice import HOLDS, HOLDS_IN_A_GROUP, NothingFaster, PlacementChoice
 from fqbench.quant.plan import make_plan
 from fqbench.quant.policies import MINIMAX, Policy
 from fqbench.quant.recipe import read_recipe
+from fqbench.quant.rescaling import worth_a_trial
 from fqbench.quant.rules import Rule
 from fqbench.reference_executor import reference_logits
 from fqbench.run import Run
 from fqbench.stages.export import export
 from fqbench.stages.named import check_names
 from fqbench.stages.observe import observe
-from fqbench.stages.placement import measured_on, place, require_measurable
+from fqbench.stages.placement import keep_refused, measured_on, place, require_measurable
 from fqbench.stages.prepare import prepare
 from fqbench.stages.qat import agreement, train_quantized
 from fqbench.stages.read import read
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 VALIDATION = "val"
 # What makes FP32 of any options; a recipe would be read before them.
-FLOAT = {"method": "none", "bits": 32, "act_bits": 32, "placement": "rules", "reduce_range": False}
+FLOAT = {"method": "none", "bits": 32, "act_bits": 32, "placement": "rules", "reduce_range": False, "rescaling": "auto"}
 COMPARED, BATCH = 512, 32  # validation images that a choice is made on
 
 
@@ -170,6 +172,8 @@ def configured_scheme(run: Run) -> Scheme:
         raise InputError(
             f"--placement measured is for --method ptq_static, not for {asked.method}; leave one of them out."
         )
+    if asked.rescaling == "on" and asked.method in {"ptq_dynamic", "qat"}:
+        raise InputError(f"--rescaling on is for --method ptq_static, not for {asked.method}; leave one of them out.")
     if asked.method == "cast":
         return Scheme.cast(asked.precision)
     if asked.method == "none" or asked.bits == 32:
@@ -181,7 +185,7 @@ def configured_scheme(run: Run) -> Scheme:
         return Scheme.model_validate(fields | {"range_rule": "none"} | weights)
     rules: dict[str, object] = {"range_rule": asked.range_rule, "calib_policy": asked.calib_policy}
     rules |= {"weight_rule": asked.weight_rule, "reduce_range": asked.reduce_range}
-    rules |= {"placement": asked.placement}
+    rules |= {"placement": asked.placement, "rescaling": asked.rescaling}
     return _checked(
         Scheme.model_validate(fields | rules | {"bias_correction": asked.bias_correction, "rounding": asked.rounding})
     )
@@ -258,6 +262,12 @@ def _is_open(scheme: Scheme) -> bool:
     return scheme.needs_calibration and "auto" in chosen
 
 
+def _rescalable(backend: Backend, scheme: Scheme, model: ExportedModel) -> bool:
+    """Whether rescaling may matter for a model, and the backend executes it."""
+    wanted = scheme.model_copy(update={"rescaling": "on"})
+    return support_of(backend, wanted).level is not Level.NO and worth_a_trial(cleaned(model.path))
+
+
 def _tell(run: Run, scheme: Scheme, made: Choice, placed: PlacementChoice | None) -> None:
     """Report the choices, and warn if predictions still change too much."""
     kept: Trial | None = None
@@ -307,6 +317,7 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
             make,
             lambda artifact, batches: logits_of(artifact, batches, device=run.config.bench.device),
             out,
+            rescalable=lambda: _rescalable(backend, scheme, model),
         )
         placed = None if floats is None else place(run, model, made, floats=floats, validation=validation, make=make)
         _tell(run, scheme, made, placed)
@@ -328,6 +339,9 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
         )
 
     label = f"{scheme.label}/{sampler}" if sampler else scheme.label
-    return open_artifact(
-        run.workspace, run.produce(derivation, build, f"quantizing {model.name} for {backend.name}: {label}")
-    )
+    try:
+        made = run.produce(derivation, build, f"quantizing {model.name} for {backend.name}: {label}")
+    except NothingFaster as refused:
+        kept = keep_refused(run, derivation, backend, scheme, refused)
+        raise SchemeNotSupported(f"{str(refused)[:-1]}; `fqbench show {kept.id}` lists what was tried.") from refused
+    return open_artifact(run.workspace, made)

@@ -45,6 +45,7 @@ SCHEMES = (
     Scheme(bits=4, overrides=(Override(role="first", bits=8),)),
     Scheme(method=Method.QAT),
     Scheme(reduce_range=True),
+    Scheme(rescaling="on"),
     Scheme.cast("bf16"),
     Scheme.cast("fp16"),
 )

@@ -204,6 +204,17 @@ class ArtifactFacts(Facts):
     agreement: AgreementFacts | None = None
 
 
+class PlacementFacts(Facts):
+    """Placements of a scheme that were measured and of which none was kept: why, each with its time and answers."""
+
+    backend: str
+    scheme: Scheme
+    why: str
+    tried: tuple[dict[str, Any], ...]
+    measured_on: dict[str, Any]
+    repeat: int
+
+
 class EngineFacts(ArtifactFacts):
     """An artifact compiled for a device, and what the compiled form depends on."""
 
@@ -314,6 +325,7 @@ CALIBRATIONS = Kind("calibrations", 2, CalibrationFacts)
 RECORDS = Kind("records", 3, RecordFacts)
 IMPORTANCES = Kind("importances", 1, ImportanceFacts)
 ARTIFACTS = Kind("artifacts", 3, ArtifactFacts)
+PLACEMENTS = Kind("placements", 1, PlacementFacts)
 ENGINES = Kind("engines", 1, EngineFacts)
 DECISIONS = Kind("decisions", 1, DecisionFacts)
 PREDICTIONS = Kind("predictions", 1, PredictionFacts)
@@ -338,6 +350,7 @@ KINDS: tuple[Kind[Any], ...] = (
     RECORDS,
     IMPORTANCES,
     ARTIFACTS,
+    PLACEMENTS,
     ENGINES,
     DECISIONS,
     PREDICTIONS,
@@ -357,7 +370,7 @@ RESULTS = frozenset(
     kind.name
     for kind in (
         *(*EXECUTABLE, PREDICTIONS, EVALUATIONS, BENCHES, REPLICATIONS, GATES, DIAGNOSES, SEARCHES),
-        *(CELLS, STUDIES),
+        *(PLACEMENTS, CELLS, STUDIES),
     )
 )
 BY_NAME: Mapping[str, Kind[Any]] = {kind.name: kind for kind in KINDS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,15 @@ import pytest
 from fqbench import plugins
 from fqbench.contracts.artifacts import ExportedModel
 from fqbench.contracts.scheme import Override, Scheme
+from fqbench.errors import SchemeNotSupported
+from fqbench.execution import logits_of
+from fqbench.plugins import require_support
+from fqbench.reference_executor import reference_logits
+from fqbench.storage import file_digest
 from fqbench.testing.planned import write_artifact
 from fqbench.testing.study_models import study_model
 from fqbench.testing.tiny_model import Pictures, calibration_set, pictures, tiny_model
+from fqbench.testing.uneven_model import write_uneven
 
 SIZE = 64
 
@@ -53,3 +60,33 @@ def test_on_efficientnet(tmp_path: Path) -> None:
     agreement, largest = compared(model, images, tmp_path, Scheme(bias_correction="off"))
     assert agreement >= 0.75, f"largest difference {largest:.2%}"
     assert largest < 0.35
+
+
+@pytest.mark.parametrize("name", ["ort", "openvino", "trt"])
+def test_rescaling_is_the_same_for_every_runtime_of_graphs(name: str, tmp_path: Path) -> None:
+    """Of a depthwise network with uneven channels, whose answers one range per tensor loses."""
+    backend = plugins.backend(name)
+    path = write_uneven(tmp_path / "uneven.onnx")
+    (tmp_path / "tiny").mkdir()
+    model = replace(tiny_model(tmp_path / "tiny"), path=path, digest=file_digest(path), classes=("no", "yes"))
+    images, moved = pictures(64, seed=2), []
+    wrong = {}
+    for asked in ("off", "on"):
+        (tmp_path / asked).mkdir()
+        scheme = Scheme(rescaling=asked)  # type: ignore[arg-type]
+        artifact = write_artifact(backend, model, scheme, tmp_path / asked, calibration_set())
+        moved.append(artifact.details.get("rescaled", {}).get("moves"))
+        answers = logits_of(artifact, iter([images]))
+        if answers is not None:  # the runtime, or what emulates it, is installed
+            wrong[asked] = (answers.argmax(axis=1) != reference_logits(path, [images]).argmax(axis=1)).mean()
+    first, second = ("stem.weight", "deep.weight"), ("deep.weight", "wide.weight")
+    assert moved == [None, [{"divided": one, "multiplied": [other]} for one, other in (first, second)]]
+    if wrong:
+        assert wrong["off"] > 0.1
+        assert wrong["on"] < 0.02
+
+
+@pytest.mark.parametrize("name", ["torch_fx", "torch_compile"])
+def test_runtimes_of_torch_networks_refuse_rescaling(name: str) -> None:
+    with pytest.raises(SchemeNotSupported, match=r"quantizes the torch network itself.*try --rescaling off"):
+        require_support(plugins.backend(name), Scheme(rescaling="on"))

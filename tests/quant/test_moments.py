@@ -125,19 +125,8 @@ def test_policies_weight_groups_as_they_do_for_ranges(tmp_path: Path) -> None:
     np.testing.assert_allclose(mean("only=light"), by_group[1])
 
 
-def test_maxima_are_those_of_each_channel_and_group() -> None:
-    model, _axis = MODELS["padded"]
-    calibration = calibration_set(8)
-    (moments,) = input_moments(model, calibration)
-    pooled = calibration.images.batch(calibration.rows).reshape(8, 3, 16, 2, 16, 2).mean(axis=(3, 5))
-    light = (calibration.frame["group"] == "light").to_numpy()
-    expected = np.abs(pooled).max(axis=(2, 3))
-    np.testing.assert_allclose(moments.maxima(ONES), expected.max(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(moments.maxima({"dark": 0.0, "light": 2.0}), expected[light].max(axis=0), rtol=1e-6)
-
-
 def arrays_of(moments: InputMoments) -> list[np.ndarray]:
-    return [*moments.blocks, moments.channel_maxima, moments.images]
+    return [*moments.blocks, moments.images]
 
 
 def test_several_passes_give_what_one_gives(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +20,11 @@ from fqbench.run import Run
 from fqbench.stages import observe as stage
 from fqbench.stages.export import export
 from fqbench.stages.quantize import quantize, reference
+from fqbench.testing.uneven_model import write_uneven
 from fqbench.workspace.kinds import ARTIFACTS
 
 MakeRun = Callable[..., Run]
+RESCALING = {"rescaling": "off", "tried": [], "not_tried": {}}
 
 
 def test_another_rule_or_policy_costs_no_inference(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +64,7 @@ def test_bias_correction_can_be_told(make_run: MakeRun, asked: str) -> None:
     run = make_run(bias_correction=asked, range_rule="minmax")
     artifact = run.workspace.get(quantize(run).id, ARTIFACTS).facts
     assert artifact.details["corrected_biases"] == (3 if asked == "on" else 0)
-    assert artifact.choice == {"range_rule": "minmax", "bias_correction": asked, "rounding": "auto", "tried": []}
+    assert artifact.choice == {"range_rule": "minmax", "bias_correction": asked, "rounding": "auto", **RESCALING}
 
 
 def test_bias_correction_is_used_where_it_is_closer(make_run: MakeRun) -> None:
@@ -84,6 +87,40 @@ def test_the_range_rule_is_chosen_on_validation_images(make_run: MakeRun) -> Non
     assert {path.name for path in entry.path.iterdir()} == {"manifest.json", *entry.facts.files}
 
 
+def test_rescaling_is_tried_where_it_may_matter(make_run: MakeRun, tmp_path: Path) -> None:
+    flags = {"onnx": write_uneven(tmp_path / "uneven.onnx", spread=1.6), "calib_n": 32}
+    run = make_run(**flags)
+    entry = run.workspace.get(quantize(run).id, ARTIFACTS)
+    choice = entry.facts.choice
+    scores = {one["name"]: one["kl_divergence"] + one["worst_kl_divergence"] for one in choice["tried"]}
+    (name,) = (name for name in scores if name.endswith(", rescaled"))
+    assert min(scores, key=scores.__getitem__) == name
+    assert scores[name] < 0.2 * min(score for other, score in scores.items() if other != name)
+    assert choice["rescaling"] == "on"
+    assert entry.facts.details["rescaled"]["largest_change"] < 1e-4
+    shown = " ".join(line for line, _style in lines(calibration_document(entry), 100))
+    assert "rescaled: factors moved from 2 layers into 2; FP32's own logits change by" in shown
+    told = run.workspace.get(quantize(make_run(**flags, rescaling="on")).id, ARTIFACTS).facts
+    assert told.details["rescaled"] == entry.facts.details["rescaled"]
+    assert "int8-rescaled" in told.scheme.label
+    left = run.workspace.get(quantize(make_run(**flags, rescaling="off")).id, ARTIFACTS).facts
+    assert "rescaled" not in left.details
+    assert choice["tried"][:-1] == left.choice["tried"]
+
+
+def test_rescaling_that_would_change_answers_is_left_out_and_said(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fqbench.quant.rescaling.CLOSE", 0.0)
+    run = make_run(onnx=write_uneven(tmp_path / "uneven.onnx", spread=1.6), calib_n=32)
+    entry = run.workspace.get(quantize(run).id, ARTIFACTS)
+    assert entry.facts.choice["rescaling"] == "off"
+    assert "changes its answers in FP32" in entry.facts.choice["not_tried"]["rescaling"]
+    assert not list(entry.path.glob(".tried*"))
+    shown = " ".join(line for line, _style in lines(calibration_document(entry), 100))
+    assert "rescaling was not tried: rescaling the layers of" in shown
+
+
 def test_low_bits_are_rounded_from_data_where_that_is_closer(make_run: MakeRun) -> None:
     run = make_run(bits=2, range_rule="minmax", bias_correction="off")
     facts = run.workspace.get(quantize(run).id, ARTIFACTS).facts.choice
@@ -96,7 +133,7 @@ def test_without_validation_images_the_rule_is_one_that_holds(make_run: MakeRun,
     monkeypatch.setattr("fqbench.stages.quantize._validation", lambda *_: None)
     run = make_run()
     facts = run.workspace.get(quantize(run).id, ARTIFACTS).facts.choice
-    assert facts == {"range_rule": "mean_minmax", "bias_correction": "off", "rounding": "auto", "tried": []}
+    assert facts == {"range_rule": "mean_minmax", "bias_correction": "off", "rounding": "auto", **RESCALING}
 
 
 def test_a_group_without_calibration_images_is_an_error(make_run: MakeRun) -> None:

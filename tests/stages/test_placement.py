@@ -21,7 +21,8 @@ from fqbench.report.renderers import render
 from fqbench.run import Run
 from fqbench.stages.quantize import quantize, reference
 from fqbench.stages.recipe import recipe_of
-from fqbench.workspace.kinds import ARTIFACTS
+from fqbench.workspace.kinds import ARTIFACTS, PLACEMENTS
+from tests.conftest import Invoke
 
 MakeRun = Callable[..., Run]
 DOUBT = "the machine was busy."
@@ -108,6 +109,25 @@ def test_none_faster_is_one_sentence_and_no_artifact(make_run: MakeRun, monkeypa
     with pytest.raises(SchemeNotSupported, match=r"no placement of int8-measured.* is proved faster than FP32"):
         quantize(run)
     assert [entry.facts.scheme.label for entry in run.workspace.entries(ARTIFACTS)] == ["fp32"]
+
+
+def test_what_was_tried_in_vain_is_kept_and_shown(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    told(monkeypatch, {})
+    run = make_run(placement="measured", **PLAIN)
+    for number in range(2):  # measured again, not answered from what is kept
+        with pytest.raises(SchemeNotSupported, match=r"; `fqbench show \S+` lists what was tried\.$") as error:
+            quantize(run)
+        assert len(run.workspace.entries(PLACEMENTS)) == number + 1
+    kept = run.workspace.get(str(error.value).split("`")[1].split()[-1], PLACEMENTS)
+    assert kept.facts.repeat == 1
+    assert {one["name"] for one in kept.facts.tried} >= {FP32, RULES, "head"}
+    code, out, _err = invoke("show", kept.id, "--workspace", run.workspace.root)
+    assert code == 0
+    assert "placement: none kept" in out
+    assert "1.50 [1.4" in out
+    assert "no placement of int8-measured" in " ".join(out.split())
 
 
 def test_the_document_shows_what_was_tried(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
