@@ -65,10 +65,10 @@ def artifact_named(workspace: Workspace, id_or_prefix: str) -> Artifact:
 
 def artifact_entry(workspace: Workspace, artifact: Artifact) -> Entry[ArtifactFacts]:
     """Return the entry of the artifact itself, also for an engine or a fitted decision."""
-    name = artifact.id
-    while not any(path.name == name for _kind, path in workspace.folders(ARTIFACTS)):
-        name = workspace.get(name).manifest.inputs["artifact"]
-    return workspace.get(name, ARTIFACTS)
+    entry: Entry[Any] = workspace.get(artifact.id, EXECUTABLE)
+    while entry.kind != ARTIFACTS.name:
+        entry = workspace.get(entry.manifest.inputs["artifact"], EXECUTABLE)
+    return entry
 
 
 def open_artifact(workspace: Workspace, entry: Entry[Any]) -> Artifact:

@@ -33,16 +33,18 @@ def require_same_classes(model: ExportedModel, samples: Samples) -> None:
 
 def ancestors(workspace: Workspace, entry: Entry, kind: str) -> list[Entry]:
     """Return the nearest ancestors of an entry of one kind in the order found; their files are not checked."""
-    places = {path.name: (one, path) for one, path in workspace.folders()}
     found: dict[str, Entry] = {}
     seen: set[str] = set()
     waiting = list(entry.manifest.inputs.values())
     while waiting:
         name = waiting.pop(0)
-        if name in seen or name not in places:
-            continue  # it was removed; what is left still tells
+        if name in seen:
+            continue
         seen.add(name)
-        form, path = places[name]
+        place = workspace.located(name)
+        if place is None:
+            continue  # it was removed; what is left still tells
+        form, path = place
         one = workspace.open(path, form)
         if one.manifest.kind == kind:
             found[one.id] = one

@@ -20,11 +20,13 @@ def report(
     show: Show,
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID]...", help="A study; or evaluations and a measurement (default: the newest)."),
+        typer.Argument(
+            metavar="[ID]...", help="A study, a search, or evaluations and a measurement (default: the newest)."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write.")] = Path("report"),
 ) -> None:
-    """Write an evaluation or a study as an HTML page.
+    """Write an evaluation, a search or a study as an HTML page.
 
     Runs nothing: every figure is read from the workspace. The page needs no network; figures are also written as SVG
     and PDF, tables as CSV and LaTeX, and a model card per quantized artifact.

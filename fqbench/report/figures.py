@@ -115,6 +115,10 @@ class Quantity:
     axis: Axis
     less_is_better: bool
 
+    def cost(self, dot: Dot) -> float:
+        """Return a value so that less of it is better."""
+        return dot.value if self.less_is_better else -dot.value
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -153,6 +157,25 @@ class TradeOff(FigureFacts):
     up: tuple[Quantity, ...]
     candidates: tuple[Candidate, ...]
     fronts: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Cloud(FigureFacts):
+    """Three quantities of each artifact, and the artifacts that no other one beats in all of them.
+
+    Attributes
+    ----------
+    quantities : tuple of three Quantity
+        To the right, to the back, and up.
+    candidates : tuple of Candidate
+        Artifacts of which all three are known.
+    front : tuple of int
+        Numbers of the candidates that no other one beats.
+    """
+
+    quantities: tuple[Quantity, Quantity, Quantity]
+    candidates: tuple[Candidate, ...]
+    front: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -229,7 +252,7 @@ class Lines(FigureFacts):
     points: bool = False
 
 
-Figure: TypeAlias = DotPlot | TradeOff | Heatmap | Lines
+Figure: TypeAlias = DotPlot | TradeOff | Cloud | Heatmap | Lines
 
 
 @dataclass(frozen=True)
@@ -252,6 +275,13 @@ def figure_data(figure: Figure) -> FigureData:
         return FigureData(columns, tuple(rows))
     if isinstance(figure, TradeOff):
         return FigureData(("artifact", "quantity", "value", "low", "high"), tuple(_trade_off_rows(figure)))
+    if isinstance(figure, Cloud):
+        columns = ("artifact", *(one.axis.label for one in figure.quantities), "beaten by none")
+        points = [
+            (one.name, *(one.dots[q.key].value for q in figure.quantities), "yes" if number in figure.front else "no")
+            for number, one in enumerate(figure.candidates)
+        ]
+        return FigureData(columns, tuple(points))
     if isinstance(figure, Heatmap):
         columns = (figure.corner, "column", figure.axis.label, "low", "high")
         cells = zip(figure.rows, figure.cells, strict=True)
@@ -263,8 +293,8 @@ def figure_data(figure: Figure) -> FigureData:
                 for column, dot in zip(figure.columns, dots, strict=True)
             ),
         )
-    points = ((line.name, x, y) for line in figure.lines for x, y in zip(line.xs, line.ys, strict=True))
-    return FigureData(("line", figure.across.label, figure.up.label), tuple(points))
+    drawn = ((line.name, x, y) for line in figure.lines for x, y in zip(line.xs, line.ys, strict=True))
+    return FigureData(("line", figure.across.label, figure.up.label), tuple(drawn))
 
 
 def _trade_off_rows(figure: TradeOff) -> Iterator[tuple[object, ...]]:
@@ -282,7 +312,7 @@ def front(candidates: Sequence[Candidate], across: Quantity, up: Quantity) -> tu
     A candidate without one of the quantities is not compared. Of two that are equal in both, both are kept.
     """
     known = [
-        (number, _cost(one.dots[across.key], across), _cost(one.dots[up.key], up))
+        (number, across.cost(one.dots[across.key]), up.cost(one.dots[up.key]))
         for number, one in enumerate(candidates)
         if all(key in one.dots and not math.isnan(one.dots[key].value) for key in (across.key, up.key))
     ]
@@ -293,10 +323,6 @@ def front(candidates: Sequence[Candidate], across: Quantity, up: Quantity) -> tu
     ]
     ordered = sorted(kept, key=lambda one: (one[1] if across.less_is_better else -one[1], one[0]))
     return tuple(number for number, _x in ordered)
-
-
-def _cost(dot: Dot, quantity: Quantity) -> float:
-    return dot.value if quantity.less_is_better else -dot.value
 
 
 def distribution(values: Sequence[float], points: int = MANY_POINTS) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -36,14 +36,15 @@ def _sections(answers: Answers) -> Iterator[Section]:
     for hypothesis in answers.hypotheses:
         rows += [(one.claim.hypothesis, *_cells(one)) for one in hypothesis.claims]
     headings = ("", ">claim", ">effect", "unit", "answer", ">p", ">cells", ">seeds or architectures", ">needed")
-    yield Sheet("claims", headings, tuple(rows), notes(*_explained(answers)))
+    yield Sheet("claims", headings, tuple(rows), notes(*explained(answers)))
     for hypothesis in answers.hypotheses:
         for one in hypothesis.claims:
             why = f" Not tested: {one.reason}." if one.reason else ""
             yield Note(f"{one.claim.hypothesis}: {one.claim.says}. Effect: {one.claim.measures}.{why}")
 
 
-def _explained(answers: Answers) -> Iterator[str]:
+def explained(answers: Answers) -> Iterator[str]:
+    """Yield how the columns of claims are read."""
     yield (
         "Intervals are 95 %, over training seeds and images, for the models of this study. p is that of the answer, "
         f"or the smaller one of both, corrected over all claims (Holm, {answers.alpha:g}). Margins of equivalence are "
@@ -56,18 +57,15 @@ def _explained(answers: Answers) -> Iterator[str]:
 
 
 def _cells(one: ClaimAnswer) -> tuple[str, ...]:
-    effect = one.effect
-    found = UNDEFINED if math.isnan(effect.value) else f"{effect.value:+.2f} {_interval(one)}".strip()
-    ps = [p for p in (one.p_supported, one.p_refuted) if not math.isnan(p)]
     return (
         bounds_text(one.claim),
-        found,
+        effect_text(one),
         one.claim.unit,
         one.answer,
-        f"{min(ps):.3f}" if ps else "-",
-        str(len(effect.cells)),
-        str(effect.seeds),
-        _needed(one),
+        p_text(one),
+        str(len(one.effect.cells)),
+        str(one.effect.seeds),
+        needed_text(one),
     )
 
 
@@ -79,11 +77,23 @@ def bounds_text(claim: Claim) -> str:
     return (f"≥ {claim.low:.3g}" if math.isinf(claim.high) else f"{claim.low:.3g} to {claim.high:.3g}") + margin
 
 
-def _interval(one: ClaimAnswer) -> str:
-    return f"[{one.low:+.2f}, {one.high:+.2f}]" if math.isfinite(one.low) else ""
+def effect_text(one: ClaimAnswer) -> str:
+    """Return the effect with its interval."""
+    value = one.effect.value
+    if math.isnan(value):
+        return UNDEFINED
+    return f"{value:+.2f} [{one.low:+.2f}, {one.high:+.2f}]" if math.isfinite(one.low) else f"{value:+.2f}"
 
 
-def _needed(one: ClaimAnswer) -> str:
+def p_text(one: ClaimAnswer) -> str:
+    """Return the p-value of the answer, or the smaller one of both where there is none."""
+    known = [p for p in (one.p_supported, one.p_refuted) if not math.isnan(p)]
+    return f"{min(known):.3f}" if known else "-"
+
+
+def needed_text(one: ClaimAnswer) -> str:
+    """Return the seeds or images that would decide."""
+
     def count(needed: float, what: str) -> str:
         return f"{what} never" if math.isinf(needed) else f"{needed:,.0f} {what}"
 

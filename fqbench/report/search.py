@@ -40,8 +40,8 @@ def _sections(report: SearchReport, entry_id: str) -> Iterator[Section]:
     yield from map(Note, summary(report))
     yield Heading(f"how it was found ({entry_id})")
     yield from map(Note, report.steps)
-    yield _trials(report)
-    yield _finalists(report)
+    yield trials_sheet(report)
+    yield finalists_sheet(report)
     yield from gate_document(report.gate).sections
     yield Heading(f"recipe of {report.chosen}")
     yield from map(Note, (f"  {line}" for line in report.recipe.splitlines()))
@@ -117,7 +117,8 @@ def _claim(report: SearchReport) -> str:
     return f"No gain is claimed for the group {claim.group}: its answers diverge from FP32's by {end}"
 
 
-def _trials(report: SearchReport) -> Sheet:
+def trials_sheet(report: SearchReport) -> Sheet:
+    """Return one row per trial, with the reason why it was made."""
     rows = tuple(_row(one, report) for one in report.trials)
     how = (
         "On the choosing images. KL: divergence from FP32, 0.001 nats. Δ accuracy: points, of the group that loses "
@@ -146,7 +147,8 @@ def _row(one: TrialReport, report: SearchReport) -> tuple[str, ...]:
     )
 
 
-def _finalists(report: SearchReport) -> Sheet:
+def finalists_sheet(report: SearchReport) -> Sheet:
+    """Return one row per finalist, as the confirming images see it."""
     rows = []
     for one in report.finalists:
         trial = report.trial(one.artifact_id)

@@ -8,6 +8,7 @@ from fqbench.fairness.results import Estimate
 from fqbench.gate import GateReport
 from fqbench.storage import Stored
 
+REPORT = "search.json"  # its file in the entry
 SIZE = "max_mb"
 
 

@@ -25,7 +25,7 @@ from fqbench.search.finalists import claim_of, front, ordered, pick, report_of, 
 from fqbench.search.forecast import Forecaster
 from fqbench.search.images import SPLIT, ValidationImages, validation_images
 from fqbench.search.request import Request
-from fqbench.search.results import FinalistReport, SearchReport, ShownGain, TrialReport
+from fqbench.search.results import REPORT, FinalistReport, SearchReport, ShownGain, TrialReport
 from fqbench.search.trials import BudgetSpent, Trials, answers_on, objective_of
 from fqbench.search.walk import Walk
 from fqbench.stages.bench import bench
@@ -38,7 +38,7 @@ from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Derivation
 from fqbench.workspace.kinds import EVALUATIONS, SEARCHES, SearchFacts
 
-REPORT, RECIPE = "search.json", "recipe.yaml"
+RECIPE = "recipe.yaml"
 MOST_IMAGES = 4000  # validation images, of each group as many as of the others
 
 

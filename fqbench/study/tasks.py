@@ -63,7 +63,20 @@ class TaskOutcome:
 
 
 def perform(run: Run, task: Task) -> TaskOutcome:
-    """Make a task's entry; a failure of its own is an outcome, and is written into the journal as one.
+    """Make a task's entry, and write into the journal how that ended.
+
+    Raises
+    ------
+    WorkspaceError
+        The workspace cannot be written: that concerns all cells.
+    """
+    outcome = attempt(run, task)
+    record(run.workspace.root, task, outcome)
+    return outcome
+
+
+def attempt(run: Run, task: Task) -> TaskOutcome:
+    """Make a task's entry; a failure of its own is an outcome.
 
     Raises
     ------
@@ -77,16 +90,17 @@ def perform(run: Run, task: Task) -> TaskOutcome:
     except WorkspaceError:
         raise
     except FqbenchError as error:
-        outcome = _failed(task, begun, str(error), error.exit_code)
+        return _failed(task, begun, str(error), error.exit_code)
     except Exception as error:  # whatever went wrong in one cell, the others go on
-        outcome = _failed(task, begun, f"{type(error).__name__}: {error}", BUG)
-    else:
-        outcome = TaskOutcome(task.cell.id, task.part, entry.id, _since(begun))
-        earlier = read_journal(run.workspace.root, task)
-        if earlier is not None and earlier.entry == entry.id:
-            return outcome  # found, not made: the time that it took is in the journal
-    write_journal(run.workspace.root, outcome)
-    return outcome
+        return _failed(task, begun, f"{type(error).__name__}: {error}", BUG)
+    return TaskOutcome(task.cell.id, task.part, entry.id, _since(begun))
+
+
+def record(root: Path, task: Task, outcome: TaskOutcome) -> None:
+    """Write an outcome into the journal, unless its entry was found there: then the journal knows how long it took."""
+    earlier = read_journal(root, task) if outcome.entry else None
+    if earlier is None or earlier.entry != outcome.entry:
+        write_journal(root, outcome)
 
 
 def failure(task: Task, reason: str, seconds: float = 0.0) -> TaskOutcome:

@@ -88,7 +88,7 @@ class Workspace:
         if found is not None:
             return found
         final = self._folder(derivation)
-        with self.writing(), self._lock(derivation):
+        with self.writing(), self.making(derivation.kind.name, derivation.id):
             found = self.find(derivation)  # another process may have finished it while this one waited
             if found is not None:
                 return found
@@ -187,11 +187,15 @@ class Workspace:
         hint = did_you_mean(id_or_prefix, [path.name for _one, path in folders]) if folders else "it is empty."
         raise InputError(f"no {name} {id_or_prefix!r} in the workspace {self.root}: {hint}")
 
+    def located(self, name: str) -> tuple[Kind[Any], Path] | None:
+        """Return kind and folder of the entry with this very id, whatever its state; None if there is none."""
+        return next(iter(self._exactly(name, None)), None)
+
     def _exactly(self, name: str, kind: Kind[Any] | str | Sequence[Kind[Any]] | None) -> list[tuple[Kind[Any], Path]]:
         """Return the entries with this very name, without listing the workspace, which may have many thousands."""
         if not name or Path(name).name != name or name.startswith("."):
             return []
-        kinds = _kinds(kind)
+        kinds = kinds_of(kind)
         return [(one, path) for one in kinds if ((path := self.root / one.name / name) / MANIFEST).is_file()]
 
     def folders(self, kind: Kind[Any] | str | Sequence[Kind[Any]] | None = None) -> list[tuple[Kind[Any], Path]]:
@@ -204,7 +208,7 @@ class Workspace:
         """
         return [
             (one, path)
-            for one in _kinds(kind)
+            for one in kinds_of(kind)
             if (self.root / one.name).is_dir()
             for path in sorted((self.root / one.name).iterdir())
             if not path.name.startswith(".") and (path / MANIFEST).is_file()
@@ -266,13 +270,12 @@ class Workspace:
         return self.root / derivation.kind.name / f".{derivation.id}.scratch"
 
     @contextmanager
-    def _lock(self, derivation: Derivation[Any]) -> Iterator[None]:
-        name = derivation.kind.name
-        (self.root / name).mkdir(parents=True, exist_ok=True)
+    def making(self, kind: str, name: str) -> Iterator[None]:
+        """Hold the lock of one entry: whoever has it is the only one that writes the entry."""
+        (self.root / kind).mkdir(parents=True, exist_ok=True)
         locks = self.root / LOCKS
         locks.mkdir(exist_ok=True)
-        made = f"another process that is making {name}/{derivation.id}"
-        with self.held(locks / f"{name}-{derivation.id}.lock", made):
+        with self.held(locks / f"{kind}-{name}.lock", f"another process that is making {kind}/{name}"):
             yield
 
     @contextmanager
@@ -309,7 +312,8 @@ class Workspace:
             ) from error
 
 
-def _kinds(kind: Kind[Any] | str | Sequence[Kind[Any]] | None) -> Sequence[Kind[Any]]:
+def kinds_of(kind: Kind[Any] | str | Sequence[Kind[Any]] | None) -> Sequence[Kind[Any]]:
+    """Return the kinds that are meant: one, several, or all."""
     if isinstance(kind, str):
         return (kind_named(kind),)
     return KINDS if kind is None else (kind,) if isinstance(kind, Kind) else kind

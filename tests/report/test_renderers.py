@@ -54,6 +54,16 @@ def test_markdown_passes_no_html_on() -> None:
     assert "| &lt;b>&amp;lt; |\n| R&D |" in render(Document((sheet,)), Format.MARKDOWN)
 
 
+def test_markdown_takes_no_name_for_a_link_or_markup() -> None:
+    cells = ("[x](http://y)", "a *b* `c`", "back\\slash \\| ~", "+1.0 [0.5, 1.5]", "שלום & [x][y]")
+    text = render(Document((Note(cells[0]), Sheet("", ("group",), tuple((one,) for one in cells)))), Format.MARKDOWN)
+    note, _columns, _line, *rows = [line for line in text.splitlines() if line]
+    assert note == "[x]\\(http://y)"
+    assert [row.strip("| ") for row in rows] == [
+        "[x]\\(http://y)", "a \\*b\\* \\`c\\`", "back\\slash \\\\\\| \\~", "+1.0 [0.5, 1.5]", "שלום & [x]\\[y]",
+    ]  # fmt: skip
+
+
 def test_a_row_that_begins_with_a_bracket_is_not_an_argument_of_the_line_break() -> None:
     text = render(Document((Sheet("", ("a", "b"), (("[x]", "1"), ("*", "2"))),)), Format.LATEX)
     assert "{}[x] & 1" in text

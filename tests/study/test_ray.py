@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -62,6 +63,57 @@ print(json.dumps({"failed": [one.reason for one in result.failed.values()], "cel
 """
 
 
+TWO_NODES = """
+import json, sys
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from fqbench.run import Run
+from fqbench.study.executors.ray import Ray
+from fqbench.study.opening import open_study
+from fqbench.study.runner import run_study
+from fqbench.workspace import Workspace
+
+file, root = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, log_to_driver=False)
+run = Run(workspace=Workspace(root))
+study, cells = open_study(run, Path(file))
+executor = Ray(workers=1, carry=True)
+executor.threads = 1
+result = run_study(run, study, cells, executor)
+print(json.dumps({"failed": [one.reason for one in result.failed.values()], "copies": executor.copies}))
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@needs_ray
+@pytest.mark.slow
+def test_two_nodes_without_a_shared_disk_make_nothing_twice(write_study: Write, tmp_path: Path) -> None:
+    file, root, copies = write_study(), tmp_path / "runs", tmp_path / "nodes"
+    copies.mkdir()
+    command = [sys.executable, "-W", "ignore", "-c", TWO_NODES, str(file), str(root)]
+    seen: set[str] = set()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "TMPDIR": str(copies)}
+    ) as process:
+        while process.poll() is None:
+            seen |= {path.parent.name for path in copies.glob("fqbench-*/*/artifacts")}
+            time.sleep(0.05)
+        assert process.stdout is not None
+        told = json.loads(process.stdout.read().splitlines()[-1])
+    assert told["failed"] == []
+    assert len(seen) == 2  # each node had a workspace of its own
+    assert list(copies.glob("fqbench-*")) == []  # and left nothing behind
+    run = Run(workspace=Workspace(root))
+    before = {entry.id: entry.manifest.created for entry in run.workspace.entries()}
+    study, cells = open_study(run, file)
+    run_study(run, study, cells, executor_named("local"))
+    assert {entry.id: entry.manifest.created for entry in run.workspace.entries()} == before
+
+
 @needs_ray
 @pytest.mark.slow
 def test_a_worker_that_is_killed_in_the_middle(write_study: Write, tmp_path: Path) -> None:
@@ -74,7 +126,7 @@ def test_a_worker_that_is_killed_in_the_middle(write_study: Write, tmp_path: Pat
         while not killed and driver.is_running():
             for process in driver.children(recursive=True):
                 try:
-                    busy = process.name().startswith("ray::_perform") or "ray::_perform" in " ".join(process.cmdline())
+                    busy = process.name().startswith("ray::_attempt") or "ray::_attempt" in " ".join(process.cmdline())
                     # In the middle: a baseline is published, so that there is something that must not be made again.
                     if busy and list(root.glob("models/*/manifest.json")):
                         process.kill()

@@ -9,8 +9,10 @@ from fqbench.errors import InputError
 from fqbench.report.page.contents import PageContents
 from fqbench.report.page.evaluations import evaluation_page, page_document
 from fqbench.report.page.material import TAKEN, Material, gather
+from fqbench.report.page.searches import gather_search, search_page
 from fqbench.report.page.studies import gather_study, study_page
-from fqbench.workspace.kinds import STUDIES
+from fqbench.report.page.study_cards import study_cards
+from fqbench.workspace.kinds import SEARCHES, STUDIES
 
 if TYPE_CHECKING:
     from fqbench.workspace import Workspace
@@ -26,19 +28,24 @@ def page_of(workspace: Workspace, ids: Sequence[str]) -> PageContents:
     workspace : Workspace
         Where they are.
     ids : sequence of str
-        One study; or evaluations and at most one measurement of latency.
+        One study or one search; or evaluations and at most one measurement of latency.
 
     Raises
     ------
     InputError
-        There is no such entry, or a study is named with something else.
+        There is no such entry, or a study or search is named with something else.
     UnavailableError
         A library of the extra ``report`` is not installed.
     """
-    named = [workspace.get(one, (*TAKEN, STUDIES)) for one in ids]
-    studies = [entry.id for entry in named if entry.kind == STUDIES.name]
-    if not studies:
+    named = [workspace.get(one, (*TAKEN, STUDIES, SEARCHES)) for one in ids]
+    alone = [entry for entry in named if entry.kind in {STUDIES.name, SEARCHES.name}]
+    if not alone:
         return evaluation_page(gather(workspace, ids))
+    entry = alone[0]
     if len(named) > 1:
-        raise InputError(f"{studies[0]} is a study, which has a page of its own; name it alone.")
-    return study_page(gather_study(workspace, studies[0]))
+        what = "study" if entry.kind == STUDIES.name else "search"
+        raise InputError(f"{entry.id} is a {what}, which has a page of its own; name it alone.")
+    if entry.kind == SEARCHES.name:
+        return search_page(gather_search(workspace, entry.id))
+    study = gather_study(workspace, entry.id)
+    return study_page(study, study_cards(workspace, study))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fqbench.optional import require
@@ -25,7 +25,7 @@ TASK = "image-classification"
 TAGS = ("fqbench", "quantization", "fairness")
 
 
-def model_card(material: Material, identity: str) -> str:
+def model_card(material: Material, identity: str, more: Sequence[Section] = ()) -> str:
     """Return the model card of a quantized artifact, metadata first.
 
     Parameters
@@ -34,6 +34,8 @@ def model_card(material: Material, identity: str) -> str:
         What was gathered from the workspace.
     identity : str
         Id of an artifact that was compared with a reference.
+    more : sequence of Section
+        What else is said of it, before the limits of use.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def model_card(material: Material, identity: str) -> str:
         metrics=["accuracy"],
         eval_results=[hub.EvalResult(**one) for view, subject in shown for one in _results(view, subject)],
     )
-    body = markdown.render(Document(tuple(_sections(material, shown))))
+    body = markdown.render(Document(tuple(_sections(material, shown, more))))
     # ModelCard reads the metadata back, and refuses what Hugging Face would.
     card = hub.ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}", ignore_metadata_errors=False)
     return str(card)
@@ -75,7 +77,9 @@ def _results(view: View, subject: ReportedArtifact) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _sections(material: Material, shown: list[tuple[View, ReportedArtifact]]) -> Iterator[Section]:
+def _sections(
+    material: Material, shown: list[tuple[View, ReportedArtifact]], more: Sequence[Section]
+) -> Iterator[Section]:
     view, subject = shown[0]
     yield Heading(subject.figures.id, level=1)
     words, _tone = verdict_of(subject.figures.change)
@@ -87,6 +91,7 @@ def _sections(material: Material, shown: list[tuple[View, ReportedArtifact]]) ->
     for one_view, one in shown:
         yield from _groups(one_view, one)
     yield from _speed(material, subject)
+    yield from more
     yield Heading("Limits of use")
     yield from notes(*(f"- {sentence}" for sentence in limits(material, shown)))
     yield Heading("How it was made")

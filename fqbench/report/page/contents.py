@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fqbench.report.document import Document
 
@@ -26,6 +26,8 @@ class PageContents:
         Figures without rounding, by file name without its ending: records that become CSV.
     cards : mapping of str to str
         Model cards by artifact.
+    files : mapping of str to str
+        Other files by name.
     """
 
     title: str
@@ -34,3 +36,4 @@ class PageContents:
     entries: tuple[str, ...]
     tables: Mapping[str, Document]
     cards: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)

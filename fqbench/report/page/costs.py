@@ -8,26 +8,27 @@ from typing import TYPE_CHECKING
 
 from fqbench.latency.results import NANOSECONDS_A_MILLISECOND
 from fqbench.report.document import Heading, Section, notes
-from fqbench.report.figures import Axis, Candidate, Dot, Line, Lines, Quantity, TradeOff, distribution, front
+from fqbench.report.figures import Axis, Candidate, Dot, Line, Lines, TradeOff, distribution, front
 from fqbench.report.latency import latency_document
+from fqbench.report.page.clouds import REFERENCE, cloud_sections, with_losses
+from fqbench.report.page.quantities import GAP, LATENCY, OVERALL, SIZE, UP, WORST
 
 if TYPE_CHECKING:
     from fqbench.fairness import Estimate, GapEstimate
     from fqbench.report.page.material import Material, Measurement, ReportedArtifact, View
 
-LATENCY = Quantity("latency", Axis("latency at p50, ms"), less_is_better=True)
-SIZE = Quantity("size", Axis("size of the artifact, MB"), less_is_better=True)
-WORST = Quantity("worst", Axis("accuracy of the worst group", percent=True), less_is_better=False)
-OVERALL = Quantity("accuracy", Axis("accuracy of all images", percent=True), less_is_better=False)
-GAP = Quantity("gap", Axis("accuracy gap between groups", percent=True), less_is_better=True)
-UP = (WORST, OVERALL, GAP)
-
 
 def trade_off_section(material: Material) -> Iterator[Section]:
     """Which artifacts no other one beats in cost and accuracy."""
     yield Heading("Trade-offs")
-    for view in material.views:
-        yield _trade_off(material, view)
+    figures = [(view, _trade_off(material, view)) for view in material.views]
+    yield from (figure for _view, figure in figures)
+    yield from cloud_sections(
+        [
+            with_losses(figure, [_largest_loss(one) for one in view.subjects], view.named("trade-offs-in-3d"))
+            for view, figure in figures
+        ]
+    )
 
 
 def latency_section(material: Material) -> Iterator[Section]:
@@ -82,6 +83,20 @@ def _candidate(subject: ReportedArtifact) -> Candidate:
         one = timed.p50_ms
         dots[LATENCY.key] = Dot(one.value, one.low, one.high, f"{one.value:.3f} ms [{one.low:.3f}, {one.high:.3f}]")
     return Candidate(subject.name, dots, hollow=not subject.level.has_speed)
+
+
+def _largest_loss(subject: ReportedArtifact) -> Dot | None:
+    """Change of the group that lost most, in points; None where no change is known."""
+    change = subject.figures.change
+    if change is None:
+        return REFERENCE
+    known = [row for row in change.groups if not math.isnan(row.accuracy.value)]
+    worst = min(known, key=lambda row: row.accuracy.value, default=None)
+    if worst is None:
+        return None
+    one = worst.accuracy
+    value, low, high = 100 * one.value, 100 * one.low, 100 * one.high
+    return Dot(value, low, high, f"{value:+.1f} [{low:+.1f}, {high:+.1f}] {worst.group}")
 
 
 def _share(one: Estimate | GapEstimate) -> Dot:

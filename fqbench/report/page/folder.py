@@ -57,6 +57,7 @@ def write_report(contents: PageContents, out: Path, reporter: Reporter) -> Path:
     files: dict[str, bytes] = {PAGE: page.render(document, title=contents.title, lead=contents.lead).encode()}
     files |= {name: text.encode() for name, text in _tables(contents)}
     files |= {f"cards/{one}/README.md": text.encode() for one, text in contents.cards.items()}
+    files |= {name: text.encode() for name, text in contents.files.items()}
     with reporter.track("drawing figures", len(document.figures), "figures") as advance:
         for figure in document.figures:
             files |= {f"figures/{figure.name}.{form}": data for form, data in plots.plot(figure).items()}

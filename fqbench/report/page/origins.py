@@ -231,12 +231,18 @@ def _versions(lineage: Sequence[Entry[Any]]) -> Sheet:
     return Sheet("versions of the libraries that made them", ("library", "version"), rows, name="versions")
 
 
-def _machines(material: Material) -> Sheet:
-    """Where predictions and latencies were made."""
+def machines_of(lineage: Sequence[Entry[Any]]) -> dict[Machine, list[str]]:
+    """Return where predictions were made, with their ids."""
     found: dict[Machine, list[str]] = {}
-    for entry in material.lineage:
+    for entry in lineage:
         if isinstance(entry.facts, PredictionFacts):
             found.setdefault(entry.facts.machine, []).append(entry.id)
+    return found
+
+
+def _machines(material: Material) -> Sheet:
+    """Where predictions and latencies were made."""
+    found = machines_of(material.lineage)
     if material.measurement is not None:
         found.setdefault(material.measurement.report.machine, []).append(material.measurement.entry.id)
     rows = tuple(

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 from fqbench.contracts.runtime import Level
 from fqbench.report.document import UNDEFINED, Document, Heading, Records, Section, Sheet, Tone, Tones, notes, warnings
 from fqbench.report.figures import WITHOUT_A_FIGURE, Axis, Candidate, Dot, DotPlot, Heatmap, Series, TradeOff, front
+from fqbench.report.hypotheses import hypotheses_document
+from fqbench.report.page.clouds import REFERENCE, cloud_sections, with_losses
 from fqbench.report.page.contents import PageContents
-from fqbench.report.page.costs import GAP, LATENCY, OVERALL, SIZE, UP, WORST
 from fqbench.report.page.groups import ANSWERS, CHANGE, FULL_COLOUR
+from fqbench.report.page.hypotheses import hypotheses_section
 from fqbench.report.page.material import lineage_of, mark
 from fqbench.report.page.origins import entries_section
+from fqbench.report.page.quantities import GAP, LATENCY, OVERALL, SIZE, UP, WORST
+from fqbench.study.hypotheses.questions import Answers, answer_hypotheses
 from fqbench.study.table import ALL, COLUMNS, PARQUET, read_table
 from fqbench.workspace.kinds import STUDIES, StudyFacts
 
@@ -105,6 +109,13 @@ class Configuration:
         """Return the change of a group's accuracy in points."""
         return self.dot("accuracy_change", group, 100.0, "{:+.1f}")
 
+    @cached_property
+    def largest_loss(self) -> tuple[Dot, str] | None:
+        """The change of the group that lost most, and its name; None where no change is known."""
+        changes = [(self.change(group), group) for group in self.groups]
+        known = [one for one in changes if not math.isnan(one[0].value)]
+        return min(known, key=lambda one: one[0].value, default=None)
+
     @property
     def verdict(self) -> tuple[str, Tone]:
         """What is known of its groups, in a few words."""
@@ -140,6 +151,11 @@ class StudyMaterial:
             first = next((one for one in records if one["split"]), records[0])
             found.append(Configuration(first, figures, (str(first["artifact"]), *sources), self.varying))
         return tuple(found)
+
+    @cached_property
+    def answers(self) -> Answers:
+        """The answers of the table to the hypotheses."""
+        return answer_hypotheses(self.table)
 
     @cached_property
     def varying(self) -> frozenset[str]:
@@ -194,8 +210,7 @@ def cells_section(material: StudyMaterial) -> Iterator[Section]:
     rows, tones = [], []
     for one in material.configurations:
         words, tone = one.verdict
-        losses = [(one.change(group), group) for group in one.groups]
-        worst = min((known for known in losses if not math.isnan(known[0].value)), key=_value, default=None)
+        worst = one.largest_loss
         tones.append(tone)
         rows.append(
             (
@@ -219,11 +234,19 @@ def cells_section(material: StudyMaterial) -> Iterator[Section]:
 def trade_off_section(material: StudyMaterial) -> Iterator[Section]:
     """Cost and accuracy of every configuration."""
     yield Heading("Trade-offs")
+    figure = trade_off(material)
+    yield figure
+    losses = [_largest_loss(one) for one in material.configurations]
+    yield from cloud_sections([with_losses(figure, losses, "trade-offs-in-3d")])
+
+
+def trade_off(material: StudyMaterial) -> TradeOff:
+    """Return cost and accuracy of every configuration, and the fronts."""
     candidates = tuple(_candidate(one) for one in material.configurations)
     across = (LATENCY, SIZE) if any(LATENCY.key in one.dots for one in candidates) else (SIZE,)
     fronts = {f"{x.key}|{y.key}": front(candidates, x, y) for x in across for y in UP}
     best = ", ".join(candidates[number].name for number in fronts[f"{across[0].key}|{WORST.key}"])
-    yield TradeOff(
+    return TradeOff(
         name="trade-offs",
         title="Cost and accuracy of each configuration",
         description=f"No other configuration beats these in {across[0].axis.label} and {WORST.axis.label}: {best}.",
@@ -270,12 +293,13 @@ SECTIONS: tuple[Callable[[StudyMaterial], Iterator[Section]], ...] = (
     summary_section,
     trade_off_section,
     change_section,
+    hypotheses_section,
     cells_section,
 )
 
 
-def study_page(material: StudyMaterial) -> PageContents:
-    """Return the report: page and tables."""
+def study_page(material: StudyMaterial, cards: Mapping[str, str] | None = None) -> PageContents:
+    """Return the report: page, tables, and the model cards that are given."""
     sections = chain(*(section(material) for section in SECTIONS), entries_section(material.lineage, material.missing))
     whole = Records(tuple(COLUMNS), material.table.to_numpy(dtype=object).tolist())
     facts = material.entry.facts
@@ -284,8 +308,8 @@ def study_page(material: StudyMaterial) -> PageContents:
         lead=(f"{facts.cells} configurations", f"{facts.rows:,} figures"),
         document=Document(tuple(sections)),
         entries=(material.entry.id,),
-        tables={"study": Document((), records=whole)},
-        cards={},
+        tables={"study": Document((), records=whole), "all-hypotheses": hypotheses_document(material.answers)},
+        cards=cards or {},
     )
 
 
@@ -316,5 +340,5 @@ def _candidate(one: Configuration) -> Candidate:
     return Candidate(one.name, known, hollow=not one.level.has_speed)
 
 
-def _value(known: tuple[Dot, str]) -> float:
-    return known[0].value
+def _largest_loss(one: Configuration) -> Dot | None:
+    return REFERENCE if one.is_reference else None if one.largest_loss is None else one.largest_loss[0]

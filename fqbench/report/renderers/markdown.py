@@ -7,6 +7,8 @@ import re
 from fqbench.report.document import Document, Heading, Note, Section, Sheet
 
 ENTITY = re.compile(r"&(?=#?\w+;)")
+LINK = re.compile(r"\](?=[(\[])")
+MARKUP = re.compile(r"[*`|~]|\\(?=[!-/:-@\[-`{-~])")  # a backslash before a letter is one
 
 
 def render(document: Document) -> str:
@@ -32,9 +34,9 @@ def _sheet(sheet: Sheet) -> str:
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(_escaped(cell).replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(_escaped(MARKUP.sub(r"\\\g<0>", cell)).replace("\n", " ") for cell in cells) + " |"
 
 
 def _escaped(text: str) -> str:
-    """A name of a group or file may look like HTML, which Markdown would pass on."""
-    return ENTITY.sub("&amp;", text).replace("<", "&lt;")
+    """A name of a group or file may look like HTML, which Markdown would pass on, or like a link."""
+    return LINK.sub(r"]\\", ENTITY.sub("&amp;", text).replace("<", "&lt;"))

@@ -15,18 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 from fqbench.optional import require
 from fqbench.report.document import Document, Heading, Note, Section, Sheet
-from fqbench.report.figures import DotPlot, Figure, Heatmap, Lines, TradeOff, figure_data
+from fqbench.report.figures import Cloud, DotPlot, Figure, Heatmap, Lines, TradeOff, figure_data
 from fqbench.storage import finite_or_none
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 EXTRA = "report"
-SCRIPTS = ("theme.js", "tables.js", "axes.js", "charts.js")
+SCRIPTS = ("theme.js", "tables.js", "axes.js", "cloud.js", "charts.js")
 FEW_ROWS = 6  # a table of fewer has no field to filter it
 MOST_DATA_ROWS = 600  # of a figure's data that are also shown as a table
 RIGHT_TO_LEFT = frozenset({"R", "AL", "RLE", "RLO", "RLI", "AN"})
-KINDS: dict[type[Any], str] = {DotPlot: "dots", TradeOff: "trade-off", Heatmap: "heatmap", Lines: "lines"}
+KINDS: dict[type[Any], str] = {
+    DotPlot: "dots",
+    TradeOff: "trade-off",
+    Cloud: "cloud",
+    Heatmap: "heatmap",
+    Lines: "lines",
+}
 SHAPES = {"equivalent": "●", "different": "◆", "undecided": "○"}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fqbench.optional import require
-from fqbench.report.figures import Axis, Dot, DotPlot, Figure, Heatmap, Lines, Quantity, TradeOff
+from fqbench.report.figures import Axis, Cloud, Dot, DotPlot, Figure, Heatmap, Lines, Quantity, TradeOff
 
 EXTRA = "report"
 # Okabe and Ito's palette (2008), black and the faint ones last.
@@ -60,6 +60,8 @@ def _drawn(figure: Figure) -> Any:
         return _dots(figure)
     if isinstance(figure, TradeOff):
         return _trade_off(figure)
+    if isinstance(figure, Cloud):
+        return _cloud(figure)
     return _heatmap(figure) if isinstance(figure, Heatmap) else _lines(figure)
 
 
@@ -161,6 +163,32 @@ def _panel(axes: Any, figure: TradeOff, across: Quantity, up: Quantity) -> None:
     _formatted(axes.xaxis, across.axis)
     _formatted(axes.yaxis, up.axis)
     axes.grid(color="0.92", zorder=0)
+
+
+def _cloud(figure: Cloud) -> Any:
+    figures = require("matplotlib.figure", extra=EXTRA)
+    canvas = figures.Figure(figsize=(WIDTH, 5.0), layout="constrained")
+    axes = canvas.add_subplot(projection="3d")
+    points = [[one.dots[quantity.key].value for quantity in figure.quantities] for one in figure.candidates]
+    floor = min(point[2] for point in points)
+    for order, (one, (x, y, z)) in enumerate(zip(figure.candidates, points, strict=True)):
+        colour, best = COLOURS[order % len(COLOURS)], order in figure.front
+        axes.plot(
+            [x], [y], [z], color=colour, linestyle="", marker="o", markersize=6 if best else 3,
+            markerfacecolor="white" if one.hollow else colour,
+        )  # fmt: skip
+        if best:
+            axes.plot([x, x], [y, y], [floor, z], color=colour, linewidth=0.8)
+            axes.text(x, y, z, "  " + _plain(one.name), fontsize=6)
+    for quantity, axis, label in zip(
+        figure.quantities,
+        (axes.xaxis, axes.yaxis, axes.zaxis),
+        (axes.set_xlabel, axes.set_ylabel, axes.set_zlabel),
+        strict=True,
+    ):
+        label(_plain(quantity.axis.label))
+        _formatted(axis, quantity.axis)
+    return canvas
 
 
 def _heatmap(figure: Heatmap) -> Any:

@@ -112,7 +112,7 @@ function lines(data, width, hidden) {
 }
 
 (() => {
-  const draw = { dots, "trade-off": tradeOff, lines };
+  const draw = { dots, "trade-off": tradeOff, cloud, lines };
 
   function legend(data, hidden, redraw) {
     const list = html("ul", { class: "legend" });
@@ -153,7 +153,7 @@ function lines(data, width, hidden) {
     const data = JSON.parse(document.getElementById(`data-${host.dataset.figure}`).textContent);
     const several = (data.series ?? data.lines ?? []).length;
     const hidden = new Set(Array.from({ length: several }, (_one, index) => index).slice(MOST_AT_ONCE));
-    const choice = { across: 0, up: 0 };
+    const choice = { across: 0, up: 0, ...START };
     const canvas = html("div", {});
     let drawn = 0;
     const redraw = () => {
@@ -163,6 +163,7 @@ function lines(data, width, hidden) {
       canvas.replaceChildren(root);
     };
     if (data.up && data.candidates) host.append(choices(data, choice, redraw));
+    if (data.quantities) host.append(sliders(choice, redraw));
     if ((data.candidates ?? []).length <= MOST_NAMED) host.append(legend(data, hidden, redraw));
     host.append(canvas);
     new ResizeObserver(() => { if (host.clientWidth && Math.abs(host.clientWidth - drawn) > 1) redraw(); }).observe(host);

@@ -1,22 +1,28 @@
-"""Perform tasks on a Ray cluster; every node sees the workspace at the same path."""
+"""Perform tasks on a Ray cluster, whose nodes share the workspace, or else carry entries through the object store."""
 
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fqbench.errors import UnavailableError, WorkspaceError
+from fqbench.errors import FqbenchError, UnavailableError, WorkspaceError
 from fqbench.machine import usable_cores
 from fqbench.optional import require
 from fqbench.run import Run
-from fqbench.study.tasks import Task, TaskOutcome, failure, perform, write_journal
+from fqbench.study.executors.carried import AsksDesk, CarriedWorkspace, Desk
+from fqbench.study.tasks import Task, TaskOutcome, attempt, failure, record
 from fqbench.workspace import Workspace
 
 EXTRA = "ray"
 RETRIES = 2  # of a task whose worker was killed
+GOODBYE = 20.0  # seconds that the nodes have to remove their copies
 NO_DASHBOARD = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
 
 
@@ -32,12 +38,18 @@ class Ray:
     workers : int, optional
         Tasks at a time on each node: the cores of a node are shared out among them. Of a cluster that is started here,
         this machine's; one core per task by default.
+    carry : bool, optional
+        Whether entries are carried between the driver's workspace and one on each node; by default, if some node does
+        not see the driver's.
     """
 
     address: str | None = None
     workers: int = 0
+    carry: bool | None = None
     threads: int | None = None
     started: bool = False
+    desk: Any = field(default=None, repr=False)
+    copies: str = field(default_factory=lambda: f"fqbench-{secrets.token_hex(8)}", repr=False)
 
     def __post_init__(self) -> None:
         """Find Ray.
@@ -61,29 +73,48 @@ class Ray:
         Raises
         ------
         UnavailableError
-            No cluster at the address, or a node that does not see the workspace.
+            No cluster at the address, or latencies are asked for and its nodes differ.
         WorkspaceError
             The workspace cannot be written.
         """
         ray = require("ray", extra=EXTRA)
         self.started |= self._connect(ray)
-        self._require_shared(ray, run)
-        make = ray.remote(_perform)
+        if self.carry is None:
+            self.carry = not self._is_shared(ray, run)
+            if self.carry:
+                run.reporter.say(f"not every node sees {run.workspace.root}: entries are carried through Ray")
+        make = ray.remote(_attempt)
         needs: dict[str, Any] = {"num_cpus": self._cores(ray, alone=alone), "max_retries": RETRIES}
         if alone:
             needs["resources"] = self._one_kind_of_cpu(ray)
         root = str(run.workspace.root)
-        waiting = {make.options(**needs).remote(root, task, self.threads): task for task in tasks}
+        if self.carry and self.desk is None:
+            here = _on(ray.get_runtime_context().get_node_id())
+            self.desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote(root)
+        where = (self.copies, self.desk) if self.carry else (root, None)
+        waiting = {make.options(**needs).remote(*where, task, self.threads): task for task in tasks}
         while waiting:
             (ready,), _rest = ray.wait(list(waiting), num_returns=1)
             task = waiting.pop(ready)
             yield task, self._outcome(ray, run, task, ready)
 
     def close(self) -> None:
-        """Disconnect, and stop a cluster that was started here."""
+        """Remove the copies of entries, disconnect, and stop a cluster that was started here."""
+        ray = require("ray", extra=EXTRA)
+        if self.desk is not None and ray.is_initialized():
+            self._remove_copies(ray)
         if self.started:
-            require("ray", extra=EXTRA).shutdown()
-        self.started = False
+            ray.shutdown()
+        self.started, self.desk = False, None
+
+    def _remove_copies(self, ray: Any) -> None:
+        """Remove what the nodes keep; a node that is gone has taken it along."""
+        remove = ray.remote(_remove)
+        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        asked = [remove.options(num_cpus=0, scheduling_strategy=_on(node)).remote(self.copies) for node in nodes]
+        with suppress(ray.exceptions.RayError):
+            ray.get(asked, timeout=GOODBYE)
+            ray.kill(self.desk)
 
     def _connect(self, ray: Any) -> bool:
         """Connect, or start a cluster here; return whether it has to be stopped."""
@@ -120,20 +151,17 @@ class Ray:
             )
         return {}
 
-    def _require_shared(self, ray: Any, run: Run) -> None:
-        """Check that a node sees the workspace: the driver writes a file, and a task looks for it on every node."""
+    def _is_shared(self, ray: Any, run: Run) -> bool:
+        """Return whether all nodes see the workspace: the driver writes a file, and a task on each looks for it."""
         with run.workspace.writing():
             run.workspace.root.mkdir(parents=True, exist_ok=True)
             token = run.workspace.root / f".seen.{os.getpid()}"
             token.write_text("", encoding="ascii")
         try:
-            sees = ray.remote(_sees).options(num_cpus=0, scheduling_strategy="SPREAD")
-            nodes = sum(node["Alive"] for node in ray.nodes())
-            if not all(ray.get([sees.remote(str(token)) for _ in range(nodes)])):
-                raise UnavailableError(
-                    f"a node of the Ray cluster does not see the workspace {run.workspace.root}; put it on a disk that "
-                    "all nodes share, at the same path."
-                )
+            sees = ray.remote(_sees)
+            nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+            asked = [sees.options(num_cpus=0, scheduling_strategy=_on(node)).remote(str(token)) for node in nodes]
+            return all(ray.get(asked))
         finally:
             token.unlink(missing_ok=True)
 
@@ -147,20 +175,59 @@ class Ray:
         else:
             if isinstance(answer, WorkspaceError):
                 raise answer
-            return answer  # type: ignore[no-any-return]
-        write_journal(run.workspace.root, outcome)
+            outcome = answer
+        record(run.workspace.root, task, outcome)
         return outcome
 
 
-def _perform(root: str, task: Task, threads: int | None) -> TaskOutcome | WorkspaceError:
-    """Perform one task in a worker of Ray, which keeps nothing between tasks but what it has imported."""
+def _attempt(root: str, desk: Any, task: Task, threads: int | None) -> TaskOutcome | WorkspaceError:
+    """Perform one task in a worker of Ray, which keeps nothing between tasks but what it has imported.
+
+    ``root`` is the workspace that all nodes share; with a desk, the name of a folder of this node.
+    """
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
+    workspace = Workspace(root)
+    if desk is not None:
+        ray = require("ray", extra=EXTRA)
+        workspace = CarriedWorkspace(_copies(ray, root), _asking(ray, desk), f"{task.cell.id}.{task.part}")
     try:
-        return perform(Run(workspace=Workspace(root)), task)
+        return attempt(Run(workspace=workspace), task)
     except WorkspaceError as error:
         return WorkspaceError(str(error))
 
 
+def _asking(ray: Any, desk: Any) -> AsksDesk:
+    def ask(method: str, *values: Any) -> Any:
+        try:
+            return ray.get(getattr(desk, method).remote(*values))
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, FqbenchError):
+                raise error.cause from error
+            raise
+
+    return ask
+
+
+def _copies(ray: Any, name: str) -> Path:
+    """Return this node's folder of copies: several nodes may run on one machine."""
+    folder = Path(tempfile.gettempdir()) / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / str(ray.get_runtime_context().get_node_id())
+
+
+def _remove(name: str) -> None:
+    folder = _copies(require("ray", extra=EXTRA), name)
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()
+
+
 def _sees(token: str) -> bool:
     return Path(token).is_file()
+
+
+def _on(node: str) -> Any:
+    """Return the strategy that puts a task or an actor on one node."""
+    strategies = require("ray.util.scheduling_strategies", extra=EXTRA)
+    return strategies.NodeAffinitySchedulingStrategy(node, soft=False)

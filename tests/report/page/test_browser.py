@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("jinja2", reason="needs the extra report")
 
 
-from fqbench.report.document import Document
+from fqbench.report.document import Document, Heading
 from fqbench.report.renderers import page as renderer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -229,3 +229,28 @@ def test_axe_finds_no_serious_fault(browser: Any, opened: Opened, file: Path, sc
     opened.run("for (const one of document.querySelectorAll('details')) one.open = true")
     found = opened.run("async () => (await axe.run()).violations.map((v) => [v.id, v.impact, v.nodes[0].html])")
     assert [one for one in found if one[1] in {"serious", "critical"}] == []
+
+
+def test_three_dimensions_are_turned_with_sliders(opened: Opened, tmp_path: Path) -> None:
+    from tests.report.page.test_clouds import drawn
+
+    sections = (Heading("Trade-offs"), Heading("In three dimensions", level=3, folded=True), drawn())
+    path = tmp_path / "index.html"
+    path.write_text(renderer.render(Document(sections), title="three"), encoding="utf-8")
+    for width in WIDTHS:
+        opened.show(path, width)
+        opened.view.locator("details > summary").first.click()
+        assert opened.run("document.documentElement.scrollWidth") == width
+        chart = opened.view.locator(".chart > div > svg")
+        marks = "[...document.querySelectorAll('.chart > div > svg .mark')].map((m) => m.getBBox().x)"
+        before = opened.run(marks)
+        assert len(before) == 4
+        assert opened.run("document.querySelectorAll('.interval').length") == 3
+        for slider, key in ((0, "ArrowRight"), (1, "ArrowLeft"), (0, "End"), (1, "End")):
+            opened.view.locator(".choices input").nth(slider).press(key)
+            assert opened.run(OUTSIDE) == []
+        assert opened.run(marks) != before
+        chart.focus()
+        opened.view.keyboard.press("ArrowRight")
+        assert "beaten by" in opened.view.locator("#tip").text_content()
+    assert opened.said == []

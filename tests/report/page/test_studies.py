@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,16 @@ pytest.importorskip("jinja2", reason="needs the extra report")
 pytest.importorskip("huggingface_hub", reason="needs the extra report")
 
 
+from huggingface_hub import ModelCard
+
 from fqbench.errors import InputError
+from fqbench.report.document import Note
 from fqbench.report.figures import DotPlot, Heatmap, TradeOff
 from fqbench.report.page import Material, page_of
 from fqbench.report.page.studies import SECTIONS, StudyMaterial, gather_study, study_page
+from fqbench.report.page.study_cards import study_cards
 from fqbench.report.renderers import page
+from fqbench.study.hypotheses.questions import answer_hypotheses
 from fqbench.study.rows import rows_of_evaluation, rows_of_latency
 from fqbench.study.table import frame_of, write_table
 from fqbench.workspace import Derivation, Entry, Workspace
@@ -96,7 +102,46 @@ def test_the_page_says_what_failed_and_links_every_row(study: StudyMaterial) -> 
     assert len(cells.rows) == len(cells.sources) == 6
     assert all(cells.sources)
     assert len(contents.tables["study"].records.rows) == len(study.table)  # type: ignore[union-attr]
-    assert len(SECTIONS) == 4
+    assert len(SECTIONS) == 5
+
+
+def test_the_page_answers_the_hypotheses_and_names_the_cells_that_it_used(study: StudyMaterial) -> None:
+    renamed = study.table.assign(
+        method=study.table["method"].replace("ptq", "ptq_static"), bits=study.table["bits"].replace(2, 4)
+    )
+    document = study_page(replace(study, table=renamed)).document
+    sheets = {sheet.name: sheet for sheet in document.sheets}
+    answers = answer_hypotheses(renamed)
+    assert [row[0] for row in sheets["hypotheses"].rows] == ["H1", "H2", "H3", "H4", "H5", "H6"]
+    assert [row[2] for row in sheets["hypotheses"].rows] == [one.answer for one in answers.hypotheses]
+    claims = {row[0]: dict(zip(sheets["claims"].names, row, strict=True)) for row in sheets["claims"].rows}
+    assert list(claims) == ["H1", "H2a", "H2b", "H3", "H4", "H5a", "H5b", "H6"]
+    (eight,) = [one for one in answers.hypotheses[4].claims if one.claim.says.startswith("static PTQ to INT8")]
+    assert claims["H5a"]["effect"].startswith(f"{eight.effect.value:+.2f} [")
+    assert claims["H5a"]["cells used"] == "2"
+    assert claims["H2a"]["effect"] == "undefined"
+    assert "H2a was not tested: the table has no such cells." in [note.text for note in sheets["claims"].notes]
+    used = {row[0]: row[1] for row in sheets["cells-of-claims"].rows}
+    assert used == {"seed 0: ptq_static int8": "H5a", "seed 1: ptq_static int8": "H5a"}  # that of int2 is undefined
+    warned = [one.text for one in document.sections if isinstance(one, Note) and one.warning]
+    assert any("evidence about the pipeline" in text for text in warned)
+    records = study_page(study).tables["all-hypotheses"].records
+    assert records is not None
+    assert len(records.rows) == 8
+
+
+def test_a_card_says_from_which_study_it_was_chosen(hostile_workspace: Workspace, study: StudyMaterial) -> None:
+    native = study.configurations[1]
+    timed = study.table["measure"] == "latency_p50_ms"
+    faster = timed & (study.table["cell"] == native.row["cell"])
+    table = study.table.assign(value=study.table["value"].mask(timed, 1.0).mask(faster, 0.5))
+    ((identity, text),) = study_cards(hostile_workspace, replace(study, table=table)).items()
+    assert identity == native.row["artifact"]
+    card = ModelCard(text, ignore_metadata_errors=False)
+    assert f"the configuration {native.name} of the study s: of 6, one of those that no other one beats" in card.content
+    assert "accuracy of the worst group and latency at p50, ms" in card.content
+    assert "| H5 |" in card.content
+    assert "## Limits of use" in card.content
 
 
 def test_a_study_is_named_alone(hostile_workspace: Workspace, study: StudyMaterial, material: Material) -> None:
