@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -96,14 +97,21 @@ def test_two_nodes_without_a_shared_disk_make_nothing_twice(write_study: Write, 
     copies.mkdir()
     command = [sys.executable, "-W", "ignore", "-c", TWO_NODES, str(file), str(root)]
     seen: set[str] = set()
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "TMPDIR": str(copies)}
-    ) as process:
+    # Ray's own folder has to have a short name: it holds sockets.
+    places = {"TMPDIR": str(copies), "RAY_TMPDIR": tempfile.gettempdir()}
+    log = tmp_path / "log"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **places}
+        ) as process,
+    ):
         while process.poll() is None:
             seen |= {path.parent.name for path in copies.glob("fqbench-*/*/artifacts")}
             time.sleep(0.05)
-        assert process.stdout is not None
-        told = json.loads(process.stdout.read().splitlines()[-1])
+        out, _errors = process.communicate()
+    assert process.returncode == 0, log.read_text()
+    told = json.loads(out.splitlines()[-1])
     assert told["failed"] == []
     assert len(seen) == 2  # each node had a workspace of its own
     assert list(copies.glob("fqbench-*")) == []  # and left nothing behind
