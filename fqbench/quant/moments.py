@@ -118,6 +118,7 @@ def input_moments(
                 advance(1)
             while part:
                 layer = part.pop(0)  # its matrices are freed when the caller has done with them
+                layer.settle()
                 yield InputMoments(layer.weight.name, groups, images, tuple(layer.sums))
 
 
@@ -135,6 +136,8 @@ class _Layer:
         count = math.ceil(inputs / max(self.taps, min(BLOCK, affordable) // self.taps * self.taps))
         size = math.ceil(inputs / self.taps / count) * self.taps
         self.bounds = [(start, min(start + size, inputs)) for start in range(0, inputs, size)]
+        self._waiting: list[NDArray[np.float32]] = []
+        self._group = 0
 
     @property
     def bytes(self) -> int:
@@ -147,17 +150,29 @@ class _Layer:
         return [np.zeros(shape) for shape in shapes]
 
     def add(self, given: NDArray[np.float32], group: int) -> None:
-        """Add the inputs of one image."""
-        convolution = self.weight.node.op_type == "Conv"
-        by_channel = given[0].reshape(given.shape[1], -1) if convolution else given.reshape(-1, given.shape[-1]).T
-        if convolution:
+        """Add the inputs of one image; images come in the order of their groups."""
+        if self.weight.node.op_type == "Conv":
             inputs = _patches(given[0], self.weight.values.shape[2:], self.weight.node)
         else:
+            by_channel = given.reshape(-1, given.shape[-1]).T
             inputs = by_channel[:, _positions(by_channel.shape[1], 1)]
         inputs = inputs.reshape(self.convolution_groups, -1, inputs.shape[-1])
+        if self._waiting and (group != self._group or inputs.shape != self._waiting[0].shape):
+            self.settle()
+        self._group = group
+        self._waiting.append(inputs)
+        if len(self._waiting) * inputs.shape[-1] >= POSITIONS:
+            self.settle()
+
+    def settle(self) -> None:
+        """Multiply the inputs that wait: maps are small, and one product of several images costs less than several."""
+        if not self._waiting:
+            return
+        inputs, of_an_image = np.concatenate(self._waiting, axis=2), self._waiting[0].shape[2]
         for sums, (start, end) in zip(self.sums, self.bounds, strict=True):
             part = inputs[:, start:end]
-            sums[group] += part @ np.swapaxes(part, 1, 2) / np.float32(part.shape[2])
+            sums[self._group] += part @ np.swapaxes(part, 1, 2) / np.float32(of_an_image)
+        self._waiting.clear()
 
 
 class _Session:

@@ -103,7 +103,7 @@ def _calibrated(
             continue
         low, high = ranges[key].by_name[name]
         found[name] = QParams.of(low, high, key[2], symmetric=numerics.activations.symmetric)
-    weights = _weights(graph, layers, reduced=scheme.reduce_range)
+    weights = _weights(graph, layers, reduced=scheme.reduce_range, memory=record.memory)
     if scheme.rounding != "nearest" and scheme.has_low_bits:
         weights |= _rounded_from_data(graph, weights, calibration, main.image_weights)
     corrected = 0
@@ -135,8 +135,14 @@ def _learned(
 
 
 def _weights(
-    graph: ModelProto, layers: tuple[Layer, ...], learned: QatParameters | None = None, *, reduced: bool = False
+    graph: ModelProto,
+    layers: tuple[Layer, ...],
+    learned: QatParameters | None = None,
+    *,
+    reduced: bool = False,
+    memory: dict[object, Any] | None = None,
 ) -> dict[str, QuantizedWeight]:
+    """Round weights to nearest; each is kept in the record's memory, where there is one, for other schemes."""
     by_name = {layer.weight: layer for layer in layers if layer.weight}
     found = {}
     for weight in weights_of(graph):
@@ -146,7 +152,11 @@ def _weights(
         bits = layer.bits if learned is None else learned.bits
         given = None if learned is None else learned.weights[weight.path]
         used = REDUCED if reduced and bits == LOW else bits
-        found[weight.name] = replace(_quantized(weight, used, layer.weight_rule, given), bits=bits)
+        key = ("weight", weight.name, used, layer.weight_rule)
+        known = {} if memory is None else memory
+        if key not in known:
+            known[key] = _quantized(weight, used, layer.weight_rule, given)
+        found[weight.name] = replace(known[key], bits=bits)
     return found
 
 
@@ -162,13 +172,14 @@ def _rounded_from_data(
     assert calibration.record is not None  # noqa: S101  # the images were observed before
     memory = calibration.record.memory
     keys = {name: ("rounding", name, one.bits, one.scale.tobytes(), str(image_weights)) for name, one in low.items()}
-    new = [name for name, key in keys.items() if key not in memory]
+    known = {name: memory[key] for name, key in keys.items() if key in memory}
+    new = [name for name in low if name not in known]
     for moments in input_moments(graph, calibration, weights=new) if new else ():
         one, weight = low[moments.weight], floats[moments.weight]
         levels, scale = fit_rows(weight.rows, one.scale, one.bits, moments.weighted(image_weights))
-        memory[keys[moments.weight]] = replace(one, levels=_in_shape(levels, weight), scale=scale)
-    # A weight that no moments are known of, as of a convolution over time, stays rounded to nearest.
-    return {name: memory[key] for name, key in keys.items() if key in memory}
+        known[moments.weight] = replace(one, levels=_in_shape(levels, weight), scale=scale)
+        memory[keys[moments.weight]] = known[moments.weight]
+    return known  # a weight that no moments are known of, as of a convolution over time, stays rounded to nearest
 
 
 def _in_shape(levels: NDArray[np.int8], weight: Weight) -> NDArray[np.int8]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DAMPING = 0.01  # share of the mean diagonal that is added to it, as the paper has it
-LAZY = 128  # columns whose errors reach the columns after them in one matrix product
+LEAF = 16  # columns that are gone through one by one; what they change in later ones is a matrix product
 SWEEPS = 2
 FITS = 3
 
@@ -56,15 +57,9 @@ def round_rows(
        ICLR 2023, algorithm 1; columns with large moments first.
     .. [2] K. Behdin et al., "QuantEase: Optimization-based quantization for language models", 2023, section 3.
     """
-    levels = np.empty(rows.shape, dtype=np.int8)
-    start = 0
-    for block in moments or [np.zeros((1, rows.shape[1], rows.shape[1]))]:
-        end = start + block.shape[-1]
-        levels[:, start:end] = _rounded_block(rows[:, start:end], scale, bits, np.asarray(block, dtype=np.float64))
-        start = end
-    if start != rows.shape[1]:
-        raise ValueError(f"the moments describe {start} inputs, and the weights have {rows.shape[1]}")
-    return levels
+    if not moments:
+        return levels_of(rows, scale, bits)
+    return _by_row([block.rounded(scale) for block in _blocks(rows, bits, moments)])
 
 
 def fit_rows(
@@ -93,20 +88,31 @@ def fit_rows(
     scale : ndarray of float32, shape (channels,)
         Their scales; `scale` itself where there are no moments.
     """
-    levels = round_rows(rows, scale, bits, moments)
     if not moments:
-        return levels, scale
-    error = output_error(rows, scale, levels, moments)
+        return levels_of(rows, scale, bits), scale
+    blocks = _blocks(rows, bits, moments)
+    kept = [block.rounded(scale) for block in blocks]
+    first, fitted, error = _by_row(kept), scale, _total_error(blocks, scale, kept)
     for _ in range(rounds):
-        fitted = _fitted(rows, scale, levels, moments)
-        scale = np.where(output_error(rows, fitted, levels, moments) < error, fitted, scale)
-        again = round_rows(rows, scale, bits, moments)
-        error, found = (output_error(rows, scale, tried, moments) for tried in (levels, again))
-        levels = np.where((found < error)[:, None], again, levels)
-        if not (found < error).any():
+        tried = _fitted(blocks, fitted, kept)
+        found = _total_error(blocks, tried, kept)
+        moved = blocks[0].together(np.flatnonzero(found < error))  # other rows would be rounded as before
+        if not moved.size:
             break
-        error = np.minimum(found, error)
-    return levels, scale
+        fitted, error = np.where(found < error, tried, fitted), np.fmin(found, error)
+        parts = [block.at(moved) for block in blocks]
+        again = [part.rounded(fitted[moved]) for part in parts]
+        found = _total_error(parts, fitted[moved], again)
+        better = np.flatnonzero(found < error[moved])
+        if not better.size:
+            break
+        error[moved[better]] = found[better]
+        for mine, other in zip(kept, again, strict=True):
+            mine.put(moved[better], other, better)
+    levels = _by_row(kept)
+    # The errors above are differences of products; what is kept has to be better by the plain formula, too.
+    gained = output_error(rows, fitted, levels, moments) < output_error(rows, scale, first, moments)
+    return np.where(gained[:, None], levels, first), np.where(gained, fitted, scale)
 
 
 def output_error(
@@ -130,134 +136,224 @@ def output_error(
         0 is ideal.
     """
     change = levels.astype(np.float64) * scale[:, None] - rows.astype(np.float64)
-    return _product(change, change, moments)
-
-
-def _product(
-    left: NDArray[np.float64], right: NDArray[np.float64], moments: Sequence[NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """Return the mean over the inputs of the products of what each row of `left` and of `right` makes of them."""
-    total, start = np.zeros(len(left)), 0
+    total, start = np.zeros(len(rows)), 0
     for block in moments:
         end = start + block.shape[-1]
-        mine, other = (_by_group(rows[:, start:end], len(block)) for rows in (left, right))
-        total += np.einsum("gri,gri->gr", mine @ block, other).reshape(-1)
+        mine = change[:, start:end].reshape(len(block), len(rows) // len(block), -1)
+        total += np.einsum("gri,gri->gr", mine @ block, mine).reshape(-1)
         start = end
     return total
 
 
-def _fitted(
-    rows: NDArray[np.float32],
-    scale: NDArray[np.float32],
-    levels: NDArray[np.int8],
-    moments: Sequence[NDArray[np.float64]],
-) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class _Rounding:
+    """Integers of a block and the moments times them: (convolution groups, columns, rows of a group)."""
+
+    levels: NDArray[np.float64]
+    through: NDArray[np.float64]
+
+    def put(self, rows: NDArray[np.intp], other: _Rounding, theirs: NDArray[np.intp]) -> None:
+        """Overwrite some rows with rows of another rounding."""
+        (own, place), (own_there, place_there) = (
+            np.divmod(numbers, one.levels.shape[2]) for numbers, one in ((rows, self), (theirs, other))
+        )
+        self.levels[own, :, place] = other.levels[own_there, :, place_there]
+        self.through[own, :, place] = other.through[own_there, :, place_there]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some columns of all rows; the convolution groups are solved in parallel.
+
+    Columns come before rows, so that what is done to one column for all rows is contiguous in memory.
+
+    Attributes
+    ----------
+    rows : ndarray of float32, shape (channels, n)
+        The weights.
+    bits : int
+        Of the integers.
+    moments : ndarray, shape (convolution groups, n, n)
+        All zero for a group whose moments are not finite.
+    weights, through : ndarray, shape (convolution groups, n, rows of a group)
+        The weights once more, and the moments times them.
+    order : ndarray of int64, shape (convolution groups, n)
+        Columns with large moments first.
+    feedback : ndarray or None, shape (convolution groups, n, n)
+        What the error of a column, in this order, asks of later ones; None where the moments are not positive
+        semidefinite by more than the damping.
+    """
+
+    rows: NDArray[np.float32]
+    bits: int
+    moments: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    through: NDArray[np.float64]
+    order: NDArray[np.intp]
+    feedback: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float32], bits: int, given: NDArray[np.float64]) -> _Block:
+        usable = np.isfinite(given).all(axis=(1, 2))
+        moments = np.where(usable[:, None, None], given, 0.0).astype(np.float64)
+        weights = _columns_first(rows, len(moments))
+        order = np.argsort(-np.einsum("gii->gi", moments), axis=1, kind="stable")
+        return cls(rows, bits, moments, weights, moments @ weights, order, _feedback(moments, order))
+
+    def together(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Add the rows that can only be rounded together with these: those of the same convolution groups."""
+        groups, _columns, size = self.weights.shape
+        if groups == 1:
+            return rows
+        whole: NDArray[np.intp] = (np.unique(rows // size)[:, None] * size + np.arange(size)).reshape(-1)
+        return whole
+
+    def at(self, rows: NDArray[np.intp]) -> _Block:
+        """Return the block of these rows, which are as `together` gives them."""
+        groups, _columns, size = self.weights.shape
+        if groups == 1:
+            return replace(self, rows=self.rows[rows], weights=self.weights[..., rows], through=self.through[..., rows])
+        own = np.unique(rows // size)
+        return _Block(
+            self.rows[rows],
+            self.bits,
+            *(one[own] for one in (self.moments, self.weights, self.through, self.order)),
+            None if self.feedback is None else self.feedback[own],
+        )
+
+    def rounded(self, scale: NDArray[np.float32]) -> _Rounding:
+        """Return integers that are never worse than the nearest ones, row by row."""
+        units = scale.astype(np.float64).reshape(len(self.moments), 1, -1)
+        nearest = self._rounding(_columns_first(levels_of(self.rows, scale, self.bits), len(self.moments)))
+        found = nearest if self.feedback is None else self._rounding(self._fed_back(units, self.feedback))
+        for _ in range(SWEEPS):
+            found = self._rounding(self._swept(found, units))
+        better = (self.error(scale, found) < self.error(scale, nearest)).reshape(units.shape)
+        return _Rounding(
+            np.where(better, found.levels, nearest.levels), np.where(better, found.through, nearest.through)
+        )
+
+    def error(self, scale: NDArray[np.float32], given: _Rounding) -> NDArray[np.float64]:
+        """Return the mean squared change of each row's output."""
+        units = scale.astype(np.float64).reshape(len(self.moments), 1, -1)
+        change = given.levels * units - self.weights
+        through = given.through * units - self.through
+        error: NDArray[np.float64] = np.einsum("gir,gir->gr", change, through).reshape(-1)
+        return error
+
+    def _rounding(self, levels: NDArray[np.float64]) -> _Rounding:
+        return _Rounding(levels, self.moments @ levels)
+
+    def _fed_back(self, units: NDArray[np.float64], feedback: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Round column by column; later columns compensate for the error of earlier ones."""
+        weights = np.take_along_axis(self.weights, self.order[:, :, None], axis=1)
+        levels, errors = np.empty_like(weights), np.empty_like(weights)
+
+        def leaf(start: int, end: int) -> None:
+            for column in range(start, end):
+                levels[:, column] = self._clipped(weights[:, column] / units[:, 0])
+                off = weights[:, column] - levels[:, column] * units[:, 0]
+                off /= feedback[:, column, column, None]
+                weights[:, column + 1 : end] -= feedback[:, column, column + 1 : end, None] * off[:, None]
+                errors[:, column] = off
+
+        def spread(start: int, middle: int, end: int) -> None:
+            later = np.swapaxes(feedback[:, start:middle, middle:end], 1, 2)
+            weights[:, middle:end] -= later @ errors[:, start:middle]
+
+        _in_turn(0, weights.shape[1], leaf, spread)
+        back = np.empty_like(levels)
+        np.put_along_axis(back, np.broadcast_to(self.order[:, :, None], back.shape), levels, axis=1)
+        return back
+
+    def _swept(self, given: _Rounding, units: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Move each integer once to its best value, given all others."""
+        levels = given.levels.copy()
+        slope = given.through * units - self.through
+        moves = np.empty_like(slope)
+        own = np.einsum("gii->gi", self.moments)
+        own = np.where(own > 0, own, np.inf)
+
+        def leaf(start: int, end: int) -> None:
+            for column in range(start, end):
+                wanted = slope[:, column] / (own[:, column, None] * units[:, 0])
+                moved = self._clipped(levels[:, column] - wanted)
+                step = (moved - levels[:, column]) * units[:, 0]
+                levels[:, column], moves[:, column] = moved, step
+                slope[:, column + 1 : end] += self.moments[:, column + 1 : end, column, None] * step[:, None]
+
+        def spread(start: int, middle: int, end: int) -> None:
+            slope[:, middle:end] += self.moments[:, middle:end, start:middle] @ moves[:, start:middle]
+
+        _in_turn(0, levels.shape[1], leaf, spread)
+        return levels
+
+    def _clipped(self, levels: NDArray[np.float64]) -> NDArray[np.float64]:
+        half = 2 ** (self.bits - 1)
+        clipped: NDArray[np.float64] = np.maximum(np.minimum(np.rint(levels), half - 1), -half)
+        return clipped
+
+
+def _blocks(rows: NDArray[np.float32], bits: int, moments: Sequence[NDArray[np.float64]]) -> list[_Block]:
+    ends = np.cumsum([block.shape[-1] for block in moments])
+    if ends[-1] != rows.shape[1]:
+        raise ValueError(f"the moments describe {ends[-1]} inputs, and the weights have {rows.shape[1]}")
+    parts = np.split(rows, ends[:-1], axis=1)
+    return [_Block.of(part, bits, np.asarray(block)) for part, block in zip(parts, moments, strict=True)]
+
+
+def _feedback(moments: NDArray[np.float64], order: NDArray[np.intp]) -> NDArray[np.float64] | None:
+    """Return the upper Cholesky factors of the inverses of the ordered, damped moments."""
+    ordered = np.take_along_axis(moments, order[:, :, None], axis=1)
+    ordered = np.take_along_axis(ordered, order[:, None, :], axis=2)
+    diagonal = np.einsum("gii->gi", ordered)  # a view that can be written to
+    diagonal += np.maximum(DAMPING * diagonal.mean(axis=1, keepdims=True), 1e-30)
+    try:
+        factors: NDArray[np.float64] = np.swapaxes(np.linalg.cholesky(np.linalg.inv(ordered)), 1, 2)
+    except np.linalg.LinAlgError:
+        return None
+    return np.ascontiguousarray(factors)
+
+
+def _in_turn(start: int, end: int, leaf: Callable[[int, int], None], spread: Callable[[int, int, int], None]) -> None:
+    """Go through columns from ``start`` to ``end``: ``leaf`` on a few, ``spread`` from one half to the other."""
+    if end - start <= LEAF:
+        leaf(start, end)
+        return
+    middle = (start + end) // 2
+    _in_turn(start, middle, leaf, spread)
+    spread(start, middle, end)
+    _in_turn(middle, end, leaf, spread)
+
+
+def _columns_first(rows: NDArray[Any], groups: int) -> NDArray[np.float64]:
+    """Bring (channels, n) to (convolution groups, n, rows of a group)."""
+    grouped = rows.reshape(groups, len(rows) // groups, -1)
+    return np.ascontiguousarray(np.swapaxes(grouped, 1, 2), dtype=np.float64)
+
+
+def _by_row(blocks: Sequence[_Rounding]) -> NDArray[np.int8]:
+    """Bring the integers of all blocks back to (channels, n)."""
+    parts = [np.swapaxes(block.levels, 1, 2) for block in blocks]
+    return np.concatenate([part.reshape(-1, part.shape[2]) for part in parts], axis=1).astype(np.int8)
+
+
+def _total_error(
+    blocks: Sequence[_Block], scale: NDArray[np.float32], given: Sequence[_Rounding]
+) -> NDArray[np.float64]:
+    errors = [block.error(scale, one) for block, one in zip(blocks, given, strict=True)]
+    total: NDArray[np.float64] = np.sum(errors, axis=0)
+    return total
+
+
+def _fitted(blocks: Sequence[_Block], scale: NDArray[np.float32], given: Sequence[_Rounding]) -> NDArray[np.float32]:
     """Return the best scales of given integers; the old one where it would be none, or not positive."""
-    integers = levels.astype(np.float64)
-    power = _product(integers, integers, moments)
-    along = _product(rows.astype(np.float64), integers, moments)
+    power, along = np.zeros(len(scale)), np.zeros(len(scale))
+    for block, one in zip(blocks, given, strict=True):
+        power += np.einsum("gir,gir->gr", one.levels, one.through).reshape(-1)
+        along += np.einsum("gir,gir->gr", block.weights, one.through).reshape(-1)
     usable = np.isfinite(power) & np.isfinite(along) & (power > 0) & (along > power * np.finfo(np.float32).tiny)
     fitted = scale.astype(np.float64)
     np.divide(along, power, out=fitted, where=usable)
     single: NDArray[np.float32] = fitted.astype(np.float32)
     return single
-
-
-def _rounded_block(
-    rows: NDArray[np.float32], scale: NDArray[np.float32], bits: int, moments: NDArray[np.float64]
-) -> NDArray[np.int8]:
-    """Round the columns of one block; `moments` has the shape (convolution groups, n, n)."""
-    nearest = levels_of(rows, scale, bits)
-    usable = np.isfinite(moments).all(axis=(1, 2)) & (np.einsum("gii->gi", moments).max(axis=1) > 0)
-    if not usable.any():
-        return nearest
-    groups = len(moments)
-    problem = _Problem(
-        _by_group(rows.astype(np.float64), groups)[usable],
-        _by_group(scale.astype(np.float64)[:, None], groups)[usable],
-        2 ** (bits - 1),
-        moments[usable],
-    )
-    plain = _by_group(nearest.astype(np.float64), groups)
-    rounded = plain.copy()
-    rounded[usable] = problem.solved(plain[usable])
-    levels: NDArray[np.int8] = rounded.reshape(rows.shape).astype(np.int8)
-    return levels
-
-
-def _by_group(rows: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
-    return rows.reshape(groups, len(rows) // groups, -1)
-
-
-class _Problem:
-    """The rows of all convolution groups, solved in parallel: (groups, rows of a group, columns)."""
-
-    def __init__(
-        self, weights: NDArray[np.float64], scale: NDArray[np.float64], half: int, moments: NDArray[np.float64]
-    ) -> None:
-        self.weights, self.scale, self.half, self.moments = weights, scale, half, moments
-        self.columns = weights.shape[2]
-
-    def solved(self, nearest: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the integers, which are never worse than `nearest`."""
-        try:
-            levels = self._fed_back()
-        except np.linalg.LinAlgError:  # not positive semidefinite by more than the damping
-            levels = nearest
-        for _ in range(SWEEPS):
-            levels = self._swept(levels)
-        better = self._error(levels) < self._error(nearest)
-        return np.where(better[:, :, None], levels, nearest)
-
-    def _fed_back(self) -> NDArray[np.float64]:
-        """Round column by column; later columns compensate for the error of earlier ones."""
-        diagonal = np.einsum("gii->gi", self.moments)
-        order = np.argsort(-diagonal, axis=1, kind="stable")
-        ordered = np.take_along_axis(self.moments, order[:, :, None], axis=1)
-        ordered = np.take_along_axis(ordered, order[:, None, :], axis=2)
-        rows, columns = np.arange(self.columns), np.arange(self.columns)
-        ordered[:, rows, columns] += np.maximum(DAMPING * diagonal.mean(axis=1, keepdims=True), 1e-30)
-        upper = np.swapaxes(np.linalg.cholesky(np.linalg.inv(ordered)), 1, 2)
-        weights = np.take_along_axis(self.weights, order[:, None, :], axis=2)
-        levels = np.empty_like(weights)
-        for start in range(0, self.columns, LAZY):
-            end = min(start + LAZY, self.columns)
-            errors = np.empty((*weights.shape[:2], end - start))
-            for column in range(start, end):
-                levels[:, :, column] = self._clipped(weights[:, :, column] / self.scale[:, :, 0])
-                off = weights[:, :, column] - levels[:, :, column] * self.scale[:, :, 0]
-                off /= upper[:, None, column, column]
-                weights[:, :, column + 1 : end] -= off[:, :, None] * upper[:, None, column, column + 1 : end]
-                errors[:, :, column - start] = off
-            weights[:, :, end:] -= errors @ upper[:, start:end, end:]
-        back = np.empty_like(levels)
-        np.put_along_axis(back, np.broadcast_to(order[:, None, :], back.shape), levels, axis=2)
-        return back
-
-    def _swept(self, levels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Move each integer once to its best value, given all others."""
-        levels = levels.copy()
-        scale = self.scale[:, :, 0]
-        slope = (levels * self.scale - self.weights) @ self.moments
-        for start in range(0, self.columns, LAZY):
-            end = min(start + LAZY, self.columns)
-            moves = np.zeros((*levels.shape[:2], end - start))
-            for column in range(start, end):
-                own = self.moments[:, None, column, column]
-                wanted = np.divide(slope[:, :, column], own * scale, out=np.zeros_like(scale), where=own > 0)
-                moved = self._clipped(levels[:, :, column] - wanted)
-                step = (moved - levels[:, :, column]) * scale
-                levels[:, :, column] = moved
-                slope[:, :, column:end] += step[:, :, None] * self.moments[:, None, column, column:end]
-                moves[:, :, column - start] = step
-            slope[:, :, end:] += moves @ self.moments[:, start:end, end:]
-        return levels
-
-    def _error(self, levels: NDArray[np.float64]) -> NDArray[np.float64]:
-        change = levels * self.scale - self.weights
-        error: NDArray[np.float64] = np.einsum("gri,gri->gr", change @ self.moments, change)
-        return error
-
-    def _clipped(self, levels: NDArray[np.float64]) -> NDArray[np.float64]:
-        clipped: NDArray[np.float64] = np.clip(np.rint(levels), -self.half, self.half - 1)
-        return clipped

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fqbench.quant.rounding import LAZY, fit_rows, output_error, round_rows
+from fqbench.quant.rounding import LEAF, fit_rows, output_error, round_rows
 from fqbench.quant.weights import rounded, scales
 
 BITS = st.sampled_from([8, 4, 2])
@@ -86,8 +86,8 @@ def test_it_is_near_the_best_of_all_integers(bits: int) -> None:
 
 @pytest.mark.parametrize(("bits", "most"), [(8, 0.5), (4, 0.25), (2, 0.3)])
 def test_it_takes_most_of_the_error_away(bits: int, most: float) -> None:
-    """More columns than errors are passed on at once, so that lazy updates are taken."""
-    weights, moments = layer(1, 16, LAZY + 40)
+    """More columns than are gone through one by one, so that errors are passed on in products, too."""
+    weights, moments = layer(1, 16, 10 * LEAF + 8)
     scale = scales(weights, bits, "mse")
     errors = [
         output_error(weights, scale, levels, [moments]).sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 
 from fqbench.errors import DataError, InputError
 from fqbench.quant.choice import RULES
+from fqbench.quant.graph import cleaned
+from fqbench.quant.rounding import fit_rows
+from fqbench.quant.weights import weights_of
 from fqbench.report.calibration import calibration_document
 from fqbench.report.document import Format
 from fqbench.report.renderers import render
@@ -20,7 +24,9 @@ from fqbench.run import Run
 from fqbench.stages import observe as stage
 from fqbench.stages.export import export
 from fqbench.stages.quantize import quantize, reference
+from fqbench.storage import file_digest
 from fqbench.testing.uneven_model import write_uneven
+from fqbench.workspace import Workspace
 from fqbench.workspace.kinds import ARTIFACTS
 
 MakeRun = Callable[..., Run]
@@ -127,6 +133,28 @@ def test_low_bits_are_rounded_from_data_where_that_is_closer(make_run: MakeRun) 
     tried = {one["name"]: one["kl_divergence"] + one["worst_kl_divergence"] for one in facts["tried"]}
     assert set(tried) == {"minmax", "minmax, rounded to nearest"}
     assert facts["rounding"] == ("data" if tried["minmax"] <= tried["minmax, rounded to nearest"] else "nearest")
+
+
+def test_a_weight_is_rounded_once_for_all_candidates(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Forgetful(dict[object, Any]):
+        def __contains__(self, key: object) -> bool:
+            return False
+
+    def counted(rows: Any, *arguments: Any) -> Any:
+        fitted.append(rows.shape)
+        return fit_rows(rows, *arguments)
+
+    fitted: list[tuple[int, ...]] = []
+    monkeypatch.setattr("fqbench.quant.plan.fit_rows", counted)
+    remembered = quantize(make_run(bits=4, rescaling="off"))
+    once = len(fitted)
+    assert once == len(weights_of(cleaned(export(make_run()).path)))
+    monkeypatch.setattr(stage, "with_shared_memory", lambda _run, _entry, record: replace(record, memory=Forgetful()))
+    forgotten = quantize(replace(make_run(bits=4, rescaling="off"), workspace=Workspace(tmp_path / "other")))
+    assert len(fitted) == once + once * (len(RULES) + 1)  # all rules, and the best with corrected biases
+    assert file_digest(forgotten.main_file) == file_digest(remembered.main_file)
 
 
 def test_without_validation_images_the_rule_is_one_that_holds(make_run: MakeRun, monkeypatch: Any) -> None:
