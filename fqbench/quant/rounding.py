@@ -194,8 +194,8 @@ class _Block:
 
     @classmethod
     def of(cls, rows: NDArray[np.float32], bits: int, given: NDArray[np.float64]) -> _Block:
-        usable = np.isfinite(given).all(axis=(1, 2))
-        moments = np.where(usable[:, None, None], given, 0.0).astype(np.float64)
+        usable = np.isfinite(given).all(axis=(1, 2), keepdims=True)
+        moments: NDArray[np.float64] = np.where(usable, given, 0.0).astype(np.float64)
         weights = _columns_first(rows, len(moments))
         order = np.argsort(-np.einsum("gii->gi", moments), axis=1, kind="stable")
         return cls(rows, bits, moments, weights, moments @ weights, order, _feedback(moments, order))
@@ -214,11 +214,14 @@ class _Block:
         if groups == 1:
             return replace(self, rows=self.rows[rows], weights=self.weights[..., rows], through=self.through[..., rows])
         own = np.unique(rows // size)
-        return _Block(
-            self.rows[rows],
-            self.bits,
-            *(one[own] for one in (self.moments, self.weights, self.through, self.order)),
-            None if self.feedback is None else self.feedback[own],
+        return replace(
+            self,
+            rows=self.rows[rows],
+            moments=self.moments[own],
+            weights=self.weights[own],
+            through=self.through[own],
+            order=self.order[own],
+            feedback=None if self.feedback is None else self.feedback[own],
         )
 
     def rounded(self, scale: NDArray[np.float32]) -> _Rounding:
@@ -352,7 +355,8 @@ def _fitted(blocks: Sequence[_Block], scale: NDArray[np.float32], given: Sequenc
     for block, one in zip(blocks, given, strict=True):
         power += np.einsum("gir,gir->gr", one.levels, one.through).reshape(-1)
         along += np.einsum("gir,gir->gr", block.weights, one.through).reshape(-1)
-    usable = np.isfinite(power) & np.isfinite(along) & (power > 0) & (along > power * np.finfo(np.float32).tiny)
+    least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    usable = np.isfinite(power) & (power > 0) & (along > power * least) & (along < power * most)
     fitted = scale.astype(np.float64)
     np.divide(along, power, out=fitted, where=usable)
     single: NDArray[np.float32] = fitted.astype(np.float32)
