@@ -2,8 +2,9 @@
 
 OpenVINO's low-precision transformations carry a dequantization through the operators that follow, and fuse bias,
 activation and residual Add into the convolution before them. A Q/DQ pair after every operator is in their way, so only
-the inputs of the operators that multiply are quantized, and of each residual Add the one branch that is not fused with
-a convolution, which is then kept in 8 bits until the Add reads it. The product of attention's softmax and its values
+the inputs of the operators that multiply are quantized, and both branches of each residual Add: with one of them in
+float, a factor stands between convolution and Add, and the Add is a pass of its own over floats. Behind a Concat or
+MaxPool pairs are moved up to the operators that compute (`lifting`). The product of attention's softmax and its values
 stays in float, as in NNCF (``MULTIHEAD_ATTENTION_OUTPUT`` of its ignored patterns); every bias is float, because it is
 added to the dequantized sum.
 """
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 from fqbench.onnx_graph import origin, producers
 from fqbench.quant.qdq import Dialect, write_qdq
 from fqbench.quant.qdq_graph import TRANSPARENT, QdqGraph, residual_branch
+
+from .lifting import lift
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -44,7 +47,9 @@ def write_placed(plan: QuantizationPlan) -> ModelProto:
             "ForceQuantizeNoInputCheck": True,
         },
     )
-    return write_qdq(plan, dialect)
+    model = write_qdq(plan, dialect)
+    lift(model.graph)
+    return model
 
 
 def operators(graph: GraphProto) -> tuple[str, ...]:
@@ -63,10 +68,10 @@ def operators(graph: GraphProto) -> tuple[str, ...]:
 
 
 def residuals(plan: QuantizationPlan) -> tuple[str, ...]:
-    """Name the branches of residual Adds that only the Add reads quantized, where the plan has a range for them."""
+    """Name the branches of residual Adds that no operator reads quantized, where the plan has a range for them."""
     graph = QdqGraph(plan.model.graph)
     chosen = set(operators(plan.model.graph)) - plan.float_nodes
     read = {name for node in plan.model.graph.node if node.name in chosen for name in node.input}
-    adds = [node for node in graph.nodes("Add") if node.name not in plan.float_nodes]
-    branches = dict.fromkeys(residual_branch(graph, node) for node in adds)
-    return tuple(name for name in branches if name is not None and name in plan.activations and name not in read)
+    adds = [node for node in graph.nodes("Add") if node.name not in plan.float_nodes and residual_branch(graph, node)]
+    branches = dict.fromkeys(name for node in adds for name in node.input)
+    return tuple(name for name in branches if name in plan.activations and name not in read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,6 +47,30 @@ def test_openvino_without_fp16_kernels_is_refused_and_not_run_in_another_type(tm
         UnavailableError, match=r"no fp16 kernels for this CPU: its executed graph computes in (bf16|fp32)"
     ):
         plugins.backend("openvino").load(cast("openvino", "fp16", tmp_path), threads=1, device="cpu")
+
+
+def test_openvino_without_bf16_instructions_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them it executes float32, and its graph says so."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    from fqbench.backends.openvino import session
+
+    monkeypatch.setattr(session, "float_precisions", lambda _compiled: frozenset({"fp32"}))
+    with pytest.raises(UnavailableError, match=r"no bf16 kernels for this CPU.*computes in fp32 instead") as said:
+        plugins.backend("openvino").load(cast("openvino", "bf16", tmp_path), threads=1, device="cpu")
+    assert said.value.exit_code == 3
+
+
+@pytest.mark.parametrize(("precision", "named"), [("bf16", "avx512_bf16, amx_bf16"), ("fp16", "avx512_fp16, amx_fp16")])
+def test_torch_on_a_cpu_without_the_instructions_is_refused(
+    precision: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from fqbench.backends.torch_fx import casting
+
+    monkeypatch.setattr(casting, "this_machine", lambda: replace(this_machine(), features=("avx2", "avx512f")))
+    with pytest.raises(UnavailableError, match=rf"no {precision} instructions \({named}.*compute in float32") as said:
+        casting.cast(torch.nn.Linear(2, 2), precision)
+    assert said.value.exit_code == 3
 
 
 def test_onnx_runtimes_cpu_provider_widens_fp16_and_is_refused(tmp_path: Path) -> None:

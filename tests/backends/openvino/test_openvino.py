@@ -10,6 +10,7 @@ import onnx
 import pytest
 from fqbench.backends.openvino import placement
 from fqbench.backends.openvino.arithmetic import Executed, count_macs
+from fqbench.backends.openvino.lifting import lift
 from fqbench.backends.openvino.placement import operators, residuals
 from onnx import TensorProto, helper, numpy_helper
 
@@ -191,10 +192,66 @@ def test_the_product_with_a_softmax_stays_in_float() -> None:
 def test_only_inputs_of_operators_that_multiply_are_quantized(tmp_path: Path) -> None:
     graph = onnx.load(written(Scheme(), tmp_path).main_file).graph
     quantized = [node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"]
-    assert quantized == ["images", "relu1", "features"]
+    assert set(quantized) == {"images", "relu1", "pooled"}, "of the flattened features, where they are computed"
 
 
-def test_of_a_residual_add_the_branch_without_convolution_is_quantized() -> None:
+BRANCHES = [
+    helper.make_node("Conv", ["images", "w"], ["start"], "start"),
+    helper.make_node("Relu", ["start"], ["a"], "relu_a"),
+    helper.make_node("Sigmoid", ["images"], ["b"], "bend"),
+    helper.make_node("Concat", ["a", "b"], ["both"], "join", axis=1),
+    helper.make_node("MaxPool", ["both"], ["pooled"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+    helper.make_node("QuantizeLinear", ["pooled", "scale", "zero"], ["levels"], "quantize"),
+    helper.make_node("DequantizeLinear", ["levels", "scale", "zero"], ["rounded"], "dequantize"),
+    helper.make_node("Conv", ["rounded", "v"], ["logits"], "end"),
+]
+
+
+def branches(*further: onnx.NodeProto, outputs: tuple[str, ...] = ("logits",)) -> onnx.ModelProto:
+    rng = np.random.default_rng(3)
+    values = {
+        "w": rng.normal(size=(4, 4, 1, 1)).astype(np.float32),
+        "v": rng.normal(size=(4, 8, 1, 1)).astype(np.float32),
+        "scale": np.float32(0.02),
+        "zero": np.uint8(3),
+    }
+    given = [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 4, 8, 8])]
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", "c", "h", "w"]) for name in outputs]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
+    graph = helper.make_graph([*BRANCHES, *further], "branches", given, made, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def test_quantization_moves_up_to_what_computes_and_changes_no_answer() -> None:
+    images, answers, model = np.random.default_rng(4).normal(size=(1, 4, 8, 8)).astype(np.float32), [], branches()
+    for moves in (0, 2):
+        if moves:
+            assert lift(model.graph) == moves, "past the pooling, and past the concatenation"
+        onnx.checker.check_model(model, full_check=True)
+        answers.append(_unfused(model.SerializeToString(), images))
+    quantized = [node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert quantized == ["a", "b"]
+    np.testing.assert_array_equal(answers[1], answers[0])
+    assert lift(model.graph) == 0
+
+
+@pytest.mark.parametrize(
+    ("further", "outputs", "moves", "left"),
+    [
+        ([helper.make_node("Relu", ["pooled"], ["other"], "reader")], ("logits", "other"), 0, ["pooled"]),
+        ([], ("logits", "pooled"), 0, ["pooled"]),
+        ([helper.make_node("Relu", ["a"], ["other"], "reader")], ("logits", "other"), 1, ["both"]),
+    ],
+)
+def test_quantization_stays_behind_what_somebody_else_reads_in_float(
+    further: list[onnx.NodeProto], outputs: tuple[str, ...], moves: int, left: list[str]
+) -> None:
+    model = branches(*further, outputs=outputs)
+    assert lift(model.graph) == moves
+    assert [node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"] == left
+
+
+def test_of_a_residual_add_both_branches_are_quantized() -> None:
     weight = numpy_helper.from_array(np.ones((4, 4, 1, 1), np.float32), "w")
     nodes = [
         helper.make_node("Relu", ["images"], ["start"], "start"),
@@ -206,16 +263,16 @@ def test_of_a_residual_add_the_branch_without_convolution_is_quantized() -> None
     outputs = [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [1, 4, 8, 8])]
     model = helper.make_model(helper.make_graph(nodes, "residual", images, outputs, [weight]))
     ranges = {name: QParams.of(0.0, 6.0, 8) for name in ("images", "start", "bent", "branch", "sum")}
-    assert residuals(QuantizationPlan(model, ranges, {}, ())) == ("start",)
+    assert residuals(QuantizationPlan(model, ranges, {}, ())) == ("branch", "start")
     without = {name: one for name, one in ranges.items() if name != "start"}
-    assert residuals(QuantizationPlan(model, without, {}, ())) == ()
+    assert residuals(QuantizationPlan(model, without, {}, ())) == ("branch",)
 
 
-def _unfused(path: Path, images: np.ndarray) -> np.ndarray:
+def _unfused(model: Path | bytes, images: np.ndarray) -> np.ndarray:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     logits: np.ndarray = session.run(None, {"images": images})[0]
     return logits
