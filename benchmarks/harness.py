@@ -1,0 +1,148 @@
+"""What the clock adds to a runtime's own call: one session and the same images, bare and under `fqbench bench`'s protocol.
+
+Usage: python benchmarks/harness.py [--pairs 15] [--seconds 1] [--threads 1]
+
+Bare is a loop around `InferenceSession.run` or `InferRequest.infer` with a reading of the clock before and after each
+call. Under the clock is `fqbench.latency.protocol.measure` on the same session, answers checked. They take turns, who
+begins is drawn for each pair, and each pair gives the ratio of their two medians (p50). The table has the median of the
+ratios with the interval of its order statistics. One artifact alone: several that take turns also take each other's
+cache, which is what they do in `fqbench bench`. The fast model is resnet10t at 64 pixels, the slow one resnet50 at 224.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fqbench import plugins
+from fqbench.contracts.scheme import Scheme
+from fqbench.errors import UnavailableError
+from fqbench.latency.noise import Glance, glance
+from fqbench.latency.protocol import Subject, measure
+from fqbench.latency.statistics import quantile_estimate
+from fqbench.machine import this_machine
+from fqbench.testing.planned import write_artifact
+from fqbench.testing.study_models import study_model
+from fqbench.testing.tiny_model import Pictures, calibration_set
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+IMAGES = 64  # as many as `fqbench bench` goes through
+FEWEST = 20
+MODELS = (("resnet10t", 64, Scheme(bias_correction="off")), ("resnet50", 224, Scheme.float32()))
+GOAL = 1.02
+HEAD = ("model", "runtime", "bare p50", "under the clock, of the bare p50", "median added", "under 2 %")
+
+
+def main() -> None:
+    """Print a row for each model and runtime."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=1.0, help="Of each loop, about.")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--backends", default="ort,openvino")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    machine = this_machine()
+    print(f"{machine.cpu}, {machine.cores} cores, {', '.join(machine.features)}; {options.pairs} pairs\n")
+    print("| " + " | ".join(HEAD) + " |\n|---|---|---:|---:|---:|---|", flush=True)
+    before = glance()
+    for name, size, scheme in MODELS:
+        for backend in options.backends.split(","):
+            print(_row(name, size, scheme, backend, options), flush=True)
+    print(f"\n{_elsewhere(before, glance())}")
+
+
+def _row(name: str, size: int, scheme: Scheme, backend: str, options: argparse.Namespace) -> str:
+    images = np.random.default_rng(0).standard_normal((IMAGES, 3, size, size), dtype=np.float32)
+    with TemporaryDirectory(prefix="fqbench-harness-") as scratch:
+        for folder in ("model", "artifact"):
+            Path(scratch, folder).mkdir()
+        model = study_model(name, Path(scratch, "model"), size=size)
+        calibration = calibration_set(n=16, images=Pictures(images)) if scheme.needs_calibration else None
+        out = Path(scratch, "artifact")
+        artifact = write_artifact(plugins.backend(backend), model, scheme, out, calibration)
+        try:
+            session = plugins.backend(backend).load(artifact, threads=options.threads, device="cpu")
+        except UnavailableError as error:
+            return f"| {name}, {size} px, {scheme.label} | {backend} | left out: {error} | | | |"
+        pairs = _pairs(session, _own_call(session), images, options)
+    bare, ratio = np.median(pairs[:, 0]), quantile_estimate(pairs[:, 1] / pairs[:, 0], 0.5, 0.95)
+    verdict = "yes" if ratio.high < GOAL else "no" if ratio.low >= GOAL else "undecided"
+    added = np.median(pairs[:, 1] - pairs[:, 0]) * 1e3
+    cells = [f"{name}, {size} px, {scheme.label}", backend, f"{bare:.3f} ms"]
+    cells += [f"{ratio.value:.3f}x [{ratio.low:.3f}, {ratio.high:.3f}]", f"{added:+.1f} µs", verdict]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _own_call(session: Any) -> Callable[[NDArray[np.float32]], Any]:
+    """Return the call of the runtime itself that a session of ours makes, without anything of ours around it."""
+    if hasattr(session, "_requests"):
+        infer = session._requests[1].infer
+        return lambda images: infer([images], share_inputs=True, share_outputs=True)
+    run, name = session._run, session._input
+    return lambda images: run(None, {name: images})
+
+
+def _pairs(
+    session: Any, call: Callable[[NDArray[np.float32]], Any], images: NDArray[np.float32], options: argparse.Namespace
+) -> NDArray[np.float64]:
+    """Return milliseconds (pairs, 2): p50 of the bare loop, and p50 under the clock."""
+    expected = np.concatenate([session.run(image[None]) for image in images])
+    start = time.perf_counter()
+    for image in images:
+        call(image[None])
+    calls = max(FEWEST, round(options.seconds * len(images) / (time.perf_counter() - start)))
+    subject = Subject("subject", "subject", session, expected)
+
+    def bare() -> float:
+        return _bare(call, images, calls)
+
+    def clocked() -> float:
+        report = measure([subject], images, rounds=calls, seconds=0, replicates=100)
+        return report["subject"].p50_ms.value
+
+    generator, found = np.random.default_rng(0), np.empty((options.pairs, 2))
+    for pair in found:
+        for which in generator.permutation(2):
+            pair[which] = (bare, clocked)[which]()
+    return found
+
+
+def _bare(call: Callable[[NDArray[np.float32]], Any], images: NDArray[np.float32], calls: int) -> float:
+    """Return the median milliseconds of a loop around the runtime's call, after as many warm-up calls as are usual."""
+    inputs, times, clock = [image[None] for image in images], [], time.perf_counter_ns
+    for number in range(2 * FEWEST):
+        call(inputs[number % len(inputs)])
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(calls):
+            given = inputs[number % len(inputs)]
+            start = clock()
+            call(given)
+            times.append(clock() - start)
+    finally:
+        gc.enable()
+    return float(np.median(times)) / 1e6
+
+
+def _elsewhere(before: Glance, after: Glance) -> str:
+    """Say how busy other programs and the host kept the cores."""
+    total = after.total - before.total
+    other = max(0.0, (after.busy - before.busy) - (after.own - before.own)) / total
+    stolen = (after.stolen - before.stolen) / total
+    return f"Meanwhile other programs took {other:.0%} of the cores' time, and the host {stolen:.0%}."
+
+
+if __name__ == "__main__":
+    main()
