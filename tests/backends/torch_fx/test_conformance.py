@@ -42,7 +42,7 @@ class TestTorchFx(OnTorch):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler is here")
 class TestTorchCompile(OnTorch):
-    schemes = (Scheme.float32(), Scheme(), Scheme(bits=4))
+    schemes = (Scheme.float32(), Scheme(), Scheme(bits=4), Scheme.cast("bf16"), Scheme.cast("fp16"))
 
     def backend(self) -> Backend:
         return plugins.backend("torch_compile")
