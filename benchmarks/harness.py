@@ -1,4 +1,4 @@
-"""What the clock adds to a runtime's own call: one session and the same images, bare and under `fqbench bench`'s protocol.
+"""What the clock adds to a runtime's own call: one session and the same images, bare and as `fqbench bench` times them.
 
 Usage: python benchmarks/harness.py [--pairs 15] [--seconds 1] [--threads 1]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MODELS = ("resnet10t", "efficientnet_b0")
 RUNTIMES = ("ort", "openvino")
 HEADER = (
-    "| network, recipe | compared | same label | largest difference of a logit | median | images that differ in label |\n"
+    "| network, recipe | compared | same label | largest difference of a logit | median | with another label |\n"
     "|---|---|---:|---:|---:|---:|"
 )
 
