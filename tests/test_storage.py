@@ -43,6 +43,27 @@ def test_what_is_not_such_a_value_is_a_data_error(text: str, tmp_path: Path) -> 
         Evaluations.open(tmp_path / "fairness.json")
 
 
+def test_damage_in_a_result_is_named_by_its_field() -> None:
+    text = GateReport((), "fail").to_json().replace('"fail"', '"never"')
+    with pytest.raises(DataError, match=r"does not hold a GateReport of this fqbench \(undecided: Input should be"):
+        GateReport.from_json(text)
+
+
+def test_arrays_of_objects_are_neither_written_nor_read(tmp_path: Path) -> None:
+    """NumPy would pickle them, and reading a pickle may run anything."""
+    objects, path = np.array([{"a": 1}], dtype=object), tmp_path / "objects.npz"
+    with pytest.raises(ValueError, match=r"[Oo]bject arrays"):
+        write_arrays(path, {"a": objects})
+    assert not path.exists()
+    np.savez(path, a=objects)
+    with pytest.raises(ValueError, match=r"[Oo]bject arrays"):
+        read_arrays(path)
+
+
+def test_printed_json_of_a_result_is_a_mapping_of_its_fields() -> None:
+    assert finite_or_none(GateReport((), "fail")) == {"checks": [], "undecided": "fail"}
+
+
 def test_printed_json_has_no_nan() -> None:
     values = {"a": math.nan, "b": (math.inf, 1, np.float32(2.5), np.int64(3)), "c": [{"d": -math.inf}]}
     assert finite_or_none(values) == {"a": None, "b": [None, 1, 2.5, 3], "c": [{"d": None}]}

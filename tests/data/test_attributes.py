@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,8 @@ def test_labels_that_do_not_go_together(photos: Path, label: str, sensitive: lis
         read_folder(photos, label=label, sensitive=sensitive, seed=0)
 
 
-def test_an_attribute_has_two_values(photos: Path) -> None:
+def test_an_attribute_has_two_values(photos: Path, tmp_path: Path) -> None:
+    photos = Path(shutil.copytree(photos, tmp_path / "photos"))
     table = (photos / "metadata.csv").read_text().splitlines()
     rows = [f"{line},{('size', 's', 'm', 'l')[(number % 3) + 1 if number else 0]}" for number, line in enumerate(table)]
     (photos / "metadata.csv").write_text("\n".join(rows))

@@ -172,8 +172,8 @@ def test_any_run_of_test_images_has_nearly_exact_shares(start: int, count: int, 
         np.testing.assert_allclose(found, count * shares, atol=18)
 
 
-def test_three_and_a_half_times_as_many_test_images_by_default() -> None:
-    assert SynthfacesOptions(images=51).count("test") == 178
+def test_two_and_a_half_times_as_many_test_images_by_default() -> None:
+    assert SynthfacesOptions(images=51).count("test") == 127
     assert SynthfacesOptions(images=50, test_images=7).count("test") == 7
 
 

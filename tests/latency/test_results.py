@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -70,6 +71,7 @@ def test_ratio_interval_is_near_scipys_paired_bootstrap() -> None:
     def ratio(reference: NDArray[np.int64], subject: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
         return np.median(subject, axis=axis) / np.median(reference, axis=axis)
 
+    generator = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"  # before scipy 1.15
     theirs = stats.bootstrap(
         (values[0], values[1]),
         ratio,
@@ -77,7 +79,7 @@ def test_ratio_interval_is_near_scipys_paired_bootstrap() -> None:
         vectorized=True,
         method="percentile",
         n_resamples=4000,
-        rng=np.random.default_rng(2),
+        **{generator: np.random.default_rng(2)},
     ).confidence_interval
     ours = ratio_of(values, replicates=4000)
     width = theirs.high - theirs.low

@@ -62,5 +62,5 @@ def test_an_unfit_file_is_named_before_any_data_are_read(
 
 def test_a_file_that_fits_is_taken_whatever_its_number_of_classes(tmp_path: Path) -> None:
     torch.save(state("resnet10t", classes=1000), tmp_path / "fits.pth")
-    with pytest.raises(InputError, match=r"empty has no metadata.csv"):
+    with pytest.raises(InputError, match=r"empty has no metadata\.csv"):
         train(run(tmp_path, tmp_path / "fits.pth"))
