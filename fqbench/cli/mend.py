@@ -71,7 +71,7 @@ def search(
     bits: Annotated[str, typer.Option("--bits", metavar="A,B,...", help="Bits of the weights: 8, 4, 2.")] = "8,4",
     budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="Time for trials: 90s, 20m, 1h.")] = "20m",
     training: Annotated[
-        bool, typer.Option("--allow-training", help="Try QAT where nothing else keeps the limits.")
+        bool, typer.Option("--allow-training", help="Try QAT where other means miss the limits.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Write the recipe to this file.")] = None,
 ) -> None:

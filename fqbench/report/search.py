@@ -107,10 +107,12 @@ def _claim(report: SearchReport) -> str:
     claim = report.claim
     assert claim is not None  # noqa: S101  # the caller looked
     baseline, one = report.trial(claim.baseline_id), claim.reduction
-    figures = f"{MILLI * one.value:.3g} [{MILLI * one.low:.3g}, {MILLI * one.high:.3g}]"
+    value, low, high, than = one.value, one.low, one.high, "less"
+    if value < 0:
+        value, low, high, than = -value, -high, -low, "more"
     end = (
-        f"{figures} thousandths of a nat less than those of {baseline.label}, on images that chose nothing"
-        f" ({claim.confidence:.1%} interval)."
+        f"{MILLI * value:.3g} [{MILLI * low:.3g}, {MILLI * high:.3g}] thousandths of a nat {than} "
+        f"than those of {baseline.label}, on images that chose nothing ({claim.confidence:.1%} interval)."
     )
     if claim.shown:
         return f"It mends the group {claim.group}: its answers there diverge from FP32's by {end}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fqbench.errors import DataError, GateFailed, InputError
@@ -13,6 +13,7 @@ from fqbench.search.forecast import Forecaster
 if TYPE_CHECKING:
     from fqbench.contracts.artifacts import ExportedModel
     from fqbench.gate import GateOptions
+    from fqbench.search.images import ValidationImages
 
 SHOWN = 3
 DROPS = ("max_accuracy_drop", "max_group_drop")
@@ -36,6 +37,38 @@ def require_possible_size(options: GateOptions, model: ExportedModel, bits: Sequ
             f"max_mb {largest:g} cannot be kept with --bits {','.join(map(str, bits))}: the {count:,} weights of "
             f"{model.name} take {least:.3g} MB at {min(bits)} bits; allow fewer bits, or raise the limit."
         )
+
+
+def require_two_halves(choosing: ValidationImages, confirming: ValidationImages) -> None:
+    """Check that there are images to confirm with.
+
+    Raises
+    ------
+    DataError
+        No group has a second validation image.
+    """
+    if not len(confirming):
+        raise DataError(
+            f"the validation split has {len(choosing)} image(s), no two of one group, and a search needs one half of "
+            "each group to choose and the other to confirm; group by fewer features with --by, or give more images."
+        )
+
+
+def unseen_groups(
+    test_images: Mapping[str, int], choosing: ValidationImages, confirming: ValidationImages
+) -> tuple[str, ...]:
+    """Return sentences about groups of the test split that a half of the validation images lacks."""
+    absent = [group for group, count in test_images.items() if count and group not in choosing.counts]
+    single = [group for group in choosing.counts if group not in confirming.counts]
+    cases = (
+        (absent, "no validation image, so what a trial does there is seen by the verdict alone"),
+        (single, "a single validation image, so nothing confirms what it says"),
+    )
+    return tuple(
+        f"{', '.join(groups[:SHOWN])}{f' and {len(groups) - SHOWN} more' if len(groups) > SHOWN else ''}: {what}."
+        for groups, what in cases
+        if groups
+    )
 
 
 def require_decidable(options: GateOptions, forecaster: Forecaster) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fqbench import plugins
 from fqbench.catalogue import artifacts
 from fqbench.contracts.artifacts import ExportedModel
-from fqbench.contracts.scheme import Scheme
+from fqbench.contracts.scheme import Method, Scheme
 from fqbench.data.samples import group_labels
 from fqbench.errors import InputError, UnavailableError
 from fqbench.gate import GateOptions, GateReport, read_gate
@@ -20,13 +20,18 @@ from fqbench.run import Run
 from fqbench.search.budget import Budget
 from fqbench.search.diagnose import settled_scheme
 from fqbench.search.diagnosis import BATCH, IMAGES
-from fqbench.search.feasibility import require_decidable, require_possible_size
+from fqbench.search.feasibility import (
+    require_decidable,
+    require_possible_size,
+    require_two_halves,
+    unseen_groups,
+)
 from fqbench.search.finalists import claim_of, front, ordered, pick, report_of, selected
 from fqbench.search.forecast import Forecaster
 from fqbench.search.images import SPLIT, ValidationImages, validation_images
 from fqbench.search.request import Request
 from fqbench.search.results import REPORT, FinalistReport, SearchReport, ShownGain, TrialReport
-from fqbench.search.trials import BudgetSpent, Trials, answers_on, objective_of
+from fqbench.search.trials import BudgetSpent, Trials, answers_on, has_speed, objective_of
 from fqbench.search.walk import Walk
 from fqbench.stages.bench import bench
 from fqbench.stages.export import export
@@ -75,7 +80,7 @@ def search(run: Run, asked: Request) -> tuple[SearchReport, str]:
             "prepared": prepare(run, model.preprocessing).entry.digest,
             "limits": options.model_dump(mode="json"),
             "asked": {"minimize": asked.minimize, "bits": asked.bits, "budget": asked.budget, "seed": asked.seed},
-            "training": run.config.qat.model_dump(mode="json") if asked.allow_training else None,
+            "training": _training(run) if asked.allow_training else None,
             "backends": [[name, plugins.backend(name).availability().writes_with] for name in backends],
             "options": {
                 part: getattr(run.config, part).model_dump(mode="json") for part in ("quantize", "eval", "bench")
@@ -97,6 +102,11 @@ def search(run: Run, asked: Request) -> tuple[SearchReport, str]:
 
     entry = run.produce(derivation, build, f"searching the {_superlative(asked.minimize)} artifact within limits")
     return SearchReport.open(entry.file(REPORT)), entry.id
+
+
+def _training(run: Run) -> dict[str, object]:
+    """Return the options that quantization-aware training depends on."""
+    return {part: getattr(run.config, part).model_dump(mode="json") for part in ("qat", "train", "objectives")}
 
 
 def _superlative(objective: str) -> str:
@@ -129,6 +139,7 @@ class _Search:
         images = validation_images(run, model)
         self.images = images.few(MOST_IMAGES, asked.seed) if len(images) > MOST_IMAGES else images
         self.choosing, self.confirming = self.images.halves(asked.seed)
+        require_two_halves(self.choosing, self.confirming)
         by = self.samples.features(run.config.eval.by)
         groups, test = self.samples.groups(by), group_labels(self.samples.split("test"), by)
         self.test_images = {group: int((test == group).sum()) for group in groups}
@@ -143,7 +154,8 @@ class _Search:
         )
 
     def go(self, backends: Sequence[str], notes: Sequence[str]) -> SearchReport:
-        for note in (*notes, *require_decidable(self.options, self.trials.forecaster)):
+        undecided = require_decidable(self.options, self.trials.forecaster)
+        for note in (*notes, *undecided, *unseen_groups(self.test_images, self.choosing, self.confirming)):
             self.trials.say(note)
         spent = False
         try:
@@ -164,16 +176,32 @@ class _Search:
         started = [walk for walk in walks if walk.begin() is not None]
         for walk in sorted(started, key=lambda walk: self.objective(walk.start) if walk.start else ()):
             walk.go()
-        if not any(one.keeps for one in self.trials.done) and self.asked.allow_training:
+        if self.asked.allow_training:
             self._train([walk.backend for walk in started], bits)
 
     def _train(self, backends: Sequence[str], bits: Sequence[int]) -> None:
-        if self.model.checkpoint is None:
-            self.trials.say("there is no torch checkpoint of this model, so it cannot be trained further.")
+        """Try quantization-aware training where nothing else keeps the limits, or where it could be smaller."""
+        if not self.model.architecture:
+            self.trials.say(
+                f"{self.model.name} is an ONNX file, which cannot be trained: --allow-training is left out."
+            )
             return
+        best = self.trials.best(self.objective)
         for name in backends:
             for each in bits:
-                self.trials.trained(name, each, "quantization-aware training")
+                if best is not None and not self._could_be_smaller(best, each):
+                    continue
+                if not has_speed(name, Scheme(method=Method.QAT, bits=each, range_rule="none")):
+                    self.trials.say(f"{name} does not run {each}-bit weights of QAT in integer kernels.")
+                    continue
+                found = self.trials.trained(name, each, f"{each} bits, trained with quantization")
+                if not found.harmless or (found.keeps and self.asked.minimize == "latency"):
+                    break  # fewer bits would harm more, or win nothing
+
+    def _could_be_smaller(self, best: TrialReport, bits: int) -> bool:
+        """Whether an artifact with these bits everywhere would be smaller than the best one."""
+        own = Scheme.model_validate_json(best.scheme)
+        return self.asked.minimize == "size" and (bits < own.bits or (bits == own.bits and bool(own.overrides)))
 
     def _judged(self, seconds: float, spent: bool) -> SearchReport:
         """Confirm and measure the finalists, choose one of them, and have the test split judge it, once."""
@@ -221,7 +249,8 @@ class _Search:
 
     def _claim(self, chosen: TrialReport, looks: int) -> ShownGain | None:
         """Compare the chosen artifact with the best uniform one of its bits and backend: what was mended."""
-        uniform = [one for one in self.trials.done if not one.failed and one.backend == chosen.backend]
+        made = [one for one in self.trials.done if not one.failed and one.backend == chosen.backend]
+        uniform = [one for one in made if Scheme.model_validate_json(one.scheme).method is not Method.QAT]
         own = [one for one in uniform if _uniform_bits(one) == _bits(chosen)]
         baseline = min(own or uniform, key=lambda one: one.score)
         if baseline.artifact_id == chosen.artifact_id:
