@@ -100,7 +100,7 @@ def take_pictures(page: Path, out: Path) -> list[str]:
 
 def how(file: Path, run: Run, study: Study, cells: Sequence[Cell], material: StudyMaterial) -> Iterator[Section]:
     """Say which study it is, what it took, and on what it ran."""
-    facts = material.entry.facts
+    facts = material.facts
     yield Heading(f"The study {facts.study}, as it ran", level=1)
     yield from warnings(
         DRAWN[:1].upper() + DRAWN[1:] if material.answers.drawn else "",
@@ -109,12 +109,16 @@ def how(file: Path, run: Run, study: Study, cells: Sequence[Cell], material: Stu
     tasks = [task for step in tasks_of(study, cells) for task in step]
     spent = [one.seconds for task in tasks if (one := read_journal(run.workspace.root, task)) is not None]
     machines = machines_of(material.lineage)
-    on = "; ".join(f"{one.cpu}, {one.cores} cores, {one.system}, Python {one.python}" for one in machines)
+    on = "; ".join(
+        f"{one.cpu}, {one.cores} core{'' if one.cores == 1 else 's'}, {one.system}, Python {one.python}"
+        for one in machines
+    )
+    command = f"{file.as_posix()}{' --debug' if facts.study.endswith('-debug') else ''}"
     yield from notes(
-        f"`fqbench study run {file.as_posix()}` made {facts.cells} configurations and {facts.rows:,} figures in "
+        f"`fqbench study run {command}` made {facts.cells} configurations and {facts.rows:,} figures in "
         f"{told(wall_seconds(material))} of wall time; the tasks took {told(sum(spent))} together. It ran on {on}.",
         f"Versions: {', '.join(versions(material))}.",
-        f"This folder is written by `python docs/study_results.py {file.as_posix()} --workspace WORKSPACE`.",
+        f"This folder is written by `python docs/study_results.py {command} --workspace WORKSPACE`.",
     )
 
 

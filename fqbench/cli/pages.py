@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fqbench.cli.app import INSPECT, app
+from fqbench.errors import InputError
 
 if TYPE_CHECKING:
     from fqbench.cli.verbs import Show
@@ -24,6 +25,9 @@ def report(
             metavar="[ID]...", help="A study, a search, or evaluations and a measurement (default: the newest)."
         ),
     ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", metavar="PATH", help="Report on this study.parquet, made anywhere.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write.")] = Path("report"),
 ) -> None:
     """Write an evaluation, a search or a study as an HTML page.
@@ -34,8 +38,11 @@ def report(
     Example: fqbench report --out report
     """
     from fqbench.report.entries import file_document
-    from fqbench.report.page import page_of
+    from fqbench.report.page import page_of, table_page
     from fqbench.report.page.folder import require_libraries, write_report
 
     require_libraries()
-    show(file_document(write_report(page_of(run.workspace, ids or ()), out, run.reporter)))
+    if table is not None and ids:
+        raise InputError(f"--table {table} is reported on alone; leave {', '.join(ids)} out.")
+    contents = page_of(run.workspace, ids or ()) if table is None else table_page(table)
+    show(file_document(write_report(contents, out, run.reporter)))

@@ -104,7 +104,7 @@ def report(
     from fqbench.report.study import table_document
     from fqbench.study.hypotheses.questions import answer_hypotheses
     from fqbench.study.opening import reported
-    from fqbench.study.table import write_table
+    from fqbench.study.table import PARQUET, write_table
 
     found = reported(run, file, table, root=root, debug=debug)
     if out is not None:
@@ -113,4 +113,4 @@ def report(
     if hypotheses:
         show(hypotheses_document(answer_hypotheses(found.table)))
     else:
-        show(table_document(found.table, found.name, out or found.folder, found.failed))
+        show(table_document(found.table, found.name, out / PARQUET if out else found.file, found.failed))

@@ -64,18 +64,19 @@ def status_document(status: StudyStatus) -> Document:
 def result_document(result: StudyResult, table: pd.DataFrame) -> Document:
     """Return the table of a study that has just run, with what failed."""
     failed = {name: one.reason for name, one in result.failed.items()}
-    shown = table_document(table, result.table.facts.study, result.table.path, failed)
+    shown = table_document(table, result.table.facts.study, result.table.file(PARQUET), failed)
     return Document((*shown.sections, *notes(f"this run took {told(result.seconds)}.")), shown.value, shown.records)
 
 
-def table_document(table: pd.DataFrame, name: str, folder: Path, failed: Mapping[str, str]) -> Document:
+def table_document(table: pd.DataFrame, name: str, file: Path, failed: Mapping[str, str]) -> Document:
     """Return the main figures of every cell; the records and the value are the whole table."""
     sections = tuple(_sections(table, name, failed))
-    place = notes(f"{len(table)} rows in {folder / PARQUET} and {CSV}; docs/study.md describes the columns.")
+    also = f" and {CSV}" if file.with_name(CSV).is_file() else ""
+    place = notes(f"{len(table)} rows in {file}{also}; docs/study.md describes the columns.")
     records = Records(tuple(COLUMNS), table.to_numpy(dtype=object).tolist())
     value = {
         "study": name,
-        "table": str(folder / PARQUET),
+        "table": str(file),
         "failed": dict(failed),
         "rows": [finite_or_none(row) for row in table.to_dict("records")],
     }

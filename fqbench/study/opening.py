@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fqbench.errors import InputError
+from fqbench.errors import DataError, InputError
 from fqbench.run import Run
 from fqbench.study.cells import Cell
 from fqbench.study.check import check_cells
@@ -70,13 +70,31 @@ def open_table(
     return entry, read_table(entry.file(PARQUET))
 
 
+def table_at(file: Path) -> pd.DataFrame:
+    """Return a study's table that was made anywhere.
+
+    Raises
+    ------
+    InputError
+        There is no such file.
+    DataError
+        It is empty, or that of another version.
+    """
+    if not file.is_file():
+        raise InputError(f"no table {file}; check --table.")
+    found = read_table(file)
+    if not len(found):
+        raise DataError(f"{file} has no rows; take {PARQUET} of a study with finished cells.")
+    return found
+
+
 @dataclass(frozen=True)
 class Reported:
-    """A table with the study's name, where it is, and the reasons of failed cells."""
+    """A table with the study's name, its Parquet file, and the reasons of failed cells."""
 
     table: pd.DataFrame
     name: str
-    folder: Path
+    file: Path
     failed: Mapping[str, str]
 
 
@@ -88,16 +106,14 @@ def reported(run: Run, file: Path | None, table: Path | None, *, root: Path | No
     InputError
         Neither or both are given, or there is no such file.
     DataError
-        No cell is done, or the table is that of another version.
+        No cell is done, or the table is empty or that of another version.
     """
     if (file is None) == (table is None):
         raise InputError("give a study file, or --table with a study.parquet; one of both.")
     if table is not None:
-        if not table.is_file():
-            raise InputError(f"no table {table}; check --table.")
-        found = read_table(table)
-        return Reported(found, str(found["study"].iloc[0]) if len(found) else table.stem, table.parent, {})
+        found = table_at(table)
+        return Reported(found, str(found["study"].iloc[0]), table, {})
     assert file is not None  # noqa: S101  # the other case has returned
     study, cells = open_study(run, file, root=root, debug=debug, check=False)
     entry, found = open_table(run, study, cells, debug=debug)
-    return Reported(found, entry.facts.study, entry.path, entry.facts.failed)
+    return Reported(found, entry.facts.study, entry.file(PARQUET), entry.facts.failed)

@@ -124,7 +124,7 @@ def run_study(run: Run, study: Study, cells: Sequence[Cell], executor: Executor,
             for task, outcome in executor.perform(run, ready, alone=step[0].part == "latency"):
                 done.append((task, outcome))
                 place = f"[{len(done)}/{len(everything)}] {task.cell.name}, {task.part}"
-                how = f"failed: {outcome.reason}" if outcome.reason else f"{outcome.seconds:.1f} s"
+                how = f"failed: {outcome.reason.rstrip('.')}" if outcome.reason else f"{outcome.seconds:.1f} s"
                 run.reporter.say(f"{place}: {how}; about {told(estimate(everything, done))} left")
         failed = _failures(cells, done)
         ids = {(outcome.cell, outcome.part): outcome.entry for _task, outcome in done if outcome.entry}
@@ -146,7 +146,8 @@ def write_study(
     import pandas as pd
 
     if not entries:
-        reasons = "; ".join(sorted(set(failed.values()))[:3]) or "none has been made yet"
+        said = sorted({reason.rstrip(".") for reason in failed.values()})
+        reasons = "; ".join(said[:3]) or "none has been made yet"
         raise DataError(f"the study {study.name} has no finished cell: {reasons}.")
     name = study.name + (DEBUG if debug else "")
     derivation = Derivation(

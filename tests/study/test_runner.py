@@ -16,7 +16,7 @@ from fqbench.study import tasks
 from fqbench.study.executors.serial import Serial
 from fqbench.study.opening import open_study, open_table
 from fqbench.study.runner import StudyResult, run_study, study_status
-from fqbench.study.table import COLUMNS, CSV, KEY, PARQUET, VERSION, read_table, write_table
+from fqbench.study.table import COLUMNS, CSV, KEY, PARQUET, VERSION, read_table, write_parquet, write_table
 from fqbench.workspace import Workspace
 from fqbench.workspace.kinds import EVALUATIONS
 
@@ -184,3 +184,10 @@ def test_the_command_line(write_study: Write, tmp_path: Path, capsys: pytest.Cap
     assert call("report", "--table", "nowhere.parquet")[0] == 2
     (tmp_path / "other.parquet").write_bytes((tmp_path / "out" / CSV).read_bytes())
     assert call("report", "--table", str(tmp_path / "other.parquet"))[0] == 4
+    table = read_table(tmp_path / "out" / PARQUET)
+    write_parquet(table, tmp_path / "renamed.parquet")
+    assert f"{len(table)} rows in {tmp_path / 'renamed.parquet'}; docs" in " ".join(
+        call("report", "--table", str(tmp_path / "renamed.parquet"))[1].split()
+    )
+    write_parquet(table.iloc[:0], tmp_path / "nothing.parquet")
+    assert call("report", "--table", str(tmp_path / "nothing.parquet"), "--hypotheses")[0] == 4

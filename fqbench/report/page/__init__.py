@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fqbench.errors import InputError
@@ -10,14 +11,28 @@ from fqbench.report.page.contents import PageContents
 from fqbench.report.page.evaluations import evaluation_page, page_document
 from fqbench.report.page.material import TAKEN, Material, gather
 from fqbench.report.page.searches import gather_search, search_page
-from fqbench.report.page.studies import gather_study, study_page
+from fqbench.report.page.studies import StudyMaterial, gather_study, study_page
 from fqbench.report.page.study_cards import study_cards
+from fqbench.study.opening import table_at
 from fqbench.workspace.kinds import SEARCHES, STUDIES
 
 if TYPE_CHECKING:
     from fqbench.workspace import Workspace
 
-__all__ = ["Material", "evaluation_page", "gather", "page_document", "page_of", "study_page"]
+__all__ = ["Material", "evaluation_page", "gather", "page_document", "page_of", "study_page", "table_page"]
+
+
+def table_page(file: Path) -> PageContents:
+    """Return the report on a study's table that was made anywhere; without its workspace there are no model cards.
+
+    Raises
+    ------
+    InputError
+        There is no such file.
+    DataError
+        It is not a study's table, or one of another version.
+    """
+    return study_page(StudyMaterial(None, table_at(file), (), ()))
 
 
 def page_of(workspace: Workspace, ids: Sequence[str]) -> PageContents:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from fqbench.report.document import Heading, Note, Section, Sheet, Tone, Tones, notes, warnings
 from fqbench.report.hypotheses import DRAWN, bounds_text, effect_text, explained, needed_text, p_text
+from fqbench.report.names import said_once
 
 if TYPE_CHECKING:
     from fqbench.report.page.studies import Configuration, StudyMaterial
@@ -15,24 +17,27 @@ if TYPE_CHECKING:
 
 TONES: Mapping[str, Tone] = {"supported": "good", "refuted": "bad", "undecided": "open"}
 COLUMNS = (
-    "claim", "what is claimed", ">bounds", ">effect", "unit", "answer", ">p", ">cells used", ">seeds or architectures",
-    ">what would decide",
+    "claim", ">claimed", ">effect", "answer", ">p", ">cells used", ">seeds or architectures", "what would decide",
 )  # fmt: skip
 
 
 def hypotheses_section(material: StudyMaterial) -> Iterator[Section]:
     """Six questions of the literature: the answers, the claims that they rest on, and the cells behind each."""
-    answers, study = material.answers, material.entry.id
+    answers = material.answers
     yield Heading("Hypotheses")
-    yield Note(counted(answers), sources=(study,))
+    yield Note(counted(answers), sources=material.sources)
     yield from warnings(DRAWN if answers.drawn else "")
     yield answers_sheet(answers)
     claims = [one for hypothesis in answers.hypotheses for one in hypothesis.claims]
     names = _names(claims)
     rows = tuple(_row(name, one) for name, one in zip(names, claims, strict=True))
-    tones = Tones(5, tuple(TONES[one.answer] for one in claims))
-    why = [f"{name} was not tested: {one.reason}." for name, one in zip(names, claims, strict=True) if one.reason]
-    yield Sheet("claims", COLUMNS, rows, notes(*explained(answers), *why), tones=tones, name="claims")
+    tones = Tones(3, tuple(TONES[one.answer] for one in claims))
+    why = said_once([(name, one.reason) for name, one in zip(names, claims, strict=True) if one.reason], names)
+    untested = notes(*(f"Not tested: {note.text}." for note in why))
+    yield Sheet("claims", COLUMNS, rows, (*notes(*explained(answers)), *untested), tones=tones, name="claims")
+    yield Heading("What the effects measure", level=3, folded=True)
+    measured = tuple((name, one.claim.measures, one.claim.unit) for name, one in zip(names, claims, strict=True))
+    yield Sheet("", ("claim", "effect", "unit"), measured, name="effects")
     yield from _cells(names, claims, material.configurations)
 
 
@@ -47,9 +52,9 @@ def counted(answers: Answers) -> str:
 
 def answers_sheet(answers: Answers) -> Sheet:
     """Return one row per hypothesis."""
-    rows = tuple((one.name, one.statement, one.answer) for one in answers.hypotheses)
-    tones = Tones(2, tuple(TONES[one.answer] for one in answers.hypotheses))
-    return Sheet("", ("", "hypothesis", "answer"), rows, tones=tones, name="hypotheses")
+    rows = tuple((f"{one.name}: {one.statement}", one.answer) for one in answers.hypotheses)
+    tones = Tones(1, tuple(TONES[one.answer] for one in answers.hypotheses))
+    return Sheet("", ("hypothesis", "answer"), rows, tones=tones, name="hypotheses")
 
 
 def _names(claims: list[ClaimAnswer]) -> list[str]:
@@ -64,10 +69,11 @@ def _names(claims: list[ClaimAnswer]) -> list[str]:
 
 
 def _row(name: str, one: ClaimAnswer) -> tuple[str, ...]:
-    effect = one.effect
+    effect, unit = one.effect, one.claim.unit
+    found = effect_text(one) if math.isnan(effect.value) else f"{effect_text(one)} {unit}"
     return (
-        name, f"{one.claim.says}. Effect: {one.claim.measures}", bounds_text(one.claim), effect_text(one),
-        one.claim.unit, one.answer, p_text(one), str(len(effect.cells)), str(effect.seeds), needed_text(one),
+        f"{name}: {one.claim.says}", f"{bounds_text(one.claim)} {unit}", found, one.answer, p_text(one),
+        str(len(effect.cells)), str(effect.seeds), needed_text(one),
     )  # fmt: skip
 
 

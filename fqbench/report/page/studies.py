@@ -133,12 +133,25 @@ class Configuration:
 
 @dataclass(frozen=True)
 class StudyMaterial:
-    """A study's table, and the entries that it came from."""
+    """A study's table, and the entries that it came from; no entry where the table alone is known."""
 
-    entry: Entry[StudyFacts]
+    entry: Entry[StudyFacts] | None
     table: pd.DataFrame
     lineage: tuple[Entry[Any], ...]
     missing: tuple[str, ...]
+
+    @cached_property
+    def facts(self) -> StudyFacts:
+        """What its entry says of it; of a table alone, without the cells that failed."""
+        if self.entry is not None:
+            return self.entry.facts
+        table = self.table
+        return StudyFacts(study=str(table["study"].iloc[0]), cells=table["cell"].nunique(), rows=len(table), failed={})
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Id of its entry."""
+        return () if self.entry is None else (self.entry.id,)
 
     @cached_property
     def configurations(self) -> tuple[Configuration, ...]:
@@ -189,7 +202,7 @@ def gather_study(workspace: Workspace, identity: str) -> StudyMaterial:
 def summary_section(material: StudyMaterial) -> Iterator[Section]:
     """Count what was run, what failed, and what harms a group."""
     yield Heading("Summary")
-    facts = material.entry.facts
+    facts = material.facts
     cells = [one for one in material.configurations if not one.is_reference]
     tones = [one.verdict[1] for one in cells]
     yield from notes(
@@ -226,7 +239,7 @@ def cells_section(material: StudyMaterial) -> Iterator[Section]:
     yield Sheet(
         "", COLUMNS_OF_CELLS, tuple(rows), notes(how), tones=Tones(1, tuple(tones)), sources=sources, name="cells"
     )
-    failed = material.entry.facts.failed
+    failed = material.facts.failed
     if failed:
         yield Sheet("failed", ("configuration", "reason"), tuple(failed.items()), name="failed")
 
@@ -254,7 +267,7 @@ def trade_off(material: StudyMaterial) -> TradeOff:
             "The line joins configurations that no other one beats in both quantities, whatever their model. Hollow: "
             "simulated or emulated, which have no speed to compare."
         ),
-        sources=(material.entry.id,),
+        sources=material.sources,
         across=across,
         up=UP,
         candidates=candidates,
@@ -276,7 +289,7 @@ def change_section(material: StudyMaterial) -> Iterator[Section]:
         title="Change of the demographic parity difference, points",
         description=f"{len(schemes)} schemes and {len(models)} models.",
         caption="Above 0: the difference between groups grew. Intervals of the paired difference.",
-        sources=(material.entry.id,),
+        sources=material.sources,
         rows=tuple(schemes),
         axis=Axis("change of the demographic parity difference, points", signed=True),
         series=tuple(
@@ -300,17 +313,25 @@ SECTIONS: tuple[Callable[[StudyMaterial], Iterator[Section]], ...] = (
 
 def study_page(material: StudyMaterial, cards: Mapping[str, str] | None = None) -> PageContents:
     """Return the report: page, tables, and the model cards that are given."""
-    sections = chain(*(section(material) for section in SECTIONS), entries_section(material.lineage, material.missing))
+    sections = chain(*(section(material) for section in (*SECTIONS, _origins)))
     whole = Records(tuple(COLUMNS), material.table.to_numpy(dtype=object).tolist())
-    facts = material.entry.facts
+    facts = material.facts
     return PageContents(
         title=f"Study {facts.study}",
         lead=(f"{facts.cells} configurations", f"{facts.rows:,} figures"),
         document=Document(tuple(sections)),
-        entries=(material.entry.id,),
+        entries=material.sources,
         tables={"study": Document((), records=whole), "all-hypotheses": hypotheses_document(material.answers)},
         cards=cards or {},
     )
+
+
+def _origins(material: StudyMaterial) -> Iterator[Section]:
+    if material.entry is not None:
+        yield from entries_section(material.lineage, material.missing)
+        return
+    yield Heading("Where the figures come from")
+    yield from notes("A table that was made elsewhere. Ids are those of the workspace that it was made in.")
 
 
 def _heatmap(material: StudyMaterial, cells: list[Configuration], groups: tuple[str, ...], number: int) -> Heatmap:
@@ -322,7 +343,7 @@ def _heatmap(material: StudyMaterial, cells: list[Configuration], groups: tuple[
         title="Change of accuracy per group, points",
         description=f"{len(cells)} configurations and {len(groups)} groups.",
         caption="Orange: loses accuracy; blue: gains. ● equivalent, ◆ different, ○ undecided.",
-        sources=(material.entry.id,),
+        sources=material.sources,
         corner="configuration",
         rows=tuple(one.name for one in cells),
         columns=groups,

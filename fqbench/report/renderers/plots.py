@@ -18,6 +18,7 @@ GAIN, LOSS = "#0072B2", "#D55E00"
 FULL = 0.52  # how much of the full colour a heatmap's darkest cell has, so that black text can be read on it
 FACES = {"equivalent": "o", "different": "D", "undecided": "o"}
 FEW_COLUMNS = 6  # of a heatmap; the names of more are turned further
+SHORT, LONGEST = 24, 48  # letters of a name that need not be turned much, and that are shown at most
 LETTER, KEY, LINE = 0.065, 0.5, 0.16  # inches of a letter, of the mark before a name, and of a line in a legend
 MOST_NAMED = 16  # points of a trade-off that a legend names; of more, only those that nothing beats are named
 WIDTH = 7.0  # inches: a page of text
@@ -76,6 +77,11 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def _cut(name: str) -> str:
+    """A name as long as there is room for next to a panel; the figure's table has the whole."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
 def _formatted(axis: Any, quantity: Axis) -> None:
     ticker = require("matplotlib.ticker", extra=EXTRA)
     if quantity.percent:
@@ -121,7 +127,7 @@ def _dots(figure: DotPlot) -> Any:
     for answer in figure.answers:
         face = "white" if answer == "undecided" else "black"
         axes.plot([], [], "black", linestyle="", marker=FACES[answer], markersize=4, markerfacecolor=face, label=answer)
-    axes.set_yticks(range(len(figure.rows)), [_plain(row) for row in figure.rows])
+    axes.set_yticks(range(len(figure.rows)), [_plain(_cut(row)) for row in figure.rows])
     axes.set_ylim(len(figure.rows) - 0.5, -0.5)
     axes.set_xlabel(_plain(figure.axis.label))
     _formatted(axes.xaxis, figure.axis)
@@ -192,15 +198,18 @@ def _cloud(figure: Cloud) -> Any:
 
 
 def _heatmap(figure: Heatmap) -> Any:
-    canvas, ((axes,),) = _canvas(1.1 + 0.24 * len(figure.rows))
+    turn = 20 if len(figure.columns) <= FEW_COLUMNS and max(map(len, figure.columns), default=0) <= SHORT else 60
+    names = [_cut(name) for name in figure.columns]
+    # The names below the columns need room of their own, or the cells would get none.
+    below = max(map(len, names), default=0) * LETTER * math.sin(math.radians(turn))
+    canvas, ((axes,),) = _canvas(0.7 + below + 0.24 * len(figure.rows))
     shares = [[_share(figure, dot) for dot in row] for row in figure.cells]
     axes.imshow([[_blend(share) for share in row] for row in shares], aspect="auto")
     for number, row in enumerate(figure.cells):
         for column, dot in enumerate(row):
             axes.text(column, number, _plain(dot.text), ha="center", va="center", fontsize=7)
-    turn = 20 if len(figure.columns) <= FEW_COLUMNS else 60
-    axes.set_xticks(range(len(figure.columns)), [_plain(name) for name in figure.columns], rotation=turn, ha="right")
-    axes.set_yticks(range(len(figure.rows)), [_plain(name) for name in figure.rows])
+    axes.set_xticks(range(len(names)), [_plain(name) for name in names], rotation=turn, ha="right")
+    axes.set_yticks(range(len(figure.rows)), [_plain(_cut(name)) for name in figure.rows])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(_plain(f"{figure.title}"), loc="left", fontsize=8)

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from fqbench.errors import InputError
 from fqbench.report.document import Note
 from fqbench.report.figures import DotPlot, Heatmap, TradeOff
-from fqbench.report.page import Material, page_of
+from fqbench.report.page import Material, page_of, table_page
 from fqbench.report.page.studies import SECTIONS, StudyMaterial, gather_study, study_page
 from fqbench.report.page.study_cards import study_cards
 from fqbench.report.renderers import page
@@ -112,15 +112,18 @@ def test_the_page_answers_the_hypotheses_and_names_the_cells_that_it_used(study:
     document = study_page(replace(study, table=renamed)).document
     sheets = {sheet.name: sheet for sheet in document.sheets}
     answers = answer_hypotheses(renamed)
-    assert [row[0] for row in sheets["hypotheses"].rows] == ["H1", "H2", "H3", "H4", "H5", "H6"]
-    assert [row[2] for row in sheets["hypotheses"].rows] == [one.answer for one in answers.hypotheses]
-    claims = {row[0]: dict(zip(sheets["claims"].names, row, strict=True)) for row in sheets["claims"].rows}
+    assert [row[0][:3] for row in sheets["hypotheses"].rows] == ["H1:", "H2:", "H3:", "H4:", "H5:", "H6:"]
+    assert [row[1] for row in sheets["hypotheses"].rows] == [one.answer for one in answers.hypotheses]
+    found = [dict(zip(sheets["claims"].names, row, strict=True)) for row in sheets["claims"].rows]
+    claims = {row["claim"].partition(":")[0]: row for row in found}
     assert list(claims) == ["H1", "H2a", "H2b", "H3", "H4", "H5a", "H5b", "H6"]
     (eight,) = [one for one in answers.hypotheses[4].claims if one.claim.says.startswith("static PTQ to INT8")]
     assert claims["H5a"]["effect"].startswith(f"{eight.effect.value:+.2f} [")
     assert claims["H5a"]["cells used"] == "2"
     assert claims["H2a"]["effect"] == "undefined"
-    assert "H2a was not tested: the table has no such cells." in [note.text for note in sheets["claims"].notes]
+    assert "Not tested: H2a, H2b, H3, H4: the table has no such cells." in [
+        note.text for note in sheets["claims"].notes
+    ]
     used = {row[0]: row[1] for row in sheets["cells-of-claims"].rows}
     assert used == {"seed 0: ptq_static int8": "H5a", "seed 1: ptq_static int8": "H5a"}  # that of int2 is undefined
     warned = [one.text for one in document.sections if isinstance(one, Note) and one.warning]
@@ -140,12 +143,25 @@ def test_a_card_says_from_which_study_it_was_chosen(hostile_workspace: Workspace
     card = ModelCard(text, ignore_metadata_errors=False)
     assert f"the configuration {native.name} of the study s: of 6, one of those that no other one beats" in card.content
     assert "accuracy of the worst group and latency at p50, ms" in card.content
-    assert "| H5 |" in card.content
+    assert "| H5: INT8" in card.content
     assert "## Limits of use" in card.content
 
 
 def test_a_study_is_named_alone(hostile_workspace: Workspace, study: StudyMaterial, material: Material) -> None:
-    assert page_of(hostile_workspace, [study.entry.id]).entries == (study.entry.id,)
+    assert page_of(hostile_workspace, [study.sources[0]]).entries == (study.sources[0],)
     assert page_of(hostile_workspace, ()).entries == material.roots
     with pytest.raises(InputError, match="a page of its own; name it alone"):
-        page_of(hostile_workspace, [study.entry.id, material.roots[0]])
+        page_of(hostile_workspace, [study.sources[0], material.roots[0]])
+
+
+def test_a_table_alone_has_a_page(study: StudyMaterial, tmp_path: Path) -> None:
+    write_table(study.table, tmp_path)
+    contents = table_page(tmp_path / "study.parquet")
+    whole = study_page(study)
+    assert [figure.name for figure in contents.document.figures] == [one.name for one in whole.document.figures]
+    assert (contents.entries, contents.cards) == ((), {})
+    text = page.render(contents.document, title=contents.title, lead=contents.lead)
+    assert "A table that was made elsewhere" in text
+    assert 'href="#entry-' not in text
+    with pytest.raises(InputError, match="check --table"):
+        table_page(Path("nowhere.parquet"))

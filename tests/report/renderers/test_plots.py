@@ -10,6 +10,7 @@ pytest.importorskip("matplotlib", reason="needs the extra report")
 
 
 from fqbench.report.document import Document
+from fqbench.report.figures import Axis, Dot, Heatmap
 from fqbench.report.renderers.plots import plot
 
 
@@ -23,3 +24,13 @@ def test_is_drawn_with_its_names_the_same_each_time(document: Document, name: st
     if name in {"change-per-group", "groups-and-artifacts"}:
         assert "<script>boom()</script>×a|b_$1" in words
     assert plot(document.figure(name))["svg"] == drawn["svg"]
+
+
+def test_long_names_leave_the_cells_their_room() -> None:
+    """matplotlib warns where no room is left, and a warning is an error here."""
+    names = tuple(f"{number} 100 % & more $x_1$ {{a}}^b שלום " + 80 * "x" for number in range(4))
+    dot = Dot(1.0, 0.5, 1.5, "+1.0")
+    figure = Heatmap("h", "t", "d", "c", (), "row", names[:2], names, ((dot,) * 4,) * 2, Axis("points"), 1.0)
+    words = "".join(ET.fromstring(plot(figure)["svg"]).itertext())
+    assert "0 100 % & more $x_1$ {a}^b שלום xxx" in words
+    assert "…" in words
