@@ -16,6 +16,7 @@ from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import InputError, UnavailableError
 from fqbench.optional import require
 from fqbench.plugins import (
+    Abilities,
     Arithmetic,
     Availability,
     BackendBase,
@@ -33,6 +34,7 @@ from fqbench.quant.packed_onnx import widened, write_packed
 from fqbench.quant.qdq import Dialect, quantizable_types, write_qdq
 
 from .arithmetic import measure_arithmetic
+from .layer_times import profiled_times
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +52,11 @@ class OnnxRuntimeBackend(BackendBase):
     """FP32, static (Q/DQ) and dynamic 8-bit models on ONNX Runtime."""
 
     name = "ort"
+
+    @property
+    def abilities(self) -> Abilities:
+        """Times of single layers."""
+        return Abilities(layer_timer=self)
 
     def availability(self) -> Availability:
         """Return the version, and the devices whose provider this build has."""
@@ -118,8 +125,7 @@ class OnnxRuntimeBackend(BackendBase):
                 f"this ONNX Runtime has no {provider}; install the build for {device} "
                 "(pip install 'fqbench[ort-gpu]'), or use --device cpu."
             )
-        packed = not artifact.scheme.is_float
-        model = (widened(artifact.main_file) if packed else None) or artifact.main_file
+        model = _loadable(artifact)
         providers = list(dict.fromkeys((provider, PROVIDERS["cpu"])))
         session = ort.InferenceSession(model, _session_options(threads), providers=providers)
         if provider not in session.get_providers():
@@ -135,6 +141,13 @@ class OnnxRuntimeBackend(BackendBase):
                 "computes in float32 instead; use --device cuda, or another backend for --method cast."
             )
         return loaded
+
+    def layer_times(
+        self, artifact: Artifact, images: NDArray[np.float32], *, threads: int, device: str
+    ) -> dict[str, float]:
+        """Return the median milliseconds of each kernel, by the operator that it executes."""
+        providers = list(dict.fromkeys((PROVIDERS[device], PROVIDERS["cpu"])))
+        return profiled_times(_loadable(artifact), _session_options(threads), providers, images)
 
 
 class OnnxRuntimeSession(SessionBase):
@@ -162,6 +175,11 @@ class OnnxRuntimeSession(SessionBase):
         """Map images (N, 3, H, W) to logits (N, classes)."""
         logits: NDArray[np.float32] = self._run(None, {self._input: images})[0]
         return logits
+
+
+def _loadable(artifact: Artifact) -> Path | bytes:
+    """Return what a session opens: the file, or the graph with weights of fewer bits widened to 8."""
+    return (None if artifact.scheme.is_float else widened(artifact.main_file)) or artifact.main_file
 
 
 def _session_options(threads: int) -> Any:

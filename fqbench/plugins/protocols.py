@@ -155,6 +155,20 @@ class Trainer(Protocol):
         ...
 
 
+class LayerTimer(Protocol):
+    """The ability to say how long single operators of an artifact take, as the runtime's own profiler has it."""
+
+    def layer_times(
+        self, artifact: Artifact, images: NDArray[np.float32], *, threads: int, device: str
+    ) -> Mapping[str, float]:
+        """Return the median milliseconds of each kernel over runs with one image (N, 3, H, W) each.
+
+        A kernel is named as the operator of the FP32 graph that it executes, alone or with others that are fused into
+        it; one that executes none, as a conversion between types, has a name of its own.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Abilities:
     """Optional abilities of a backend; None where it lacks one."""
@@ -162,6 +176,7 @@ class Abilities:
     builder: Builder | None = None
     emulator: Emulator | None = None
     trainer: Trainer | None = None
+    layer_timer: LayerTimer | None = None
 
 
 @runtime_checkable

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "layer", "operator", ">bits", "worst group", ">KL there [95 %]", ">Δ cross-entropy there [95 %]", ">flips there",
-    ">KL, all", ">SQNR weights", ">SQNR input", ">MACs", ">bytes",
+    ">KL, all", ">SQNR weights", ">SQNR input", ">MACs", ">bytes", ">time",
 )  # fmt: skip
 RECORDS = (
     "layer", "operator", "side", "way", "group", "n", "kl_divergence", "kl_low", "kl_high", "cross_entropy", "ce_low",
-    "ce_high", "flips", "macs", "bytes", "float_bytes",
+    "ce_high", "flips", "macs", "bytes", "float_bytes", "milliseconds",
 )  # fmt: skip
 SHOWN = 20
 WAYS = {LAST: "added last, to all other layers", ALONE: "alone, every other layer in float"}
@@ -65,19 +65,30 @@ def _sections(diagnosis: Diagnosis) -> Iterator[Section]:
     ranked = diagnosis.ranked
     macs = sum(layer.macs for layer in ranked) or 1
     size = sum(layer.bytes for layer in ranked) or 1
-    rows = tuple(_row(layer, macs, size) for layer in ranked[:SHOWN])
+    rows = tuple(_row(layer, macs, size, diagnosis.profiled_ms) for layer in ranked[:SHOWN])
     how = (
         f"KL: divergence from FP32's probabilities, 0.001 nats; Δ cross-entropy likewise, above 0 is a loss; both "
         f"{_measured(ranked[0])}. SQNR: decibels; of the input, in the calibration group that has least. MACs, bytes: "
-        "share of all. Intervals are per cell, without correction for the number of layers. Time per layer is left "
-        "out: runtimes fuse layers, so it is not measured here."
+        f"share of all. Intervals are per cell, without correction for the number of layers. {_times(diagnosis)}"
     )
     left = f"{len(ranked) - SHOWN} further layers change less; --json has all." if len(ranked) > SHOWN else ""
     yield Sheet("layers, worst first", COLUMNS, rows, notes(how, left))
     yield _joint(diagnosis)
 
 
-def _row(layer: DiagnosedLayer, macs: int, size: int) -> tuple[str, ...]:
+def _times(diagnosis: Diagnosis) -> str:
+    """Say what the times are, and how much of the whole they are."""
+    if not diagnosis.profiled:
+        return "time: not measured, since this runtime does not say what a layer takes."
+    known = sum(layer.milliseconds for layer in diagnosis.layers if not math.isnan(layer.milliseconds))
+    return (
+        f"time: share of {diagnosis.profiled_ms:.3g} ms, the sum of all kernels of one image in the runtime's profile "
+        f"({diagnosis.profiled}); {known / diagnosis.profiled_ms:.0%} of it is in these layers. What is fused into a "
+        "layer counts there, and profiling itself takes time: compare layers, not artifacts."
+    )
+
+
+def _row(layer: DiagnosedLayer, macs: int, size: int, profiled: float) -> tuple[str, ...]:
     worst, everybody = layer.worst, layer.decisive[-1]
     sqnr = min(layer.activation_sqnr.values(), default=math.nan)
     return (
@@ -93,6 +104,7 @@ def _row(layer: DiagnosedLayer, macs: int, size: int) -> tuple[str, ...]:
         _decibels(sqnr),
         f"{layer.macs / macs:.1%}",
         f"{layer.bytes / size:.1%}",
+        "-" if math.isnan(layer.milliseconds) else f"{layer.milliseconds / profiled:.1%}",
     )
 
 
@@ -164,4 +176,5 @@ def _records(diagnosis: Diagnosis) -> Iterator[tuple[object, ...]]:
                 yield (
                     *(layer.name, layer.op, effect.side, effect.way, one.group, one.n, kl.value, kl.low, kl.high),
                     *(ce.value, ce.low, ce.high, one.flips, layer.macs, layer.bytes, layer.float_bytes),
+                    None if math.isnan(layer.milliseconds) else layer.milliseconds,
                 )

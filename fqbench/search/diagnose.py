@@ -11,13 +11,14 @@ from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import InputError
 from fqbench.execution import logits_of
+from fqbench.machine import this_machine
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.choice import settled
 from fqbench.quant.plan import make_plan
 from fqbench.quant.record import open_record
 from fqbench.run import Run
 from fqbench.search.diagnosed import SIDES, WAYS, Diagnosis
-from fqbench.search.diagnosis import BATCH, IMAGES, PlannedModel, diagnose_plan
+from fqbench.search.diagnosis import BATCH, IMAGES, LayerTimes, PlannedModel, diagnose_plan
 from fqbench.search.images import ValidationImages, validation_images
 from fqbench.stages.build import calibration_of
 from fqbench.stages.observe import with_shared_memory
@@ -58,7 +59,8 @@ def diagnose(
     some = validation_images(run, model).few(images)
     planned = _planned_model(run, artifact, entry)
     executed = logits_of(artifact, some.batches(model.batch_size(BATCH)), device=run.config.bench.device)
-    return diagnose_plan(run, replace(planned, executed=executed), some, sides=sides, ways=ways)
+    planned = replace(planned, executed=executed, timed=_layer_times(run, artifact))
+    return diagnose_plan(run, planned, some, sides=sides, ways=ways)
 
 
 def diagnose_scheme(
@@ -101,6 +103,19 @@ def _planned_model(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) ->
     planned = _planned(model, artifact.backend, scheme, calibration, entry)
     determined = {**planned.determined_by, "artifact": artifact.digest}
     return replace(planned, artifact_id=entry.id, label=artifact.label, determined_by=determined)
+
+
+def _layer_times(run: Run, artifact: Artifact) -> LayerTimes | None:
+    """Return how the artifact's runtime times single layers; None where it does not."""
+    backend = plugins.backend(artifact.backend, run.config.backends.get(artifact.backend, {}))
+    available, timer = backend.availability(), backend.abilities.layer_timer
+    if timer is None or not available.can_run or artifact.batch not in {None, 1}:
+        return None
+    threads, device = run.config.bench.threads[0], run.config.bench.device or available.devices[0]
+    return LayerTimes(
+        measure=lambda images: timer.layer_times(artifact, images, threads=threads, device=device),
+        on=f"{backend.name} {available.version}, {threads} thread(s), {device} of {this_machine().cpu}",
+    )
 
 
 def _observed(run: Run, artifact: Artifact, entry: Entry[ArtifactFacts]) -> CalibrationSet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from fqbench.search.effects import GroupEffect, worst_of
@@ -54,6 +55,8 @@ class DiagnosedLayer:
         The same of what it reads, by group of the calibration images; empty where it was not observed.
     effects : tuple of LayerEffect
         By side and way.
+    milliseconds : float
+        Median time of its kernels in the runtime's profile; NaN where it has none of its own, or none was measured.
     """
 
     name: str
@@ -67,6 +70,7 @@ class DiagnosedLayer:
     weight_sqnr: float
     activation_sqnr: dict[str, float]
     effects: tuple[LayerEffect, ...]
+    milliseconds: float = math.nan
 
     def effect(self, side: str, way: str) -> tuple[GroupEffect, ...]:
         """Return the effect on every group; KeyError where this was not measured."""
@@ -129,6 +133,10 @@ class Diagnosis(Stored):
         The effect of the artifact as its runtime executes it; empty where it was not executed.
     passes : int
         Passes over the images.
+    profiled : str
+        What the runtime profiled the layers on; empty where no times were measured.
+    profiled_ms : float
+        Sum over all kernels, those of no layer here included; NaN without times.
     """
 
     artifact_id: str
@@ -140,6 +148,8 @@ class Diagnosis(Stored):
     joint: tuple[Joint, ...]
     executed: tuple[GroupEffect, ...]
     passes: int
+    profiled: str = ""
+    profiled_ms: float = math.nan
 
     @property
     def ranked(self) -> tuple[DiagnosedLayer, ...]:

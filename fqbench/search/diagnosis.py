@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +32,24 @@ if TYPE_CHECKING:
 
 REPORT, EFFECTS = "diagnosis.json", "effects.npz"
 IMAGES, BATCH = 256, 32
+TIMED = 30  # images that layers are timed on, one by one
 FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class LayerTimes:
+    """Times of single layers, to be measured.
+
+    Attributes
+    ----------
+    measure : callable
+        Takes images (N, 3, H, W), and returns milliseconds by operator.
+    on : str
+        The runtime, its version, its threads and the machine.
+    """
+
+    measure: Callable[[NDArray[np.float32]], Mapping[str, float]]
+    on: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,8 @@ class PlannedModel:
         Empty for a scheme without an artifact.
     executed : ndarray of float32 or None
         The artifact's own logits for the images that it is diagnosed on; None where it was not executed.
+    timed : LayerTimes or None
+        How to measure the time of its layers; None where they are not timed.
     """
 
     model: ExportedModel
@@ -67,6 +86,7 @@ class PlannedModel:
     inputs: Mapping[str, str]
     artifact_id: str = ""
     executed: NDArray[np.float32] | None = None
+    timed: LayerTimes | None = None
 
 
 def diagnose_plan(
@@ -110,6 +130,7 @@ def diagnose_plan(
             "sides": list(sides),
             "ways": list(ways),
             "executed": planned.executed is not None,
+            "timed": "" if planned.timed is None else planned.timed.on,
         },
         inputs=dict(planned.inputs),
     )
@@ -117,7 +138,7 @@ def diagnose_plan(
     def build(out: Path) -> DiagnosisFacts:
         passes = _Passes(run, planned, images, run.workspace.scratch(derivation))
         found = passes.all(parts, sides, ways)
-        report = _report(planned, images, parts, found)
+        report = _timed(_report(planned, images, parts, found), planned, images, parts)
         report.save(out / REPORT)
         write_arrays(
             out / EFFECTS, {f"{key}.{name}": a for key, one in found.items() for name, a in one.arrays().items()}
@@ -219,6 +240,21 @@ def _report(
         executed=rows.get("executed", ()),
         passes=len(found) - ("executed" in found),
     )
+
+
+def _timed(
+    report: Diagnosis, planned: PlannedModel, images: ValidationImages, parts: Sequence[QuantizedPart]
+) -> Diagnosis:
+    """Add the time of each layer, where the runtime can say it."""
+    if planned.timed is None:
+        return report
+    times = planned.timed.measure(next(images.batches(min(TIMED, len(images)))))
+    nodes = {part.name: [node for node in part.nodes if node in times] for part in parts}
+    layers = tuple(
+        replace(layer, milliseconds=sum(times[node] for node in nodes[layer.name]) if nodes[layer.name] else math.nan)
+        for layer in report.layers
+    )
+    return replace(report, layers=layers, profiled=planned.timed.on, profiled_ms=sum(times.values()))
 
 
 def _sums(layers: Sequence[DiagnosedLayer], side: str, way: str) -> dict[str, float]:

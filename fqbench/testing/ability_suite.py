@@ -17,6 +17,8 @@ from fqbench.contracts.numerics import Numerics
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.errors import FqbenchError
 from fqbench.plugins import Abilities, Backend, BackendOptions, Level, Session
+from fqbench.quant.graph import cleaned
+from fqbench.quant.weights import weights_of
 from fqbench.testing.tiny_model import CLASSES, onnxruntime_logits, pictures
 
 
@@ -71,6 +73,16 @@ class AbilitySuite:
         assert all(isinstance(name, str) and name for name in phases), "phases are named"
         assert all(np.isfinite(ms) and ms >= 0 for ms in phases.values()), f"phases are milliseconds: {phases}"
         assert set(phases) == set(session.phases()), "phases of some calls have other names than phases of all"
+
+    def test_kernels_have_times(self, quantized: Callable[[Scheme], Artifact], model: ExportedModel) -> None:
+        timer = self.backend().abilities.layer_timer
+        if timer is None:
+            pytest.skip(f"{self.backend().name} does not time single layers")
+        times = timer.layer_times(quantized(Scheme()), pictures(5, seed=13), threads=1, device=self.device)
+        assert all(np.isfinite(ms) and ms >= 0 for ms in times.values()), f"times are milliseconds: {times}"
+        weighted = {weight.node.name for weight in weights_of(cleaned(model.path))}
+        missing = weighted - set(times)
+        assert not missing, f"layers with weights have kernels of their own, but no times: {missing}"
 
     def test_emulation_answers(self, model: ExportedModel, tmp_path: Path) -> None:
         emulator = self.backend().abilities.emulator
