@@ -1,12 +1,13 @@
 """What the clock adds to a runtime's own call: one session and the same images, bare and as `fqbench bench` times them.
 
-Usage: python benchmarks/harness.py [--pairs 15] [--seconds 1] [--threads 1]
+Usage: python benchmarks/harness.py [--models resnet10t,resnet50] [--pairs 15] [--seconds 1] [--threads 1]
 
 Bare is a loop around `InferenceSession.run` or `InferRequest.infer` with a reading of the clock before and after each
 call. Under the clock is `fqbench.latency.protocol.measure` on the same session, answers checked. They take turns, who
 begins is drawn for each pair, and each pair gives the ratio of their two medians (p50). The table has the median of the
 ratios with the interval of its order statistics. One artifact alone: several that take turns also take each other's
-cache, which is what they do in `fqbench bench`. The fast model is resnet10t at 64 pixels, the slow one resnet50 at 224.
+cache, which is what they do in `fqbench bench`. The fast model is resnet10t at 64 pixels, the slow one resnet50 at 224,
+both as INT8.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 IMAGES = 64  # as many as `fqbench bench` goes through
 FEWEST = 20
-MODELS = (("resnet10t", 64, Scheme(bias_correction="off")), ("resnet50", 224, Scheme.float32()))
+SCHEME = Scheme(bias_correction="off")
+SIZES = {"resnet10t": 64, "resnet50": 224}
 GOAL = 1.02
 HEAD = ("model", "runtime", "bare p50", "under the clock, of the bare p50", "median added", "under 2 %")
 
@@ -46,6 +48,7 @@ HEAD = ("model", "runtime", "bare p50", "under the clock, of the bare p50", "med
 def main() -> None:
     """Print a row for each model and runtime."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(SIZES))
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=1.0, help="Of each loop, about.")
     parser.add_argument("--threads", type=int, default=1)
@@ -56,30 +59,30 @@ def main() -> None:
     print(f"{machine.cpu}, {machine.cores} cores, {', '.join(machine.features)}; {options.pairs} pairs\n")
     print("| " + " | ".join(HEAD) + " |\n|---|---|---:|---:|---:|---|", flush=True)
     before = glance()
-    for name, size, scheme in MODELS:
+    for name in options.models.split(","):
         for backend in options.backends.split(","):
-            print(_row(name, size, scheme, backend, options), flush=True)
+            print(_row(name, backend, options), flush=True)
     print(f"\n{_elsewhere(before, glance())}")
 
 
-def _row(name: str, size: int, scheme: Scheme, backend: str, options: argparse.Namespace) -> str:
+def _row(name: str, backend: str, options: argparse.Namespace) -> str:
+    size = SIZES[name]
     images = np.random.default_rng(0).standard_normal((IMAGES, 3, size, size), dtype=np.float32)
     with TemporaryDirectory(prefix="fqbench-harness-") as scratch:
         for folder in ("model", "artifact"):
             Path(scratch, folder).mkdir()
         model = study_model(name, Path(scratch, "model"), size=size)
-        calibration = calibration_set(n=16, images=Pictures(images)) if scheme.needs_calibration else None
-        out = Path(scratch, "artifact")
-        artifact = write_artifact(plugins.backend(backend), model, scheme, out, calibration)
+        calibration = calibration_set(n=16, images=Pictures(images))
+        artifact = write_artifact(plugins.backend(backend), model, SCHEME, Path(scratch, "artifact"), calibration)
         try:
             session = plugins.backend(backend).load(artifact, threads=options.threads, device="cpu")
         except UnavailableError as error:
-            return f"| {name}, {size} px, {scheme.label} | {backend} | left out: {error} | | | |"
+            return f"| {name}, {size} px | {backend} | left out: {error} | | | |"
         pairs = _pairs(session, _own_call(session), images, options)
     bare, ratio = np.median(pairs[:, 0]), quantile_estimate(pairs[:, 1] / pairs[:, 0], 0.5, 0.95)
     verdict = "yes" if ratio.high < GOAL else "no" if ratio.low >= GOAL else "undecided"
     added = np.median(pairs[:, 1] - pairs[:, 0]) * 1e3
-    cells = [f"{name}, {size} px, {scheme.label}", backend, f"{bare:.3f} ms"]
+    cells = [f"{name}, {size} px", backend, f"{bare:.3f} ms"]
     cells += [f"{ratio.value:.3f}x [{ratio.low:.3f}, {ratio.high:.3f}]", f"{added:+.1f} µs", verdict]
     return "| " + " | ".join(cells) + " |"
 

@@ -94,6 +94,19 @@ def test_a_missing_openvino_is_exit_code_3(
     assert "fqbench[openvino]" in err
 
 
+def test_a_cpu_without_the_instructions_of_a_cast_is_exit_code_3(
+    invoke: Invoke, own: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    from fqbench.backends.openvino import session
+
+    monkeypatch.setattr(session, "float_precisions", lambda _compiled: frozenset({"fp32"}))
+    cast = ("--backend", "openvino", "--method", "cast", "--precision", "bf16")
+    code, out, err = invoke("bench", *cast, *own, *QUICK)
+    assert (code, out) == (3, ""), err
+    assert "no bf16 kernels for this CPU" in err.replace("\n", " ")
+
+
 def test_several_batch_sizes_are_not_for_the_gate(invoke: Invoke, own: tuple[str, ...]) -> None:
     Path("limits.yaml").write_text("limits: {min_speedup: 1.0}\n", encoding="utf-8")
     code, _out, err = invoke("gate", "--limits", "limits.yaml", "--batch", "1,2", *own, *QUICK)

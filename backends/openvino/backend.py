@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import DataError, InputError, UnavailableError
+from fqbench.errors import DataError, FqbenchError, InputError, UnavailableError
 from fqbench.optional import require
 from fqbench.plugins import (
     Availability,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 MODEL = "model.onnx"
 PORTABLE = "portable"  # what is written without OpenVINO
 DEVICES = ("cpu", "gpu", "npu")
+UNKNOWN = re.compile(r"No conversion rule found for operations: (.+)")
 
 
 class OpenVinoBackend(BackendBase):
@@ -93,7 +95,8 @@ class OpenVinoBackend(BackendBase):
         InputError
             OpenVINO has no device of this name.
         UnavailableError
-            OpenVINO is not installed, does not see the device here, or the device has no kernels for the type.
+            OpenVINO is not installed, does not see the device here, does not know an operator of the model, or the
+            device has no kernels for the type.
         DataError
             OpenVINO cannot read or compile the model.
         """
@@ -121,8 +124,7 @@ class OpenVinoBackend(BackendBase):
                 model_of, lambda model: core.compile_model(model, target, settings), artifact.batch or 1
             )
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise DataError(f"OpenVINO cannot run {artifact.id or artifact.label} on {device}: {reason}") from error
+            raise _failure(error, artifact.id or artifact.label, device) from error
         if precision is not None and session.precisions != {precision}:
             # It takes the hint for a wish: a CPU without fp16 computes in bf16, one without either in f32.
             others = ", ".join(sorted(session.precisions)) or "integers"
@@ -143,6 +145,17 @@ class OpenVinoBackend(BackendBase):
         if self.options.cache_dir is not None:
             settings["CACHE_DIR"] = str(self.options.cache_dir)
         return settings
+
+
+def _failure(error: RuntimeError, what: str, device: str) -> FqbenchError:
+    """Return OpenVINO's reason in one sentence; it ends a long text, or stands before an address."""
+    said = str(error).strip()
+    unknown = UNKNOWN.search(said)
+    if unknown is not None:
+        return UnavailableError(
+            f"OpenVINO has no operator {unknown[1]}, which {what} needs; use another backend (`fqbench doctor`)."
+        )
+    return DataError(f"OpenVINO cannot run {what} on {device}: {said.splitlines()[-1]}")
 
 
 def _kind(device: str) -> str:

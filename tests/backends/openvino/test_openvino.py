@@ -134,6 +134,39 @@ def test_devices_that_are_unknown_or_absent(tmp_path: Path) -> None:
         backend.load(artifact, threads=1, device="npu")
 
 
+def test_an_operator_that_openvino_does_not_know_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    nodes = [
+        helper.make_node("Det", ["images"], ["sizes"], "odd"),
+        helper.make_node("Gemm", ["sizes", "w"], ["logits"], "head"),
+    ]
+    given = [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 32, 32])]
+    made = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])]
+    weight = numpy_helper.from_array(np.ones((3, 2), np.float32), "w")
+    graph = helper.make_graph(nodes, "odd", given, made, [weight])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "model.onnx"
+    )
+    onnxruntime_logits(tmp_path / "model.onnx", pictures(1, seed=1))  # another runtime knows it
+    artifact = Artifact("openvino", Scheme.float32(), tmp_path, ("model.onnx",), {"input_shape": [3, 32, 32]})
+    with pytest.raises(UnavailableError, match=r"no operator Det-21, which openvino fp32 needs; use another") as said:
+        plugins.backend("openvino").load(artifact, threads=1, device="cpu")
+    assert said.value.exit_code == 3
+
+
+def test_a_damaged_model_cache_is_made_again(tmp_path: Path) -> None:
+    """As one of another CPU or version would be: OpenVINO checks what it wrote."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    artifact, images, cache = written(Scheme(), tmp_path), pictures(4, seed=25), tmp_path / "cache"
+    backend = plugins.backend("openvino", {"cache_dir": cache})
+    first = backend.load(artifact, threads=1, device="cpu").run(images)
+    blobs = [file for file in cache.rglob("*") if file.is_file()]
+    assert blobs
+    for file in blobs:
+        file.write_bytes(b"of another machine")
+    np.testing.assert_array_equal(backend.load(artifact, threads=1, device="cpu").run(images), first)
+
+
 def test_without_openvino_artifacts_are_written_and_the_command_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
