@@ -3,8 +3,8 @@
 Usage: python benchmarks/runtimes_agree.py [--workspace DIR] [--models resnet10t,efficientnet_b0] [--docs] [...]
 
 resnet10t with the default flags is the demo's model. ONNX Runtime's artifact is made with default options; what was
-chosen for it (range rule, bias correction) is the recipe of OpenVINO's. Both answer the test split, on one thread. Any
-other flag of `fqbench quantize` changes the experiment. FP32 stands beside them, since two INT8 runtimes that differ as
+chosen for it (range rule, bias correction) is the recipe of OpenVINO's. Both answer the test split. Any other flag of
+`fqbench quantize` changes the experiment. FP32 stands beside them, since two INT8 runtimes that differ as
 much from each other as from FP32 are two roundings of the same model, and not a fault of one of them.
 """
 
@@ -67,19 +67,20 @@ class Comparison:
 
 def main() -> None:
     """Print three rows for each network, and write them into the documentation if asked."""
-    options, rest = parser(__doc__, MODELS).parse_known_args()
+    parsed = parser(__doc__, MODELS)
+    parsed.add_argument("--predict-threads", type=int, default=None)
+    options, rest = parsed.parse_known_args()
     rows, notice = [], ""
     print(HEADER, flush=True)
     for name, run in runs(options, rest):
         notice = f"{read(run).notice} {setting(run)}, on {this_machine().cpu} ({', '.join(this_machine().features)})."
-        rows += _rows(name, run)
+        rows += _rows(name, run.with_options("eval", threads=options.predict_threads))
         print("\n".join(rows[-3:]), flush=True)
     if options.docs:
         put(DOCS / "openvino.md", "runtimes-agree", "\n".join([notice, "", HEADER, *rows]))
 
 
 def _rows(name: str, run: Run) -> list[str]:
-    run = run.with_options("eval", threads=1)
     first = fqbench.quantize(run)
     scheme = recipe_of(run, first.id).scheme
     artifacts = {"FP32": fqbench.reference(run), RUNTIMES[0]: first}

@@ -41,6 +41,7 @@ __all__ = ["LatencyReport", "Subject", "measure"]
 # Of the largest expected logit. Another batch size may sum floats in another order; that can tip one 8-bit activation
 # over to its neighbour, which is seen in the logits. More than this is another computation.
 TOLERANCE = 0.01
+PENDING = 256  # answers that are kept until they are checked together
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,10 @@ def _check(
 
 
 class _Answers:
-    """Accumulate the outputs of the timed calls for `AnswerCheck` without keeping them."""
+    """Accumulate the outputs of the timed calls for `AnswerCheck`, keeping few of them.
+
+    They are checked some hundred at a time: what runs between two timed calls takes the next one's cache.
+    """
 
     def __init__(self, expected: NDArray[np.float32], task: PredictionTask) -> None:
         self.expected = expected
@@ -194,11 +198,21 @@ class _Answers:
         self.count = 0
         self.largest = 0.0
         self.disagreements = 0
+        self.pending: list[tuple[NDArray[np.float32], int, int]] = []
 
     def add(self, answer: NDArray[np.float32], start: int, images: int) -> None:
+        self.pending.append((np.array(answer), start, images))  # a session may write its next answer into this array
+        if len(self.pending) == PENDING:
+            self._check_pending()
+
+    def _check_pending(self) -> None:
+        for answer, start, images in self.pending:
+            self._check(answer, start, images)
+        self.pending.clear()
+
+    def _check(self, answer: NDArray[np.float32], start: int, images: int) -> None:
         expected = self.expected[start : start + images]
         self.count += images
-        answer = np.asarray(answer)
         if answer.shape != expected.shape or not np.isfinite(answer).all():
             self.largest = float("inf")
             self.disagreements += images
@@ -207,6 +221,7 @@ class _Answers:
         self.disagreements += int((self.task.agreement(answer, expected) < 1).sum())
 
     def result(self) -> AnswerCheck:
+        self._check_pending()
         return AnswerCheck(self.count, self.largest, self.tolerance, self.disagreements)
 
 
@@ -267,7 +282,6 @@ class _Stopwatch:
             subject = self.subjects[index]
             nanoseconds, answer = _timed(subject.session.run, images, self.clock)
             runs[subject.id].append(TimedCall(number, position, nanoseconds, warmup))
-            # Checked at once, between two timed calls: a session may write its next answer into the same array.
             if subject.id in self.answers:
                 self.answers[subject.id].add(answer, which * len(images), len(images))
 
