@@ -14,8 +14,10 @@ from fqbench.execution import logits_of
 from fqbench.machine import this_machine
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.choice import settled
+from fqbench.quant.graph import cleaned
 from fqbench.quant.plan import make_plan
 from fqbench.quant.record import open_record
+from fqbench.quant.rescaling import rescaled
 from fqbench.run import Run
 from fqbench.search.diagnosed import SIDES, WAYS, Diagnosis
 from fqbench.search.diagnosis import BATCH, IMAGES, LayerTimes, PlannedModel, diagnose_plan
@@ -135,8 +137,12 @@ def _planned(
         "numerics": repr(numerics),
         "calibration": None if calibration is None else calibration.digest,
     }
+    graph = cleaned(model.path)
+    if scheme.rescaling == "on" and calibration is not None:
+        graph = rescaled(model, graph, calibration).graph
     return PlannedModel(
         model=model,
+        graph=graph,
         plan=make_plan(model, scheme, numerics, calibration),
         scheme=scheme.model_dump_json(),
         label=f"{backend} {scheme.label}",

@@ -14,7 +14,6 @@ from fqbench.contracts.artifacts import ExportedModel
 from fqbench.contracts.plan import Layer, QuantizationPlan
 from fqbench.errors import DataError
 from fqbench.machine import usable_cores
-from fqbench.quant.graph import cleaned
 from fqbench.quant.weights import weights_of
 from fqbench.reference_executor import reference_logits
 from fqbench.run import Run
@@ -60,6 +59,8 @@ class PlannedModel:
     ----------
     model : ExportedModel
         In float: what the layers are quantized from.
+    graph : ModelProto
+        Its cleaned graph, rescaled where the plan is of a rescaled one.
     plan : QuantizationPlan
         Scales and integers.
     scheme : str
@@ -79,6 +80,7 @@ class PlannedModel:
     """
 
     model: ExportedModel
+    graph: ModelProto
     plan: QuantizationPlan
     scheme: str
     label: str
@@ -160,7 +162,7 @@ class _Passes:
 
     def __init__(self, run: Run, planned: PlannedModel, images: ValidationImages, kept: Path) -> None:
         self.run, self.planned, self.images, self.kept = run, planned, images, kept
-        self.graph: ModelProto = cleaned(planned.model.path)
+        self.graph = planned.graph
         self.size = planned.model.batch_size(BATCH)
         self.threads = usable_cores()
 
@@ -289,7 +291,7 @@ def _with_sqnr(
     planned: PlannedModel, layers: Sequence[DiagnosedLayer], parts: Sequence[QuantizedPart]
 ) -> tuple[DiagnosedLayer, ...]:
     """Add the signal-to-noise ratios: of weights from the plan, of activations from what the calibration recorded."""
-    graph = cleaned(planned.model.path)
+    graph = planned.graph
     weights = {weight.name: weight for weight in weights_of(graph)}
     read = {node.name: list(node.input) for node in graph.graph.node}
     tensors = planned.plan.facts.get("calibration", {}).get("tensors", {})

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 
 from fqbench.contracts.scheme import LOW, Scheme
 from fqbench.quant.choice import RULES
+from fqbench.quant.graph import cleaned
+from fqbench.quant.rescaling import worth_a_trial
 from fqbench.search.assignment import FLOAT, Assignment
 from fqbench.search.diagnose import diagnose_scheme, settled_scheme
 from fqbench.search.diagnosed import LAST, DiagnosedLayer
 from fqbench.search.images import ValidationImages
 from fqbench.search.results import TrialReport
 from fqbench.search.trials import Trials, has_speed
+from fqbench.stages.export import export
 
 POLICIES = ("balanced", "minimax")
 NOTABLE = 0.02  # share of all that the layers would win back, below which raising a layer is not worth a trial
@@ -94,7 +97,7 @@ class Walk:
         return self._mended(better[0], better[1], in_float)
 
     def _other_ranges(self, assignment: Assignment, trial: TrialReport) -> tuple[Assignment, TrialReport]:
-        """Try other weightings of the groups in the ranges: they cost neither time nor bytes."""
+        """Try other weightings of the groups in the ranges, then rescaling: they cost neither time nor bytes."""
         best = (assignment, trial)
         for policy in POLICIES if len(self.few.counts) > 1 else ():
             base = assignment.base.model_copy(update={"calib_policy": policy})
@@ -103,7 +106,16 @@ class Walk:
             tried = self._try(base, f"ranges by the policy {policy}")
             if (tried.shortfall, tried.score) < (best[1].shortfall, best[1].score):
                 best = Assignment(base, assignment.bits), tried
+        moved = best[0].base.model_copy(update={"rescaling": "on"})
+        if not best[1].harmless and self._rescalable(moved):
+            tried = self._try(moved, "rescaled: factors moved between layers")
+            if (tried.shortfall, tried.score) < (best[1].shortfall, best[1].score):
+                best = Assignment(moved, assignment.bits), tried
         return best
+
+    def _rescalable(self, scheme: Scheme) -> bool:
+        """Whether the backend runs rescaled graphs, and this one has channels that factors can be moved between."""
+        return has_speed(self.backend, scheme) and worth_a_trial(cleaned(export(self.trials.run).path))
 
     def _down(self, above: Assignment, bits: int) -> Assignment | None:
         """Go down to fewer bits, and back up where that misses a limit; None where nothing below keeps them."""

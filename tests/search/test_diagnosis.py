@@ -18,6 +18,7 @@ from fqbench.search.diagnosed import Diagnosis
 from fqbench.search.diagnosis import decibels
 from fqbench.search.variants import SimulatedSession
 from fqbench.stages.quantize import quantize, reference
+from fqbench.testing.uneven_model import write_uneven
 
 PlantedRun = Callable[..., Run]
 
@@ -85,6 +86,16 @@ def test_a_killed_diagnosis_goes_on_where_it_stopped(
     loaded.clear()
     assert diagnose(run, images=40, sides=("both",), ways=("alone",)).to_json() == again.to_json()
     assert not loaded
+
+
+def test_a_rescaled_artifact_is_diagnosed_on_its_own_graph(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    """Its integers belong to weights that were moved between layers: in the original graph they would be others'."""
+    run = make_run(onnx=write_uneven(tmp_path / "uneven.onnx", spread=1.6), calib_n=32, rescaling="on")
+    found = diagnose(run, images=24, sides=("both",), ways=("alone",))
+    assert not found.layers[0].name.startswith("all ")
+    assert all(layer.weight_sqnr > 30 for layer in found.layers if layer.float_bytes)
+    together, executed = found.joint[0].groups[-1], found.executed[-1]
+    assert together.kl_divergence.value == pytest.approx(executed.kl_divergence.value, rel=0.5, abs=0.005)
 
 
 def test_what_has_no_fixed_scales_is_refused(planted_run: PlantedRun) -> None:

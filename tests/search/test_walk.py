@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +29,11 @@ def layer(name: str, gain: float, size: int) -> DiagnosedLayer:
     rows = tuple(GroupEffect(group, 100, figure, figure, 0) for group in (GROUP, "all"))
     effect = LayerEffect("both", LAST, rows)
     return DiagnosedLayer(name, "Conv", (), 4, 8, size, size // 2, 4 * size, math.nan, {}, (effect,))
+
+
+def trial_that_misses(missed: float) -> TrialReport:
+    outlook = Outlook(f"max_group_drop {GROUP}", 0.02, missed, missed, missed)
+    return TrialReport(1, "a", "ort", "int8", "", "{}", outlooks=(outlook,), worst_group=GROUP)
 
 
 @dataclass
@@ -115,6 +122,27 @@ def test_what_is_raised_keeps_the_limit_and_nothing_raised_is_idle(harms: list[f
     assert len(network.tried) < 12 + 4 * len(harms)
     if len(found) <= 6:
         assert not any(network.trial(found - {name}).harmless for name in found if len(found) > 1)
+
+
+@pytest.mark.parametrize(("possible", "missed", "tried"), [(True, 0.0, ["on"]), (True, 0.2, ["on"]), (False, 0.0, [])])
+def test_rescaling_is_tried_where_it_is_possible_and_kept_where_it_misses_less(
+    possible: bool, missed: float, tried: list[str]
+) -> None:
+    schemes: list[Scheme] = []
+
+    class Rescaling(InventedWalk):
+        def _rescalable(self, _scheme: Scheme) -> bool:
+            return possible
+
+        def _try(self, scheme: Scheme, _why: str) -> TrialReport:
+            schemes.append(scheme)
+            return trial_that_misses(missed)
+
+    few = SimpleNamespace(counts={GROUP: 100})  # one group: there is nothing to weigh
+    walk = Rescaling(Invented({}, limit=0.0), "ort", (8,), "size", few)  # type: ignore[arg-type]
+    assignment, _trial = walk._other_ranges(HIGH, trial_that_misses(0.1))
+    assert [scheme.rescaling for scheme in schemes] == tried
+    assert assignment.base.rescaling == ("on" if tried and missed < 0.1 else HIGH.base.rescaling)
 
 
 def test_an_assignment_becomes_a_recipe_with_one_override_per_layer() -> None:
