@@ -1,6 +1,6 @@
 """Write docs/study/ from a study that has run: its page, tables, figures, a model card, and pictures of its report.
 
-Usage: python docs/study_results.py studies/small.yaml --workspace runs [--out docs/study] [--debug]
+Usage: python docs/study_results.py studies/small.yaml --workspace runs [--out docs/study] [--debug] [--note TEXT]
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def main() -> int:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("docs/study"))
     parser.add_argument("--debug", action="store_true")
+    parser.add_argument("--note", default="", help="what else has to be said of the run")
     asked = parser.parse_args()
     run = Run(workspace=Workspace(asked.workspace))
     study, cells = open_study(run, asked.file, debug=asked.debug, check=False)
@@ -62,7 +63,7 @@ def main() -> int:
         pictures = take_pictures(page, asked.out)
     if cards:
         (asked.out / "card.md").write_text(next(iter(cards.values())), encoding="utf-8")
-    sections = (*how(asked.file, run, study, cells, material), *results(material))
+    sections = (*how(asked.file, run, study, cells, material), *notes(asked.note), *results(material))
     text = markdown.render(Document(sections)) + "\n" + "\n\n".join(files(copied, pictures, cards)) + "\n"
     (asked.out / "README.md").write_text(text, encoding="utf-8")
     size = sum(path.stat().st_size for path in asked.out.iterdir())
@@ -110,7 +111,7 @@ def how(file: Path, run: Run, study: Study, cells: Sequence[Cell], material: Stu
     spent = [one.seconds for task in tasks if (one := read_journal(run.workspace.root, task)) is not None]
     machines = machines_of(material.lineage)
     on = "; ".join(
-        f"{one.cpu}, {one.cores} core{'' if one.cores == 1 else 's'}, {one.system}, Python {one.python}"
+        f"{one.cpu}, {one.cores} usable core{'' if one.cores == 1 else 's'}, {one.system}, Python {one.python}"
         for one in machines
     )
     command = f"{file.as_posix()}{' --debug' if facts.study.endswith('-debug') else ''}"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DRAWN = (
     "these pictures are drawn by a program: the answers are evidence about the pipeline, and say nothing about people."
 )
+SMALLEST_P = 0.001  # smaller ones are not told apart
 COLUMNS = (
     *("hypothesis", "claim", "measures", "unit", "claim_low", "claim_high", "margin", "effect", "low", "high"),
     *("p_supported", "p_refuted", "answer", "seeds", "images", "seeds_needed", "images_needed", "reason", "cells"),
@@ -88,7 +89,9 @@ def effect_text(one: ClaimAnswer) -> str:
 def p_text(one: ClaimAnswer) -> str:
     """Return the p-value of the answer, or the smaller one of both where there is none."""
     known = [p for p in (one.p_supported, one.p_refuted) if not math.isnan(p)]
-    return f"{min(known):.3f}" if known else "-"
+    if not known:
+        return "-"
+    return f"{min(known):.3f}" if min(known) >= SMALLEST_P else f"< {SMALLEST_P}"
 
 
 def needed_text(one: ClaimAnswer) -> str:

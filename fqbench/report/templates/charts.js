@@ -1,6 +1,6 @@
 // The charts: each takes a figure's data and draws it at the width that there is.
 const MOST_AT_ONCE = 8; // series that are drawn at first; the legend has the others
-const MOST_NAMED = 16; // points of a trade-off that a legend names; of more, the pointer does
+const MOST_NAMED = 16; // points of a trade-off that are all named; of more, the front is, and the pointer names the others
 
 function dots(data, width, hidden) {
   const series = data.series.map((one, index) => ({ ...one, index })).filter((one) => !hidden.has(one.index));
@@ -54,7 +54,8 @@ function tradeOff(data, width, _hidden, choice) {
   const up = scale(ends(y.key), y.axis, bottom, top, 0.1);
   drawAcross(root, across, top, bottom, x.axis.label, (left + right) / 2);
   drawUp(root, up, left, right, y.axis.label);
-  const best = data.fronts[`${x.key}|${y.key}`].map((index) => data.candidates[index].dots);
+  const front = data.fronts[`${x.key}|${y.key}`];
+  const best = front.map((index) => data.candidates[index].dots);
   if (best.length > 1) {
     const steps = best.map((one) => [across.place(one[x.key].value), up.place(one[y.key].value)]);
     const path = steps.map(([px, py], index) => (index ? `H${px}V${py}` : `M${px} ${py}`)).join("");
@@ -71,9 +72,11 @@ function tradeOff(data, width, _hidden, choice) {
     group.append(shape(one.hollow ? "hollow" : "", px, py, 5.5));
     root.append(group);
     taken.push([px - 7, py - 7, px + 7, py + 7]);
-    targets.push({ x: px, y: py, lines: [one.name, `${y.axis.label}: ${dy.text}`, `${x.axis.label}: ${dx.text}`] });
+    targets.push({ x: px, y: py, best: front.includes(one.index), lines: [one.name, `${y.axis.label}: ${dy.text}`, `${x.axis.label}: ${dx.text}`] });
   }
-  for (const target of targets) {
+  // The names of the front come first, and of very many points they are the only ones.
+  const others = known.length > MOST_NAMED ? [] : targets.filter((one) => !one.best);
+  for (const target of [...targets.filter((one) => one.best), ...others]) {
     const size = measure(target.lines[0]);
     const tries = [[10, -8], [10, 18], [-10 - size, -8], [-10 - size, 18], [10, 34], [-10 - size, 34], [10, -24], [-10 - size, -24]];
     const found = tries.map(([ox, oy]) => [target.x + ox, target.y + oy]).find(([tx, ty]) => tx > left && tx + size < right && ty > top + 4 && ty < bottom && !taken.some((box) => tx < box[2] && tx + size > box[0] && ty - 12 < box[3] && ty + 3 > box[1]));
