@@ -19,10 +19,21 @@ GROUPS = ("skin_tone", "age_group")  # all three features make 18 groups, of whi
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo shows."""
+    """What the demo shows.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+        Accuracy per group.
+    latency : LatencyReport
+        Of the same artifacts.
+    search : str
+        The command that looks for an artifact of this model that harms no group; empty for a try with few images.
+    """
 
     evaluation: Evaluation
     latency: LatencyReport
+    search: str = ""
 
 
 def run_demo(run: Run, *, debug: bool = False) -> Demo:
@@ -50,4 +61,9 @@ def run_demo(run: Run, *, debug: bool = False) -> Demo:
         quantize(run.with_options("quantize", bits=BITS, **PLAIN)),
         quantize(run.with_options("quantize", bits=BITS)),
     ]
-    return Demo(evaluate(run, artifacts), bench(run, artifacts))
+    return Demo(evaluate(run, artifacts), bench(run, artifacts), "" if debug else _search(run))
+
+
+def _search(run: Run) -> str:
+    by = f" --by {','.join(run.config.eval.by)}" if run.config.eval.by else ""
+    return f"fqbench search --limits limits.yaml --minimize size{by} --backends {run.config.quantize.backend}"

@@ -31,6 +31,8 @@ def test_artifacts_of_the_demo(monkeypatch: pytest.MonkeyPatch, debug: bool) -> 
     assert artifacts == [0, 1, 2, 3]
     assert run.config.eval.by == demo.GROUPS
     assert (run.config.data.images < 2000) == debug
+    command = "fqbench search --limits limits.yaml --minimize size --by skin_tone,age_group --backends ort"
+    assert made.search == ("" if debug else command)
 
 
 def test_groups_of_the_user_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

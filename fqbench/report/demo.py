@@ -24,6 +24,7 @@ GAPS = {
     "equalized_odds_difference": "equalized odds",
 }
 MARKS = {"equivalent": "=", "undecided": "?"}
+MENDING = "looks for the smallest artifact within limits that you write into a file (docs/search.md)."
 LATENCY = ("artifact", "id", "level", "p50 ms", "speed-up at p50", "int8 MACs", "MB")
 
 
@@ -31,6 +32,8 @@ def demo_document(demo: Demo, *, details: bool = False) -> Document:
     """Return the summary and the main tables; with ``details``, all tables of the evaluation and the latency, too."""
     evaluation, latency = evaluation_document(demo.evaluation), latency_document(demo.latency)
     said = summary(demo.evaluation, demo.latency)
+    if demo.search:
+        said = (*said, f"What mends harm: `{demo.search}` {MENDING}")
     sections: tuple[Section, ...] = (Heading("summary"), *map(Note, said), *_groups(demo.evaluation))
     if details:
         sections += (*evaluation.sections, *latency.sections)

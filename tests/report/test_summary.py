@@ -204,6 +204,9 @@ def test_the_document_fits_100_columns_and_two_screens_and_details_adds_the_rest
     assert {"fp32: rates per group", "int2 against fp32", "measures of the literature"} - titles == {
         "measures of the literature"  # these evaluations have none
     }
+    mending = demo_document(replace(demo, search="fqbench search --limits limits.yaml"))
+    last = [section.text for section in mending.sections if isinstance(section, Note)][5]
+    assert last.startswith("What mends harm: `fqbench search --limits limits.yaml` looks for the smallest artifact")
     changes = short.sheets[0]
     assert changes.rows[0][0] == "dark"
     assert changes.rows[0][3].startswith("-30.0 [")
