@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from fqbench import plugins
 from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.qparams import QParams
-from fqbench.contracts.scheme import Method, Scheme
-from fqbench.errors import DataError, InputError
+from fqbench.contracts.scheme import Method, Override, Scheme
+from fqbench.errors import DataError, InputError, SchemeNotSupported
 from fqbench.models import export as exporting
 from fqbench.models import zoo
 from fqbench.quant.packing import pack_bits, unpack_bits
@@ -54,6 +54,22 @@ def test_every_quantized_activation_is_found_in_the_exported_graph(name: str, tm
     matched = match(prepared, model.path, pictures(2, seed=5))
     assert len(prepared.sites) > 5
     assert len(matched) >= 0.95 * len(prepared.sites)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            Override(op="Relu", quantize=False),
+            r"places the quantization of Relu \(.*\) itself; let overrides name layers",
+        ),
+        (Override(role="head", act_bits=4), r"same activation bits in all layers, but the recipe gives .* 4"),
+    ],
+)
+def test_what_fx_cannot_be_told_is_refused(override: Override, said: str, model: ExportedModel, tmp_path: Path) -> None:
+    with pytest.raises(SchemeNotSupported, match=said) as refused:
+        quantized(model, Scheme(range_rule="minmax", overrides=(override,)), tmp_path)
+    assert refused.value.exit_code == 2
 
 
 def test_ranges_are_those_of_the_calibration_record(model: ExportedModel, tmp_path: Path) -> None:
