@@ -107,6 +107,18 @@ def test_a_cpu_without_the_instructions_of_a_cast_is_exit_code_3(
     assert "no bf16 kernels for this CPU" in err.replace("\n", " ")
 
 
+def test_a_missing_load_generator_is_refused_before_anything_is_measured(
+    invoke: Invoke, own: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
+    code, out, err = invoke("bench", "--mlperf", "offline", *own, *QUICK)
+    assert (code, out) == (3, ""), err
+    assert "fqbench[mlperf]" in err
+    assert "warming up" not in err
+
+
 def test_several_batch_sizes_are_not_for_the_gate(invoke: Invoke, own: tuple[str, ...]) -> None:
     Path("limits.yaml").write_text("limits: {min_speedup: 1.0}\n", encoding="utf-8")
     code, _out, err = invoke("gate", "--limits", "limits.yaml", "--batch", "1,2", *own, *QUICK)

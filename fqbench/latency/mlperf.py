@@ -29,6 +29,17 @@ HEADROOM = 1.5  # of the expected rate: Offline sends all samples at once, and m
 FEWEST_QUERIES = 64
 
 
+def require_loadgen() -> Any:
+    """Return the load generator's module.
+
+    Raises
+    ------
+    UnavailableError
+        It is not installed.
+    """
+    return require("mlperf_loadgen", extra="mlperf")
+
+
 def run_loadgen(
     session: Session,
     images: NDArray[np.float32],
@@ -63,7 +74,7 @@ def run_loadgen(
     DataError
         It wrote no result.
     """
-    loadgen = require("mlperf_loadgen", extra="mlperf")
+    loadgen = require_loadgen()
     kept: list[NDArray[np.float32]] = []  # answers must live until the load generator has read them
 
     def issue(samples: Any) -> None:

@@ -12,6 +12,7 @@ from fqbench.contracts.artifacts import Artifact
 from fqbench.errors import InputError
 from fqbench.execution import Execution, require_runtime, subject
 from fqbench.latency.further import with_further
+from fqbench.latency.mlperf import require_loadgen
 from fqbench.latency.protocol import measure
 from fqbench.latency.results import LatencyReport
 from fqbench.latency.zero_weights import refuse_zero_weights
@@ -109,6 +110,8 @@ def _derivation(run: Run, answered: Sequence[ArtifactPredictions], repeat: int) 
 
 def _measure(run: Run, answered: Sequence[ArtifactPredictions]) -> LatencyReport:
     batch, _threads = combination(run.config.bench)
+    if run.config.bench.mlperf:
+        require_loadgen()  # refuse before anything is measured
     models = [model_of(run.workspace, answer.artifact) for answer in answered]
     for path in {model.path for model in models}:
         refuse_zero_weights(path)
