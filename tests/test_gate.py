@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from fqbench.contracts.runtime import Arithmetic, Level
 from fqbench.errors import InputError
@@ -19,6 +20,8 @@ from fqbench.gate import GateOptions, Limits, Outcome, check_limits, group_confi
 from fqbench.latency.protocol import Subject, measure
 from fqbench.latency.results import SubjectFacts
 from fqbench.plugins import SessionBase
+
+POSITIVE = ("min_speedup", "max_p50_ms", "max_p99_ms", "max_mb")
 
 
 def evaluation(n: int, *, lost: dict[str, float], confidence: float = 0.95) -> Evaluation:
@@ -87,6 +90,21 @@ def test_a_point_estimate_inside_the_limit_is_not_enough() -> None:
 )
 def test_every_limit(limits: Limits, outcome: Outcome) -> None:
     assert set(outcomes(limits, evaluation(3000, lost={"dark": 0.02})).values()) == {outcome}
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01])
+@pytest.mark.parametrize("limit", [name for name in Limits.model_fields if name not in POSITIVE])
+def test_limits_are_fractions(limit: str, value: float) -> None:
+    assert getattr(Limits.model_validate({limit: 1}), limit) == 1
+    with pytest.raises(ValidationError, match=r"less than or equal to 1|greater than or equal to 0"):
+        Limits.model_validate({limit: value})
+
+
+@pytest.mark.parametrize("limit", POSITIVE)
+def test_speeds_latencies_and_sizes_are_above_zero(limit: str) -> None:
+    assert getattr(Limits.model_validate({limit: 0.01}), limit) == 0.01
+    with pytest.raises(ValidationError, match="greater than 0"):
+        Limits.model_validate({limit: 0})
 
 
 def test_an_undefined_figure_is_undecided_never_passed() -> None:

@@ -233,7 +233,9 @@ def build(architecture: Architecture, *, classes: int, size: Size, weights: str 
     file = hub.pretrained_file(architecture.library, architecture.entry, architecture.name)
     if architecture.library == "timm":
         # timm's own loading knows how to resize position embeddings and first convolutions, and which part is the head.
-        return _create(architecture, classes=classes, size=size, pretrained=True, overlay={"file": str(file)})
+        # The file is safetensors, also where the library's own entry describes another format (before timm 1.0.31).
+        overlay = {"file": str(file), "custom_load": False}
+        return _create(architecture, classes=classes, size=size, pretrained=True, overlay=overlay)
     model = _create(architecture, classes=classes, size=size)
     load_weights(model, file, head=head_parameters(architecture, classes=classes, size=size))
     return model
@@ -346,7 +348,7 @@ def _create(
     classes: int,
     size: Size,
     pretrained: bool = False,
-    overlay: Mapping[str, str] | None = None,
+    overlay: Mapping[str, object] | None = None,
 ) -> nn.Module:
     entry = architecture.entry
     model: nn.Module

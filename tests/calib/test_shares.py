@@ -36,6 +36,10 @@ def test_minority_gives_small_groups_more_than_balance() -> None:
     assert counts["dark×old"] / counts["light×young"] == pytest.approx(8, rel=0.2)  # the root of 640 / 10
 
 
+def test_as_many_images_as_groups_are_one_for_each() -> None:
+    assert apportion(np.array([100.0, 0.01, 0.01]), 3, np.random.default_rng(0)).tolist() == [1, 1, 1]
+
+
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=12), st.integers(1, 300))
 def test_shares_add_up_and_are_near_their_weights(weights: list[float], n: int) -> None:
     shares = apportion(np.array(weights), n, np.random.default_rng(0))
