@@ -40,7 +40,23 @@ def clean(model: Path, out: Path) -> Path:
             onnx.save(onnx.load(model), whole)
             model = whole
         quant_pre_process(str(model), str(out), skip_symbolic_shape=True)
+    _name_nodes(out)
     return out
+
+
+def _name_nodes(path: Path) -> None:
+    """Name the nodes without a name, as those that HardSwish is written out to, after their outputs.
+
+    Settings, placements and onnxruntime's quantizer know an operator by its name.
+    """
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    unnamed = [node for node in model.graph.node if not node.name]
+    for node in unnamed:
+        node.name = f"{node.output[0]}/{node.op_type}"
+    if unnamed:
+        onnx.save(model, path)
 
 
 def cleaned(model: Path) -> ModelProto:

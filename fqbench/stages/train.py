@@ -120,6 +120,8 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
         torch.manual_seed(options.seed)
         _say_code(run, architecture)
         network = zoo.build(architecture, classes=len(samples.classes), size=preprocessing.size, weights=weights)
+        if weights == "none":
+            zoo.shrink_head(network)
         zoo.check_logits(network, architecture, classes=len(samples.classes), size=preprocessing.size)
         result = training.train(
             network,

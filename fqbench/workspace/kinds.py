@@ -318,7 +318,7 @@ class SearchFacts(Facts):
 DATASETS = Kind("datasets", 2, DatasetFacts)  # 2: synthfaces have a test split of their own
 SAMPLES = Kind("samples", 3, SamplesFacts)  # 3: classes with fractions are sorted by value; 2: problems are kept
 PREPARED = Kind("prepared", 2, PreparedFacts)  # 2: decoded by libjpeg-turbo, resized by OpenCV
-CHECKPOINTS = Kind("checkpoints", 4, CheckpointFacts)  # 3: augmented before normalized; 4: may be taken as it is
+CHECKPOINTS = Kind("checkpoints", 5, CheckpointFacts)  # 4: may be taken as it is; 5: large first classifiers shrunk
 MODELS = Kind("models", 3, ModelFacts)  # 2: nodes are named after modules; 3: facts are typed
 QAT_MODELS = Kind("qat_models", 1, QatModelFacts)
 CALIBRATIONS = Kind("calibrations", 2, CalibrationFacts)

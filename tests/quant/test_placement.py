@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +14,7 @@ from onnx import helper, numpy_helper
 from fqbench.contracts.scheme import Override, Scheme
 from fqbench.errors import SchemeNotSupported
 from fqbench.quant.choice import Trial, settled
+from fqbench.quant.graph import cleaned
 from fqbench.quant.placement import combined, variants
 from fqbench.quant.placement_choice import HOLDS, HOLDS_IN_A_GROUP, PlacementTrial, Speed, best
 from fqbench.quant.recipe import resolve
@@ -73,6 +76,25 @@ def test_the_overrides_of_a_variant_select_exactly_its_operators() -> None:
         assert {layer.node for layer in layers if layer.is_float} == one.nodes, one.name
     types = next(one for one in everything if one is not None and one.name.startswith("all but")).overrides
     assert all(override.op is not None for override in types)
+
+
+def test_every_operator_of_a_cleaned_graph_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """onnxruntime writes HardSwish out as two operators without names."""
+    model = hard_swish_network()
+    nodes = [node for node in model.graph.node if node.name not in {"gate[0]", "swish"}]
+    nodes.insert(1, helper.make_node("HardSwish", ["a"], ["i"], "swish"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, tmp_path / "model.onnx")
+    graph = cleaned(tmp_path / "model.onnx")
+    names = [node.name for node in graph.graph.node]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    found = {one.name: one for one in variants(graph)}
+    assert len(found["activation functions"].nodes) == 2
+    layers = resolve(graph, Scheme(overrides=found["activation functions"].overrides))
+    assert {layer.op for layer in layers if layer.is_float} == {"HardSigmoid", "Mul"}
+    assert found["squeeze-and-excitation"].nodes == {"squeeze", "down", "relu", "up", "excite", "scale"}
 
 
 def test_a_variant_that_leaves_no_weight_to_quantize_is_none() -> None:
