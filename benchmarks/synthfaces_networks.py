@@ -31,7 +31,9 @@ SMALLEST = 100  # test images of a group that is judged
 VIT = {"epochs": 20, "learning_rate": 5e-4, "warmup": 0.2, "augment": ("flip", "crop", "colour")}
 # From the smallest to the largest, so that a killed run has most of the table.
 NETWORKS: dict[str, dict[str, Any]] = {
-    "lcnet_100": {},
+    # Crops hide the little that it sees at 64 pixels: with them it was at chance after 10 epochs of 3,200 images; with
+    # flips alone it learns from the fourth epoch on (64 % after 7), so it gets more of them.
+    "lcnet_100": {"epochs": 12, "augment": ("flip",)},
     "squeezenet1_1": {},
     "resnet10t": {},
     "mobilenetv3_large_100": {},

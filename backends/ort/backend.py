@@ -33,7 +33,7 @@ from fqbench.quant.half import half_graph
 from fqbench.quant.packed_onnx import widened, write_packed
 from fqbench.quant.qdq import Dialect, quantizable_types, write_qdq
 
-from .arithmetic import measure_arithmetic
+from .arithmetic import DISABLED, measure_arithmetic
 from .layer_times import profiled_times
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ class OnnxRuntimeBackend(BackendBase):
             )
         model = _loadable(artifact)
         providers = list(dict.fromkeys((provider, PROVIDERS["cpu"])))
-        session = ort.InferenceSession(model, _session_options(threads), providers=providers)
+        settings = {"providers": providers, "disabled_optimizers": DISABLED}
+        session = ort.InferenceSession(model, _session_options(threads), **settings)
         if provider not in session.get_providers():
             raise UnavailableError(
                 f"ONNX Runtime cannot use its {provider} here and would fall back to the CPU; check the GPU's driver "

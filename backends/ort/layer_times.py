@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from .arithmetic import DISABLED
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -41,7 +43,7 @@ def profiled_times(
     with tempfile.TemporaryDirectory(prefix="fqbench-profile-") as scratch:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(scratch) / "profile")
-        session = ort.InferenceSession(model, options, providers=providers)
+        session = ort.InferenceSession(model, options, providers=providers, disabled_optimizers=DISABLED)
         name = session.get_inputs()[0].name
         for image in (*images[:WARM_UP], *images):
             session.run(None, {name: image[None]})

@@ -244,14 +244,15 @@ def build(architecture: Architecture, *, classes: int, size: Size, weights: str 
 def shrink_head(network: nn.Module) -> None:
     """Draw the weights of an untrained classifier again where they are far larger than torch's own.
 
-    timm draws those of EfficientNet's family (MobileNetV3, LCNet, MnasNet ...) up to ``1 / sqrt(classes)``, whatever the
-    number of inputs: 0.7 for two classes. The first logits are then in the tens, and a short training does little more
-    than unlearn them.
+    timm draws those of EfficientNet's family (MobileNetV3, LCNet, MnasNet ...) up to ``1 / sqrt(classes)``, whatever
+    the number of inputs: 0.7 for two classes. The first logits are then in the tens, and a short training does little
+    more than unlearn them.
     """
     from torch import nn
 
-    head = network.get_classifier() if hasattr(network, "get_classifier") else None
-    if isinstance(head, nn.Linear) and float(head.weight.std()) > head.in_features**-0.5:
+    found: Any = getattr(network, "get_classifier", None)
+    head = found() if found is not None else None
+    if isinstance(head, nn.Linear) and float(head.weight.detach().std()) > head.in_features**-0.5:
         head.reset_parameters()
 
 

@@ -176,3 +176,14 @@ def test_preprocessing_comes_from_the_models_own_recipe() -> None:
 def test_classifiers_with_a_second_head_answer_with_one_tensor() -> None:
     model = make("torchvision/googlenet").train()
     assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["lcnet_050", "resnet10t"])
+def test_first_logits_are_small_whatever_the_library_draws(name: str) -> None:
+    torch.manual_seed(0)
+    network = make(name)
+    before = network.get_classifier().weight.detach().clone()  # type: ignore[operator, union-attr]
+    zoo.shrink_head(network)
+    head = network.get_classifier()  # type: ignore[operator]
+    assert float(head.weight.detach().std()) < head.in_features**-0.5
+    assert torch.equal(before, head.weight) == (name == "resnet10t")

@@ -1,4 +1,4 @@
-"""ONNX Runtime's backend beyond the conformance suite: weights that lie beside the graph."""
+"""ONNX Runtime's backend beyond the conformance suite: external weights, and layers that stay in float."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 import onnx
 
 from fqbench import plugins
-from fqbench.contracts.scheme import Method, Scheme
+from fqbench.contracts.scheme import Method, Override, Scheme
 from fqbench.run import Run
 from fqbench.stages.export import export
+from fqbench.storage import file_digest
 from fqbench.testing.planned import write_artifact
+from fqbench.testing.tiny_model import calibration_set, tiny_model
+from fqbench.testing.uneven_model import CHANNELS, SIDE, write_uneven
 
 
 def test_external_data_come_along_and_dynamic_int8_reads_them(make_run: Callable[..., Run], tmp_path: Path) -> None:
@@ -43,3 +46,18 @@ def test_external_data_come_along_and_dynamic_int8_reads_them(make_run: Callable
     out.mkdir()
     artifact = write_artifact(backend, external, Scheme(method=Method.PTQ_DYNAMIC, range_rule="none"), out)
     assert backend.load(artifact, threads=1, device="cpu").run(images).shape == (3, 2)
+
+
+def test_a_layer_between_quantized_ones_stays_in_float(tmp_path: Path) -> None:
+    """onnxruntime would quantize its weight when the model is loaded, by a scale of its own."""
+    path = write_uneven(tmp_path / "uneven.onnx")
+    (tmp_path / "tiny").mkdir()
+    model = replace(tiny_model(tmp_path / "tiny"), path=path, digest=file_digest(path), classes=("no", "yes"))
+    backend, counts = plugins.backend("ort"), []
+    for number, overrides in enumerate(((), (Override(name="wide", quantize=False),))):
+        out = tmp_path / str(number)
+        out.mkdir()
+        artifact = write_artifact(backend, model, Scheme(overrides=overrides), out, calibration_set())
+        counts.append(backend.load(artifact, threads=1, device="cpu").arithmetic)
+    assert counts[0].integer_macs == counts[0].total_macs
+    assert counts[1].total_macs - counts[1].integer_macs == CHANNELS * CHANNELS * SIDE * SIDE
