@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("jinja2", reason="needs the extra report")
 
 
-from fqbench.report.document import Document, Heading
+from fqbench.report.document import Document, Heading, warnings
 from fqbench.report.renderers import page as renderer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -94,6 +94,18 @@ def test_draws_everything_within_the_width(opened: Opened, file: Path, width: in
     assert not [value for value in opened.run(shapes) if "NaN" in value]
     assert opened.said == []
     assert opened.asked == [file.as_uri()]
+
+
+def test_a_warning_with_names_from_right_to_left_stays_one_paragraph(opened: Opened, tmp_path: Path) -> None:
+    names = ", ".join(["שלום עולם", "<script>alert(1)</script>", "100 % & more"] * 6)
+    path = tmp_path / "index.html"
+    document = Document((Heading("Names"), *warnings(f"few images: {names}")))
+    path.write_text(renderer.render(document, title="names"), encoding="utf-8")
+    opened.show(path, 360)
+    assert opened.run("document.documentElement.scrollWidth") == 360
+    edges = opened.run("[...document.querySelectorAll('.warning bdi')].map((e) => e.getBoundingClientRect().height)")
+    assert len(edges) >= 6
+    assert max(edges) < 60  # each in its line; as items of a flex container they were columns
 
 
 def test_loads_in_two_seconds(opened: Opened, file: Path) -> None:

@@ -1,1 +1,0 @@
-/tmp/tmp.h3OWjkfe73
