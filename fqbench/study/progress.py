@@ -66,18 +66,21 @@ class TimeLeft:
     ----------
     workers : int
         As for `seconds_left`.
+    earlier : sequence of (Task, TaskOutcome)
+        What an earlier run has finished: it is found, not made, and says how long the like of it takes.
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers, self.seconds, self.since = workers, math.nan, -math.inf
+    def __init__(self, workers: int, earlier: Sequence[tuple[Task, TaskOutcome]] = ()) -> None:
+        self.workers, self.earlier, self.seconds, self.since = workers, earlier, math.nan, -math.inf
 
     def __call__(self, everything: Sequence[Task], done: Sequence[tuple[Task, TaskOutcome]]) -> float:
         """Return the seconds that are left of all tasks."""
         now = time.monotonic()
         if now - self.since >= 1 or len(done) == len(everything):
-            ended = {(task.cell.id, task.part) for task, _outcome in done}
+            known = [*self.earlier, *done]
+            ended = {(task.cell.id, task.part) for task, _outcome in known}
             waiting = [task for task in everything if (task.cell.id, task.part) not in ended]
-            self.seconds, self.since = seconds_left(waiting, done, workers=self.workers), now
+            self.seconds, self.since = seconds_left(waiting, known, workers=self.workers), now
         return self.seconds
 
 

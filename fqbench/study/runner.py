@@ -115,9 +115,9 @@ def run_study(run: Run, study: Study, cells: Sequence[Cell], executor: Executor,
         Every cell failed.
     """
     begun, done = time.monotonic(), list[tuple[Task, TaskOutcome]]()
-    estimate = TimeLeft(executor.workers)
     steps = tasks_of(study, cells, threads=executor.threads)
     everything = [task for step in steps for task in step]
+    estimate = TimeLeft(executor.workers, _finished(run, cells, everything))
     with _alone(run), closing(executor):
         for step in steps:
             ready = [task for task in step if not _hopeless(task, done)]
@@ -194,6 +194,13 @@ def study_status(run: Run, study: Study, cells: Sequence[Cell], *, workers: int 
         state = "done" if not missing else "failed" if reasons else "waiting"
         states.append(CellState(cell, state, "; ".join(reasons), sum(one.seconds for one in said)))
     return StudyStatus(study.name, tuple(states), seconds_left(waiting, done, workers=workers))
+
+
+def _finished(run: Run, cells: Sequence[Cell], tasks: Sequence[Task]) -> list[tuple[Task, TaskOutcome]]:
+    """Return the tasks that an earlier run has finished, with what the journal says of them."""
+    finished = finished_cells(run, cells)
+    known = [(task, read_journal(run.workspace.root, task)) for task in tasks]
+    return [(task, one) for task, one in known if one is not None and (task.cell.id, task.part) in finished]
 
 
 def _keys(cells: Sequence[Cell]) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import pytest
 from fqbench.study.cells import Cell
 from fqbench.study.file import Grid, Study
 from fqbench.study.grid import cells_of
-from fqbench.study.progress import seconds_left, told
+from fqbench.study.progress import TimeLeft, seconds_left, told
 from fqbench.study.tasks import Task, TaskOutcome
 
 CELLS = cells_of(
@@ -46,6 +46,13 @@ def test_latencies_are_not_shared_by_workers() -> None:
 def test_what_was_found_or_failed_says_nothing() -> None:
     assert math.isnan(seconds_left([task("qat")], [ended(task("qat"), 0.01), ended(task("qat"), 50, entry="")]))
     assert seconds_left([], []) == 0
+
+
+def test_what_an_earlier_run_finished_is_not_left() -> None:
+    finished, waiting = task("ptq_static"), task("ptq_static", bits=4)
+    estimate = TimeLeft(1, [ended(finished, 10)])
+    assert estimate([finished, waiting], []) == 10
+    assert estimate([finished, waiting], [ended(finished, 0.01), ended(waiting, 12)]) == 0
 
 
 def test_durations_are_told_as_people_say_them() -> None:
