@@ -17,6 +17,7 @@ TWO_SIDED = 24  # along each end, for ranges with two
 FINER = 5  # candidates along each end of a later pass
 PASSES = 6
 COARSER = 4  # bins merged for the first passes
+LEADING = 32  # candidates of the first pass that are looked at with all bins: merged ones may mislead
 CHUNK = 1 << 22  # values of the error matrix at a time
 
 
@@ -149,10 +150,11 @@ class _Search:
         """Search from these shares of the extremes, (candidates, 2)."""
         line = bool((shares[:, 0] == shares[:, 1]).all())
         rough = replace(self, seen=self.seen.coarser(COARSER))
-        best, error = rough.best(self.extremes[:, None, :] * shares)
+        leading = rough.leading(self.extremes[:, None, :] * shares)
+        best, error = self.best(leading)
         if not line:
-            best, error = rough.along_each_end(best, error)
-        known = [best[:, None, :], self.extremes[:, None, :]]
+            best, error = rough.along_each_end(*rough.best(best[:, None, :]))
+        known = [best[:, None, :], leading, self.extremes[:, None, :]]
         best, error = self.best(np.concatenate([*known, *([] if self.others is None else [self.others])], axis=1))
         reach = 1 / (ONE_SIDED if line else TWO_SIDED)
         offsets = np.linspace(-1, 1, FINER)
@@ -163,6 +165,12 @@ class _Search:
             best, error = self.better(best, error, self._inside(moved))
             reach /= 2
         return best
+
+    def leading(self, candidates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the candidates with the least errors of the worst group, per tensor: (tensors, `LEADING`, 2)."""
+        worst = self.seen.errors(candidates, self.quantizer).max(axis=2)
+        order = np.argsort(worst, axis=1, kind="stable")[:, :LEADING]
+        return np.take_along_axis(candidates, order[..., None], axis=1)
 
     def along_each_end(
         self, best: NDArray[np.float64], error: NDArray[np.float64]
