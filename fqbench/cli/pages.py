@@ -30,7 +30,7 @@ def report(
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write.")] = Path("report"),
 ) -> None:
-    """Write an evaluation, a search or a study as an HTML page.
+    """Write an evaluation, search or study as an HTML page.
 
     Runs nothing: every figure is read from the workspace. The page needs no network; figures are also written as SVG
     and PDF, tables as CSV and LaTeX, and a model card per quantized artifact.
