@@ -151,11 +151,12 @@ class _Search:
         line = bool((shares[:, 0] == shares[:, 1]).all())
         rough = replace(self, seen=self.seen.coarser(COARSER))
         leading = rough.leading(self.extremes[:, None, :] * shares)
-        best, error = self.best(leading)
+        known = [leading, self.extremes[:, None, :], *([] if self.others is None else [self.others])]
         if not line:
-            best, error = rough.along_each_end(*rough.best(best[:, None, :]))
-        known = [best[:, None, :], leading, self.extremes[:, None, :]]
-        best, error = self.best(np.concatenate([*known, *([] if self.others is None else [self.others])], axis=1))
+            best, _error = self.best(leading)
+            best, _error = rough.along_each_end(*rough.best(best[:, None, :]))
+            known.insert(0, best[:, None, :])
+        best, error = self.best(np.concatenate(known, axis=1))
         reach = 1 / (ONE_SIDED if line else TWO_SIDED)
         offsets = np.linspace(-1, 1, FINER)
         ends = [offsets, offsets] if line else np.meshgrid(offsets, offsets, indexing="ij")
