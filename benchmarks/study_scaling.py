@@ -4,7 +4,8 @@
     python benchmarks/study_scaling.py schedule studies/small.yaml --workspace runs --seeds 100
     python benchmarks/study_scaling.py workspace
 
-`efficiency` runs a study without latencies, with one worker of one core and with two, each in a workspace of its own.
+`efficiency` runs a study without latencies, with one worker of one core and with two, each in a workspace of its own;
+then two studies of one worker side by side, which share nothing but the machine: what they lose, no executor wins back.
 `schedule` takes the durations that a study's journal holds, repeats the grid for many seeds, and simulates workers.
 `workspace` measures what grows with the number of entries: publishing one, and finding one by its id.
 """
@@ -15,6 +16,10 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from fqbench.machine import this_machine
@@ -32,26 +37,62 @@ PER_NODE = 8
 
 
 def efficiency(file: Path, executor: str, *, debug: bool) -> None:
-    """Print the wall time of one worker and of two, each of which has one core."""
-    seconds, cores = {}, sorted(os.sched_getaffinity(0))
-    for workers in (1, 2):
-        os.sched_setaffinity(0, cores[:workers])
-        with tempfile.TemporaryDirectory() as folder:
-            run = Run(workspace=Workspace(folder))
-            study, cells = open_study(run, file, debug=debug)
-            study = study.model_copy(update={"latency": False})
-            begun = time.monotonic()
-            result = run_study(run, study, cells, executor_named(executor, workers=workers), debug=debug)
-            seconds[workers] = time.monotonic() - begun
-            tasks = [task for step in tasks_of(study, cells) for task in step]
-            busy = sum(one.seconds for task in tasks if (one := read_journal(run.workspace.root, task)) is not None)
-            share = busy / (workers * seconds[workers])
-            failed = len(result.failed)
-            print(
-                f"{workers} worker(s): {seconds[workers]:.1f} s, {len(cells)} cells, {failed} failed; {share:.0%} of "
-                "the workers' time is in tasks, the rest is start-up, waiting at the end of a phase, and the table"
-            )
-    print(f"efficiency at 2 workers: {seconds[1] / (2 * seconds[2]):.2f}")
+    """Print the wall time of one worker, of two, and of two studies of one worker side by side; a worker has a core."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when NumPy is imported, by the processes that start here
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    (alone,) = _side_by_side([Subject(file, executor, 1, (cores[0],), debug)])
+    (together,) = _side_by_side([Subject(file, executor, 2, tuple(cores), debug)])
+    apart = _side_by_side([Subject(file, executor, 1, (core,), debug) for core in cores])
+    for name, found in (("one worker", alone), ("two workers", together)):
+        print(
+            f"{name}: {found.seconds:.1f} s, {found.cells} cells, {found.failed} failed; {found.busy:.0%} of the "
+            "workers' time is in tasks, the rest is start-up, waiting at the end of a phase, and the table"
+        )
+    beside = sum(one.seconds for one in apart) / 2
+    print(f"one worker beside another study of one worker: {beside:.1f} s, which nothing but the machine slows down")
+    print(f"efficiency at 2 workers: {alone.seconds / (2 * together.seconds):.2f}")
+    print(f"the machine's own: {alone.seconds / beside:.2f}; of it reached: {beside / (2 * together.seconds):.2f}")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A study in a process and workspace of its own, on some cores."""
+
+    file: Path
+    executor: str
+    workers: int
+    cores: tuple[int, ...]
+    debug: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Wall time of a study with its imports, its cells, how many failed, and the share of the time spent in tasks."""
+
+    seconds: float
+    cells: int
+    failed: int
+    busy: float
+
+
+def _side_by_side(subjects: Sequence[Subject]) -> list[Measured]:
+    with ProcessPoolExecutor(len(subjects), mp_context=get_context("spawn")) as processes:
+        return list(processes.map(_measured, subjects))
+
+
+def _measured(subject: Subject) -> Measured:
+    os.sched_setaffinity(0, subject.cores)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(workspace=Workspace(folder))
+        study, cells = open_study(run, subject.file, debug=subject.debug)
+        study = study.model_copy(update={"latency": False})
+        executor = executor_named(subject.executor, workers=subject.workers)
+        begun = time.monotonic()
+        result = run_study(run, study, cells, executor, debug=subject.debug)
+        seconds = time.monotonic() - begun
+        tasks = [task for step in tasks_of(study, cells) for task in step]
+        busy = sum(one.seconds for task in tasks if (one := read_journal(run.workspace.root, task)) is not None)
+    return Measured(seconds, len(cells), len(result.failed), busy / (subject.workers * seconds))
 
 
 def schedule(file: Path, workspace: Path, seeds: int, driver: float, *, debug: bool) -> None:

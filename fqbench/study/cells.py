@@ -58,6 +58,11 @@ class Coordinates:
         return asdict(self)
 
     @property
+    def trained(self) -> tuple[str, str, int]:
+        """Data, model and seed: cells with the same ones start from one trained model, and share most of their work."""
+        return self.data, self.model, self.seed
+
+    @property
     def name(self) -> str:
         """A readable name, unique in a study."""
         scheme = FLOAT if self.method == FLOAT else f"{self.method}/int{self.bits}"

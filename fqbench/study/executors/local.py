@@ -6,7 +6,7 @@ import multiprocessing
 import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fqbench.errors import WorkspaceError
 from fqbench.machine import usable_cores
 from fqbench.run import Run
+from fqbench.study.executors.order import pick
 from fqbench.study.executors.serial import Serial
 from fqbench.study.tasks import Task, TaskOutcome, failure, perform, write_journal
 from fqbench.workspace import Workspace
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 ATTEMPTS = 2  # a process that ends without an answer may have been killed by chance, twice hardly
+THREADS = "OMP_NUM_THREADS"
 MEMORY_SHARE = 0.8  # of the free memory, that all processes together may take
+PEAK = 4 << 30  # bytes that a process is taken to need until one has been seen
 
 
 @dataclass
@@ -35,8 +38,10 @@ class _Worker:
 class Local:
     """The executor of several processes; each keeps samples and stores open for all of its tasks.
 
-    Until a task has ended, one process runs; then as many as fit into memory, by the largest that was seen. Latencies
-    are measured in this process, when no other one runs.
+    Until a task has ended, as many processes run as fit into memory at 4 GiB each; then as many as fit by the largest
+    that was seen. A process takes the next task whose trained model no other process works on, if there is one: tasks
+    of one model share work, for which one process would wait while another does it. Latencies are measured in this
+    process, when no other one runs.
 
     Parameters
     ----------
@@ -69,8 +74,9 @@ class _Pool:
     def __init__(self, run: Run, most: int) -> None:
         import psutil
 
-        self.run, self.most, self.limit = run, most, 1
+        self.run, self.most = run, most
         self.free = int(psutil.virtual_memory().available)
+        self.limit = self._fitting(PEAK)
         self.workers: list[_Worker] = []
         self.killed: Counter[tuple[str, str]] = Counter()
 
@@ -94,17 +100,22 @@ class _Pool:
         running = sum(worker.task is not None for worker in self.workers)
         while waiting and running < self.limit:
             idle = next((worker for worker in self.workers if worker.task is None), None) or self._start()
-            idle.task = waiting.popleft()
+            idle.task = pick(waiting, [worker.task for worker in self.workers if worker.task is not None])
+            waiting.remove(idle.task)
             with suppress(BrokenPipeError):  # it has just died: its sentinel says so
                 idle.connection.send(idle.task)
             running += 1
+
+    def _fitting(self, peak: int) -> int:
+        return max(1, min(self.most, int(MEMORY_SHARE * self.free // max(peak, 1))))
 
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         cores = _share(len(self.workers), self.most)
         process = context.Process(target=_serve, args=(theirs, str(self.run.workspace.root), cores), daemon=True)
-        process.start()
+        with threads_of_children(len(cores)):
+            process.start()
         theirs.close()
         worker = _Worker(process, ours)
         self.workers.append(worker)
@@ -133,7 +144,7 @@ class _Pool:
         if isinstance(answer, WorkspaceError):
             raise answer
         outcome, peak = answer
-        self.limit = max(1, min(self.most, int(MEMORY_SHARE * self.free // max(peak, 1))))
+        self.limit = self._fitting(peak)
         yield task, outcome
 
 
@@ -145,11 +156,29 @@ def _share(number: int, workers: int) -> tuple[int, ...]:
     return tuple(cores[number % workers :: workers]) or (cores[number % len(cores)],)
 
 
+@contextmanager
+def threads_of_children(threads: int) -> Iterator[None]:
+    """Give processes that start meanwhile so many threads for products of matrices.
+
+    NumPy starts these threads when it is imported, which is before a process reaches any line of ours; more threads
+    than cores wait for each other actively.
+    """
+    before = os.environ.get(THREADS)
+    if threads:
+        os.environ[THREADS] = str(threads)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(THREADS, None)
+        else:
+            os.environ[THREADS] = before
+
+
 def _serve(connection: Connection, root: str, cores: tuple[int, ...]) -> None:
     """Perform tasks until the connection is closed; runs in a process of its own."""
     if cores:
         os.sched_setaffinity(0, cores)
-        os.environ["OMP_NUM_THREADS"] = str(len(cores))
     run = Run(workspace=Workspace(root))
     while True:
         try:

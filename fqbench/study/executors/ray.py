@@ -17,6 +17,7 @@ from fqbench.machine import usable_cores
 from fqbench.optional import require
 from fqbench.run import Run
 from fqbench.study.executors.carried import AsksDesk, CarriedWorkspace, Desk
+from fqbench.study.executors.order import spread
 from fqbench.study.tasks import Task, TaskOutcome, attempt, failure, record
 from fqbench.workspace import Workspace
 
@@ -92,7 +93,7 @@ class Ray:
             here = _on(ray.get_runtime_context().get_node_id())
             self.desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote(root)
         where = (self.copies, self.desk) if self.carry else (root, None)
-        waiting = {make.options(**needs).remote(*where, task, self.threads): task for task in tasks}
+        waiting = {make.options(**needs).remote(*where, task, self.threads): task for task in spread(tasks)}
         while waiting:
             (ready,), _rest = ray.wait(list(waiting), num_returns=1)
             task = waiting.pop(ready)
