@@ -17,15 +17,17 @@ from synthfaces_networks import DOCS, Loss, losses, parser, put, runs, setting
 
 import fqbench
 from fqbench.contracts.artifacts import Artifact
+from fqbench.errors import SchemeNotSupported
 from fqbench.run import Run
 from fqbench.stages.read import read
 from fqbench.workspace.kinds import ARTIFACTS
 
 GOAL = 1.0  # points
 LEARNT = 0.7  # accuracy from which on a network of two classes has learnt something that can be lost
+SETTINGS = {"bias_correction": "bias correction", "rescaling": "rescaled"}
 HEADER = (
-    "| network | FP32 | INT8 | loss, points | loss of the worst group, points | chosen | goal |\n"
-    "|---|---:|---:|---:|---|---|---|"
+    "| network | epochs | FP32 | INT8 | loss, points | loss of the worst group, points | chosen | goal |\n"
+    "|---|---:|---:|---:|---:|---|---|---|"
 )
 
 
@@ -48,18 +50,32 @@ def main() -> None:
 
 def _row(name: str, run: Run) -> tuple[str, str]:
     """Return the row of a network, and why its goal was missed; empty where it was reached."""
-    made = [fqbench.reference(run), fqbench.quantize(run)]
+    made, epochs = [fqbench.reference(run)], str(run.config.train.epochs)
+    try:
+        made.append(fqbench.quantize(run))
+    except SchemeNotSupported as error:
+        accuracy = losses(run, made)[0].accuracy
+        return f"| {name} | {epochs} | {accuracy:.1%} | - | - | - | FP32 | no INT8 is kept |", f"- {name}: {error}"
     before, after = losses(run, made)
     choice = run.workspace.get(made[1].id, ARTIFACTS).facts.choice
-    chosen = choice["range_rule"] + (", bias correction" if choice["bias_correction"] == "on" else "")
-    chosen += f", {choice['placement']['kept']}" if "placement" in choice else ""
+    chosen = _chosen(choice)
     met = after.overall <= GOAL and after.worst <= GOAL
     verdict = "reached" if met else "MISSED"
     if before.accuracy < LEARNT:
         verdict = "FP32 has learnt too little to judge"
-    cells = [name, f"{before.accuracy:.1%}", f"{after.accuracy:.1%}", f"{after.overall:+.2f}", after.of_the_worst]
-    row = "| " + " | ".join([*cells, chosen, verdict]) + " |"
+    cells = [name, epochs, f"{before.accuracy:.1%}", f"{after.accuracy:.1%}", f"{after.overall:+.2f}"]
+    row = "| " + " | ".join([*cells, after.of_the_worst, chosen, verdict]) + " |"
     return row, "" if met else _reason(name, made[1], after, choice)
+
+
+def _chosen(choice: dict[str, Any]) -> str:
+    """Say which settings were kept; of a measured placement its time, too."""
+    chosen = choice["range_rule"] + "".join(f", {told}" for name, told in SETTINGS.items() if choice[name] == "on")
+    if "placement" not in choice:
+        return str(chosen)
+    kept = next(one for one in choice["placement"]["tried"] if one["name"] == choice["placement"]["kept"])
+    ends = ", ".join("?" if kept["speed"][end] is None else f"{kept['speed'][end]:.2f}" for end in ("low", "high"))
+    return f"{chosen}, {kept['name']}: {kept['speed']['ratio']:.2f} [{ends}] of FP32's time"
 
 
 def _reason(name: str, artifact: Artifact, after: Loss, choice: dict[str, Any]) -> str:

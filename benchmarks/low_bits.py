@@ -35,8 +35,9 @@ GOALS = {4: 1.5, 2: 6.0}  # points, by bits of the weights
 SLOWER = 1.05  # of INT8's time
 KEPT_ROLES = ("first", "depthwise", "head")
 HEADER = (
-    "| network | weights | accuracy | loss, points | loss of the worst group, points | p50 ms | of INT8's | MB |\n"
-    "|---|---|---:|---:|---|---:|---:|---:|"
+    "| network | epochs | weights | accuracy | loss, points | loss of the worst group, points | p50 ms | of INT8's "
+    "| MB |\n"
+    "|---|---:|---|---:|---:|---|---:|---:|---:|"
 )
 
 
@@ -67,7 +68,8 @@ def _network(name: str, run: Run) -> tuple[list[str], list[str]]:
     for artifact, loss in zip(made, lost, strict=True):
         ratio = times[artifact.id] / times[made[1].id]
         bits = artifact.scheme.bits
-        cells = [name, f"{bits} bits" if bits < 32 else "FP32", f"{loss.accuracy:.1%}", f"{loss.overall:+.2f}"]
+        cells = [name, str(run.config.train.epochs), f"{bits} bits" if bits < 32 else "FP32"]
+        cells += [f"{loss.accuracy:.1%}", f"{loss.overall:+.2f}"]
         cells += [loss.of_the_worst if bits < 32 else "", f"{times[artifact.id]:.3f}", f"{ratio:.2f}"]
         rows.append("| " + " | ".join([*cells, f"{artifact.size_on_disk / 1e6:.2f}"]) + " |")
         if bits in GOALS:

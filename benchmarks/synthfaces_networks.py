@@ -63,11 +63,11 @@ def runs(options: argparse.Namespace, rest: Sequence[str]) -> Iterator[tuple[str
 
 
 def setting(run: Run) -> str:
-    """Return what a table says about the data, the training and the runtime."""
+    """Return what a table says about the data, the training and the runtime; epochs are in its rows."""
     data, trained = run.config.data, run.config.train
     return (
-        f"{data.images} images of {data.size} pixels to train and validate, {trained.epochs} epochs of batches of "
-        f"{trained.batch_size}; {run.config.quantize.backend}"
+        f"{data.images} images of {data.size} pixels to train and validate, batches of {trained.batch_size}; "
+        f"{run.config.quantize.backend}"
     )
 
 

@@ -173,12 +173,7 @@ class Samples:
         InputError
             A name is not a sensitive feature of this data set.
         """
-        wanted = tuple(by) if by else self.sensitive_features
-        for feature in wanted:
-            if feature not in self.sensitive_features:
-                hint = did_you_mean(feature, self.sensitive_features)
-                raise InputError(f"{self.name} has no sensitive feature {feature!r}: {hint}")
-        return wanted
+        return features_among(self.name, self.sensitive_features, by)
 
     def groups(self, by: Sequence[str], where: tuple[str, str] | None = None) -> tuple[str, ...]:
         """Return the names of all groups in any split, sorted, so that one without images in a split is still known.
@@ -194,6 +189,21 @@ class Samples:
         if where is not None:
             frame = frame[frame[where[0]].astype(str) == where[1]]
         return tuple(sorted(map(str, set(group_labels(frame, by)))))
+
+
+def features_among(data: str, known: Sequence[str], by: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the sensitive features asked for among those that a data set has, all of them by default.
+
+    Raises
+    ------
+    InputError
+        A name is not among them.
+    """
+    wanted = tuple(by) if by else tuple(known)
+    for feature in wanted:
+        if feature not in known:
+            raise InputError(f"{data} has no sensitive feature {feature!r}: {did_you_mean(feature, known)}")
+    return wanted
 
 
 def attribute_column(name: str) -> str:

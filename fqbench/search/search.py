@@ -37,6 +37,7 @@ from fqbench.stages.bench import bench
 from fqbench.stages.export import export
 from fqbench.stages.gate import REPORT as VERDICT
 from fqbench.stages.gate import gate_entry
+from fqbench.stages.named import check_columns
 from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import configured_scheme, named_backend, reference
 from fqbench.stages.read import read, read_entry
@@ -64,11 +65,13 @@ def search(run: Run, asked: Request) -> tuple[SearchReport, str]:
         None of the runtimes is available here.
     """
     options = read_gate(asked.limits)
-    read(run).require_one_label("search")
     run = run.with_options("eval", intersect=True, control=None, split="test", threshold=None)
     run = run.with_options("quantize", recipe=None, keep_float=None)
     named_backend(run, configured_scheme(run))
     backends, notes = _backends(run, asked)
+    samples = read(run)
+    samples.require_one_label("search")
+    check_columns(run, samples)
     model = export(run)
     require_possible_size(options, model, asked.bits)
     derivation = Derivation(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fqbench.config import Config, ModelOptions, outputs_named, read_yaml
-from fqbench.data.samples import Samples
+from fqbench.data import synthfaces
+from fqbench.data.samples import Samples, features_among
 from fqbench.errors import InputError, did_you_mean
 from fqbench.models import zoo
 from fqbench.models.objectives import parts_of
@@ -32,6 +34,10 @@ def check_names(config: Config) -> None:
         A name is unknown, a file or folder is missing, or an option does not belong to the data set or the model.
     """
     check_data(config.data)
+    if config.data.name == synthfaces.NAME:  # the only data whose features and classes are known before they are read
+        for by in _features_asked(config):
+            features_among(synthfaces.NAME, synthfaces.SENSITIVE_FEATURES, by)
+        _check_positive(config.eval.positive, synthfaces.NAME, synthfaces.CLASSES)
     _check_model(config.model)
     parts_of(config.train.objective)
     if config.qat.objective is not None:
@@ -49,9 +55,7 @@ def check_columns(run: Run, samples: Samples) -> None:
     InputError
         The data set has no such sensitive feature or class.
     """
-    quantize, train, evaluation = run.config.quantize, run.config.train, run.config.eval
-    control = None if evaluation.control is None else (evaluation.control,)
-    for by in (train.by, quantize.calib_by, evaluation.by, control):
+    for by in _features_asked(run.config):
         samples.features(by)
     positive_class(run, samples.labellings[0])
 
@@ -76,10 +80,19 @@ def positive_class(run: Run, samples: Samples) -> str | None:
         raise InputError(
             "--positive is for one label; each of several attributes has its second class as the positive one."
         )
-    if asked is not None and asked not in samples.classes:
-        hint = did_you_mean(asked, samples.classes)
-        raise InputError(f"{samples.name} has no class {asked!r} for --positive: {hint}")
+    _check_positive(asked, samples.name, samples.classes)
     return asked if asked or len(samples.classes) > 2 else samples.classes[-1]
+
+
+def _features_asked(config: Config) -> tuple[Sequence[str] | None, ...]:
+    """Return the features that each option names, None where an option names none."""
+    control = None if config.eval.control is None else (config.eval.control,)
+    return config.train.by, config.quantize.calib_by, config.eval.by, control
+
+
+def _check_positive(asked: str | None, data: str, classes: Sequence[str]) -> None:
+    if asked is not None and asked not in classes:
+        raise InputError(f"{data} has no class {asked!r} for --positive: {did_you_mean(asked, classes)}")
 
 
 def _check_model(model: ModelOptions) -> None:

@@ -67,6 +67,7 @@ def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--range-rule mmse", "unknown range rule 'mmse'"),
         ("--recipe missing.yaml", "the recipe missing.yaml cannot be read"),
         ("--method qat --qat-trainer torchfx", "unknown backend 'torchfx'"),
+        ("--calib-by skin_toned", "synthfaces has no sensitive feature 'skin_toned': did you mean 'skin_tone'?"),
         ("--method qat --qat-start missing.pth", "no weights file missing.pth; --qat-start"),
     ],
 )
@@ -78,6 +79,29 @@ def test_a_misspelt_name_is_told_before_a_missing_library(
     code, _out, err = invoke("quantize", *arguments.split())
     assert (code, message in " ".join(err.split())) == (2, True), err
     assert not (tmp_path / "workspace").exists()
+
+
+@pytest.mark.usefixtures("without_training")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--by skin_toned", "synthfaces has no sensitive feature 'skin_toned': did you mean 'skin_tone'?"),
+        ("--positive smilling", "synthfaces has no class 'smilling' for --positive"),
+        ("--backends orf", "--backends does not know 'orf'"),
+        ("--backend orf", "unknown backend 'orf'"),
+        ("--data celebb", "unknown data set 'celebb'"),
+    ],
+)
+def test_a_search_and_an_evaluation_check_names_before_anything_is_drawn(
+    invoke: Invoke, tmp_path: Path, arguments: str, message: str
+) -> None:
+    limits = tmp_path / "limits.yaml"
+    limits.write_text("limits: {max_group_drop: 0.02}\n")
+    for verb in ("search", "eval", "gate") if "--backends" not in arguments else ("search",):
+        own = () if verb == "eval" else ("--limits", limits)
+        code, _out, err = invoke(verb, *own, *arguments.split())
+        assert (code, message in " ".join(err.split())) == (2, True), (verb, err)
+        assert not (tmp_path / "workspace").exists(), verb
 
 
 @pytest.mark.usefixtures("without_training")
