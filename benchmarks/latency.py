@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,33 +95,43 @@ def main() -> None:
     print("|---|---:|---:|---|---:|---:|---:|---:|")
     told: list[str] = []
     for name in options.models.split(","):
-        rows = _in_a_process(name, options.budget, told)
-        _print_table(name, rows, told)
+        rows = []
+        for row in _in_a_process(name, options.budget, told):
+            rows.append(row)
+            _print_row(name, row, told)
+        _compare(name, rows, told)
     print("\n" + "\n".join(told))
 
 
-def _in_a_process(name: str, budget: float, told: list[str]) -> list[dict[str, Any]]:
-    """Measure one model in a process of its own; what it has printed until its budget is over, counts."""
+def _in_a_process(name: str, budget: float, told: list[str]) -> Iterator[dict[str, Any]]:
+    """Measure one model in a process of its own; yield its rows as they come, until its budget is over."""
     command = [sys.executable, __file__, *sys.argv[1:], "--child", name]
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=budget, check=False, text=True)
-        text, ended = done.stdout, "" if done.returncode == 0 else f"{name}: ended with {done.returncode}."
-    except subprocess.TimeoutExpired as error:
-        text = (error.stdout or b"").decode() if isinstance(error.stdout, bytes) else error.stdout or ""
-        ended = f"{name}: over its budget of {budget:g} s; what it measured until then is above."
-    told += [ended] if ended else []
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        alarm = Timer(budget, process.kill)
+        alarm.start()
+        try:
+            yield from (json.loads(line) for line in process.stdout or () if line.startswith("{"))
+        finally:
+            over = not alarm.is_alive()
+            alarm.cancel()
+    if over:
+        told.append(f"{name}: over its budget of {budget:g} s; what it measured until then is above.")
+    elif process.returncode:
+        told.append(f"{name}: ended with {process.returncode}.")
 
 
-def _print_table(name: str, rows: list[dict[str, Any]], told: list[str]) -> None:
-    for row in rows:
-        if "left_out" in row:
-            told.append(f"{name}: {row['left_out']}")
-            continue
-        low, value, high = row["speedup"]
-        cells = [name, row["batch"], row["threads"], row["artifact"], f"{row['p50']:.2f}"]
-        cells += [f"{value:.2f}x [{low:.2f}, {high:.2f}]", f"{row['share']:.0%}", f"{row['bytes'] / 1e6:.1f}"]
-        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+def _print_row(name: str, row: dict[str, Any], told: list[str]) -> None:
+    if "left_out" in row:
+        told.append(f"{name}: {row['left_out']}")
+        return
+    low, value, high = row["speedup"]
+    cells = [name, row["batch"], row["threads"], row["artifact"], f"{row['p50']:.2f}"]
+    cells += [f"{value:.2f}x [{low:.2f}, {high:.2f}]", f"{row['share']:.0%}", f"{row['bytes'] / 1e6:.1f}"]
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def _compare(name: str, rows: list[dict[str, Any]], told: list[str]) -> None:
+    """Say how fast the best of ours is next to the best of the peers, for each batch size and number of threads."""
     for batch, threads in dict.fromkeys((row["batch"], row["threads"]) for row in rows if "batch" in row):
         own = [row for row in rows if (row.get("batch"), row.get("threads")) == (batch, threads)]
         ours = [row for row in own if row["quantized"] and not row["artifact"].startswith(PEER)]
