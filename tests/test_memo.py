@@ -16,6 +16,14 @@ def test_an_answer_is_worked_out_once(tmp_path: Path) -> None:
     assert remembered(tmp_path, {"model": "a", "version": "2"}, lambda: {"size": 64}) == {"size": 64}
 
 
+def test_every_answer_is_kept_though_the_workspace_is_new(tmp_path: Path) -> None:
+    root = tmp_path / "not" / "there"
+    for size in (224, 64):
+        assert remembered(root, {"size": size}, lambda size=size: {"is": size}) == {"is": size}
+    for size in (224, 64):
+        assert remembered(root, {"size": size}, lambda: pytest.fail("known")) == {"is": size}
+
+
 @pytest.mark.parametrize(
     "damage",
     [lambda text: text[:-9], lambda text: text.replace("224", "225"), lambda _text: "3"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import math
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 
 from fqbench.errors import DataError, InputError, WorkspaceError
@@ -62,6 +64,17 @@ def test_entry_holds_files_and_where_they_came_from(workspace: Workspace) -> Non
     assert manifest["files"]["log.txt"]["size"] == 3
     assert manifest["versions"]["python"]
     assert manifest["command"]
+
+
+def test_what_an_entry_says_cannot_be_changed(workspace: Workspace) -> None:
+    entry = workspace.produce(derivation(seed=1), write, {})
+    for part, name in ((entry, "path"), (entry.manifest, "digest"), (entry.facts, "notice")):
+        with pytest.raises((dataclasses.FrozenInstanceError, pydantic.ValidationError)):
+            setattr(part, name, None)
+    with pytest.raises(pydantic.ValidationError):
+        entry.manifest.files["log.txt"].size = 0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        derivation().slug = "other"  # type: ignore[misc]
 
 
 def test_same_question_is_a_cache_hit(workspace: Workspace) -> None:

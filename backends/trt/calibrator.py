@@ -114,6 +114,6 @@ def make_calibrator(trt: Any, kind: str, images: Images | None, version: Version
             return None
 
         def write_histogram_cache(self, data: Any, length: int) -> None:
-            pass
+            """Keep nothing: TensorRT requires the method, and each build histograms its own images."""
 
     return Calibrator()

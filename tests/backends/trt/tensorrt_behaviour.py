@@ -55,6 +55,9 @@ def calibrate(world: World, calibrator: Any, profile: Any) -> None:
         data = bytes(allocation(pointers[0])._data)
         assert len(data) == int(np.prod(shape)) * 4, "a batch of another size or type than the profile's"
         world.calibrated.append(np.frombuffer(data, np.float32).reshape(shape).copy())
+    if base == "IInt8LegacyCalibrator":
+        assert calibrator.write_histogram_cache(b"counts", 6) is None
+        assert calibrator.read_histogram_cache(6) is None, "a histogram of other images"
     with contextlib.suppress(Exception):
         calibrator.write_calibration_cache(memoryview(f"{header}\nimages: 3c010a14\n".encode()))
 
