@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -35,6 +36,30 @@ def test_a_perfect_auc_has_an_open_end() -> None:
     assert 0.3 < found.low < 0.9
 
 
+@settings(max_examples=40)
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12), st.sampled_from([0.8, 0.95, 0.99]))
+def test_the_interval_of_auc_is_delongs_by_plain_loops(seed: int, m: int, n: int, confidence: float) -> None:
+    """Placements by comparing every pair; the variance of an image alone in its class is the largest possible one."""
+    rng = np.random.default_rng(seed)
+    positives, negatives = rng.integers(2, 8, m).astype(float), rng.integers(0, 6, n).astype(float)
+    wins = np.array([[(x > y) + (x == y) / 2 for y in negatives] for x in positives])
+    value = wins.mean()
+    variances = [statistics.variance(each) if len(each) > 1 else 0.25 for each in (wins.mean(1), wins.mean(0))]
+    variance = variances[0] / m + variances[1] / n
+    z = statistics.NormalDist().inv_cdf(1 - (1 - confidence) / 2)
+    if value in {0.0, 1.0} or variance == 0:
+        slack = z**2 / (min(m, n) + z**2)
+        expected = max(0.0, value - slack), min(1.0, value + slack)
+    else:
+        width = z * math.sqrt(variance) / (value * (1 - value))
+        odds = [math.log(value / (1 - value)) + sign * width for sign in (-1, 1)]
+        expected = tuple(0.5 + math.tanh(each / 2) / 2 for each in odds)
+    order = rng.permutation(m + n)
+    found = auc((np.arange(m + n) < m)[order], np.concatenate([positives, negatives])[order], confidence)
+    assert (found.value, found.n) == (pytest.approx(value), m + n)
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.slow
 def test_the_interval_of_auc_covers() -> None:
     """Two normal distributions: the area is known, Phi(d / sqrt(2))."""
@@ -53,6 +78,26 @@ def test_calibration_error_by_hand() -> None:
     labels = np.array([1, 0, 1, 1])
     assert expected_calibration_error(labels, chances) == pytest.approx(abs(0.5 - 0.9) / 2 + abs(1 - 0.6) / 2)
     assert math.isnan(expected_calibration_error(labels[:0], chances[:0]))
+
+
+def test_a_calibration_bin_holds_its_upper_end() -> None:
+    """0.6 is the end of the ninth of 15 bins: it falls into the same bin as 0.55, and not into that of 0.65."""
+    for other, expected in ((0.55, abs(0.6 - 1 + 0.55) / 2), (0.65, (0.4 + 0.65) / 2)):
+        chances = np.array([[0.4, 0.6], [1 - other, other]])
+        assert expected_calibration_error(np.array([1, 0]), chances) == pytest.approx(expected), other
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.integers(1, 80), st.integers(2, 4))
+def test_calibration_error_by_plain_loops(seed: int, n: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    chances, labels = rng.dirichlet(np.full(classes, 0.5), n), rng.integers(0, classes, n)
+    total = 0.0
+    for number in range(15):
+        inside = [row for row in range(n) if number / 15 < chances[row].max() <= (number + 1) / 15]
+        right = sum(int(chances[row].argmax()) == labels[row] for row in inside)
+        total += abs(right - sum(chances[row].max() for row in inside)) / n
+    assert expected_calibration_error(labels, chances) == pytest.approx(total)
 
 
 def test_rows_by_group_and_all() -> None:

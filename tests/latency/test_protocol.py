@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fqbench.errors import DataError, InputError
 from fqbench.latency.protocol import LatencyReport, Subject, measure
+from fqbench.latency.results import AnswerCheck
 from fqbench.latency.steadiness import Doubt
 from fqbench.plugins import Arithmetic, SessionBase
 from fqbench.reporter import Silent
@@ -260,6 +261,13 @@ def test_same_answers_pass() -> None:
     assert (check.largest_difference, check.disagreements) == (0.0, 0)
     assert check.answers == 2 * len(report["a"].runs), "warm-ups are checked, too"
     assert Doubt.DIFFERENT_ANSWERS not in doubts_of(report, "a")
+
+
+def test_answers_are_the_same_up_to_the_tolerance() -> None:
+    assert AnswerCheck(4, 0.5, 0.5, 1).same
+    assert not AnswerCheck(4, 0.5 + 1e-12, 0.5, 1).same
+    assert AnswerCheck(4, 0.5, 0.5, 1).disagreement == 0.25
+    assert AnswerCheck(0, 0.0, 0.0, 0).disagreement == 0.0, "nothing was compared"
 
 
 def test_fast_but_different_session_is_found_out() -> None:
