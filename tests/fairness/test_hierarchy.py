@@ -81,6 +81,40 @@ def test_each_level_is_seen_where_it_is() -> None:
     assert not noisy_seeds.few
 
 
+def test_the_standard_deviation_of_each_level_is_that_of_a_mean() -> None:
+    """Resampling k values gives their mean the standard deviation sd / sqrt(k); draws are averaged within a seed."""
+    patterns, design = simulate(3, 4, 1000, sd_seed=0.03, sd_draw=0.03)
+    found = hierarchical_change(patterns, design, overall_accuracy, replicates=3000)
+    right = np.average(patterns.rows[:, 2:] == patterns.rows[:, [1]], axis=0, weights=patterns.counts)
+    changes = np.array([right[list(design.candidates[one])] - right[design.references[one]] for one in range(3)])
+    assert found.value == pytest.approx(changes.mean())
+    assert found.sd_seeds == pytest.approx(changes.mean(axis=1).std() / math.sqrt(3), rel=0.08)
+    assert found.sd_draws == pytest.approx(math.sqrt((changes.var(axis=1) / 4).sum()) / 3, rel=0.08)
+    assert (found.seeds, found.draws, found.few) == (3, 4, False)
+    assert found.low < found.value < found.high
+
+
+def test_few_is_fewer_than_three_seeds_and_draws_are_the_fewest_of_a_seed() -> None:
+    patterns, _design = simulate(2, 3)
+    design = Design({0: 0, 1: 4}, {0: (1, 2, 3), 1: (5, 6)})
+    found = hierarchical_change(patterns, design, overall_accuracy, replicates=20)
+    assert (found.seeds, found.draws, found.few) == (2, 2, True)
+
+
+def test_a_group_without_images_has_no_change() -> None:
+    labels, answers = np.array([0, 1, 1]), np.array([[0, 0], [1, 0], [0, 1]])
+    patterns = Patterns.count(labels, answers, np.array(["b", "b", "c"]), 2, known_groups=("a", "b", "c"))
+    tables = patterns.tables(patterns.counts.astype(float))
+    assert tables.sum(axis=(2, 3)).tolist() == [[0, 2, 1]] * 2
+    for group, expected in ((0, math.nan), (1, -0.5), (2, 1.0)):
+        found = hierarchical_change(
+            patterns, Design({0: 0}, {0: (1,)}), lambda each, group=group: accuracy(each)[:, group], replicates=20
+        )
+        assert found.value == pytest.approx(expected, nan_ok=True)
+        assert math.isnan(found.low) == math.isnan(expected)
+        assert (found.seeds, found.draws, found.few) == (1, 1, True)
+
+
 def test_more_copies_of_one_model_do_not_make_the_interval_narrower() -> None:
     patterns, _design = simulate(1, 1, 500)
     rows = np.column_stack([patterns.rows, patterns.rows[:, [3]], patterns.rows[:, [3]]])

@@ -64,6 +64,33 @@ def test_roles_are_read_from_the_graph() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("channels", "shape", "group", "depthwise"),
+    [
+        (8, (8, 1, 3, 3), 8, True),
+        (8, (8, 4, 3, 3), 2, False),  # grouped
+        (4, (8, 1, 3, 3), 4, False),  # two outputs for each input
+        (1, (1, 1, 3, 3), 1, False),  # a picture in grey to one map
+    ],
+)
+def test_depthwise_is_one_output_channel_for_each_of_several_inputs(
+    channels: int, shape: tuple[int, ...], group: int, depthwise: bool
+) -> None:
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Conv", ["images", "w"], ["map"], "only", group=group)],
+        "g",
+        [value("images", 1, ["N", channels, 5, 5])],
+        [value("map", 1, ["N", shape[0], 3, 3])],
+        [numpy_helper.from_array(np.ones(shape, np.float32), "w")],
+    )
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    (layer,) = resolve(model, Scheme())
+    assert ("depthwise" in layer.roles) == depthwise
+    assert {"first", "head"} <= set(layer.roles)
+    assert layer.macs == np.prod(shape) * 3 * 3
+
+
 def test_costs_are_counted() -> None:
     layers = {layer.name: layer for layer in resolve(squeezed(), Scheme()) if layer.weight}
     assert layers["first"].macs == 8 * 3 * 9 * 16 * 16
