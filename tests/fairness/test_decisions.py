@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -9,10 +10,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from fqbench.errors import DataError
 from fqbench.fairness.decisions import (
     DecisionRule,
+    Mixture,
+    Step,
     fit_group_thresholds,
     fit_single_threshold,
     probabilities,
@@ -36,6 +40,35 @@ def test_a_single_threshold_includes_its_own_value(seed: int, threshold: float) 
     scores[0] = (1 - threshold, threshold)
     decided = DecisionRule.single(1, threshold).decide(scores, frame)
     np.testing.assert_array_equal(decided, (scores[:, 1] >= threshold).astype(int))
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_either_class_can_be_the_positive_one(positive: int) -> None:
+    scores, labels, frame = sample(300)
+    decided = DecisionRule.single(positive, 0.7).decide(scores, frame)
+    np.testing.assert_array_equal(decided == positive, scores[:, positive] >= 0.7)
+    assert set(decided) == {0, 1}
+    mirrored = fit_single_threshold(scores[:, ::-1], 1 - labels, 1 - positive)
+    same = fit_single_threshold(scores, labels, positive)
+    np.testing.assert_array_equal(mirrored.decide(scores[:, ::-1], frame), 1 - same.decide(scores, frame))
+
+
+def test_between_equally_good_thresholds_the_middle_one_is_taken() -> None:
+    score = np.array([0.1, 0.2, 0.6, 0.9])
+    rule = fit_single_threshold(np.stack([1 - score, score], axis=1), np.array([0, 0, 1, 1]), 1)
+    assert rule.mixtures["all"].step0.threshold == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.5, 0.75])
+def test_a_mixture_is_decided_by_a_hash_of_the_sample_alone(chance: float) -> None:
+    """The first 14 hexadecimal digits of the SHA-256, as a fraction, are below the chance."""
+    frame = pd.DataFrame({"sample_id": [f"face-{index}" for index in range(2000)]})
+    never = Step(">", np.inf)
+    rule = DecisionRule(1, (), {"all": Mixture(1.0, never, 0.0, never, p_ignore=chance, constant=1.0)})
+    decided = rule.decide(np.full((2000, 2), 0.5), frame)
+    digits = [hashlib.sha256(name.encode()).hexdigest()[:14] for name in frame["sample_id"]]
+    np.testing.assert_array_equal(decided == 1, [int(each, 16) / 16**14 < chance for each in digits])
+    assert binomtest(int(decided.sum()), 2000, chance).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("seed", range(5))

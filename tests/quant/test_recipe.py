@@ -96,6 +96,14 @@ def test_costs_are_counted() -> None:
     assert layers["first"].macs == 8 * 3 * 9 * 16 * 16
     assert layers["deep"].macs == 8 * 9 * 16 * 16
     assert (layers["head"].macs, layers["head"].parameters) == (32, 32)
+    assert {layer.macs for layer in resolve(squeezed(), Scheme()) if not layer.weight} == {0}
+
+
+def test_costs_of_unknown_shapes_are_not_made_up() -> None:
+    model = squeezed()
+    del model.graph.value_info[:]
+    layers = {layer.name: layer.macs for layer in resolve(model, Scheme()) if layer.weight}
+    assert layers == {"first": 0, "deep": 0, "down": 0, "up": 0, "head": 32}
 
 
 def test_the_last_override_that_says_something_counts() -> None:
@@ -124,6 +132,14 @@ def test_a_recipe_is_three_lines(tmp_path: Path) -> None:
     file = tmp_path / "hybrid.yaml"
     file.write_text("bits: 4\noverrides:\n- {role: head, quantize: false}\n")
     assert read_recipe(file) == Scheme(bits=4, overrides=(Override(role="head", quantize=False),))
+
+
+def test_only_what_differs_from_the_defaults_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    write_recipe(Scheme(bits=4, overrides=(Override(role="head", quantize=False),)), file)
+    assert file.read_text() == "bits: 4\noverrides:\n- role: head\n  quantize: false\n"
+    write_recipe(Scheme(), file)
+    assert file.read_text() == "bits: 8\n", "never an empty file"
 
 
 @pytest.mark.parametrize(
