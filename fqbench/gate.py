@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from fqbench.config import read_yaml
 from fqbench.contracts.runtime import Level
@@ -35,7 +36,7 @@ class Outcome(StrEnum):
 class Limits(BaseModel):
     """Limits for a release; a limit that is not given is not checked. Fractions, not percentage points."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_accuracy_drop: float | None = Field(None, ge=0, le=1)
     max_group_drop: float | None = Field(None, ge=0, le=1)
@@ -51,10 +52,22 @@ class Limits(BaseModel):
     max_p99_ms: float | None = Field(None, gt=0)
     max_mb: float | None = Field(None, gt=0)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # which would be the number 1
+            raise PydanticCustomError("truth_value", "Input should be a number")
+        return value
+
     @property
     def needs_latency(self) -> bool:
         """Whether a measurement of latency is needed."""
         return any(value is not None for value in (self.min_speedup, self.max_p50_ms, self.max_p99_ms, self.max_mb))
+
+
+FRACTIONS = frozenset(
+    name for name in Limits.model_fields if name not in {"min_speedup", "max_p50_ms", "max_p99_ms", "max_mb"}
+)
 
 
 class GateOptions(BaseModel):
@@ -75,7 +88,7 @@ class GateOptions(BaseModel):
 
     limits: Limits
     undecided: Literal["fail", "pass", "warn"] = "fail"
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(0.95, gt=0.5, lt=1, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -160,13 +173,24 @@ def read_gate(path: Path) -> GateOptions:
     except ValidationError as error:
         problem = error.errors()[0]
         name = ".".join(map(str, problem["loc"])) or "the file"
-        hint = (
-            did_you_mean(name.rpartition(".")[2], Limits.model_fields) if problem["type"] == "extra_forbidden" else ""
-        )
+        hint = _hint(problem["type"], name, values)
         raise InputError(f"the file of limits {path}: {name}: {problem['msg']}. {hint}".strip()) from error
     if not options.limits.model_dump(exclude_none=True):
         raise InputError(f"the file of limits {path} sets no limit; a gate that checks nothing passes everything.")
     return options
+
+
+def _hint(kind: str, name: str, values: Any) -> str:
+    """Return the next step after a wrong value in a file of limits."""
+    part, _, limit = name.rpartition(".")
+    if kind == "extra_forbidden":
+        return did_you_mean(limit, Limits.model_fields if part else GateOptions.model_fields)
+    if kind == "missing" and isinstance(values, dict):
+        found = next((key for key in values if key in Limits.model_fields), "max_group_drop")
+        return f"put the limits below it, as in `limits: {{{found}: {values.get(found, 0.05)}}}`."
+    if limit in FRACTIONS:
+        return "a limit is a fraction: 0.05 stands for 5 points."
+    return ""
 
 
 def check_limits(options: GateOptions, evaluations: Sequence[Evaluation], latency: LatencyReport | None) -> GateReport:

@@ -179,7 +179,24 @@ def test_bonferroni() -> None:
         ("limits: {max_accuracy_drop: 2}", "max_accuracy_drop"),
         ("limits: {}", "sets no limit"),
         ("- 1", "the file"),
+        ("", "the file: Input should be a valid dictionary"),
         ("a: [", "is not YAML"),
+        ("limits: {max_group_drop: yes}", "limits.max_group_drop: Input should be a valid number"),
+        ("limits: {max_group_drop: true}", "limits.max_group_drop: Input should be a number"),
+        ("limits: {max_mb: true}", "limits.max_mb: Input should be a number"),
+        ("limits: {max_group_drop: .nan}", "limits.max_group_drop: Input should be a finite number"),
+        ("limits: {max_p50_ms: .inf}", "limits.max_p50_ms: Input should be a finite number"),
+        ("limits: {min_speedup: -1.5}", "limits.min_speedup: Input should be greater than 0"),
+        ("limits: {max_group_drop: 5}", "max_group_drop: .*a limit is a fraction: 0.05 stands for 5 points"),
+        ("limits: {max_group_drop: 5%}", "max_group_drop: .*a limit is a fraction: 0.05 stands for 5 points"),
+        ("limits: {max_group_drop: [0.1]}", "limits.max_group_drop: Input should be a valid number"),
+        ("limits: {Max-Group-Drop: 0.1}", "did you mean 'max_group_drop'"),
+        ("limits:\n  max_mb: 3\n  max_mb: 30\n", "the key 'max_mb' stands there twice in line 3"),
+        ("max_group_drop: 0.1", "put the limits below it, as in `limits: {max_group_drop: 0.1}`"),
+        ("limits: {max_mb: 3}\nundecidd: pass", "did you mean 'undecided'"),
+        ("limits: {max_mb: 3}\nundecided: maybe", "undecided: Input should be 'fail', 'pass' or 'warn'"),
+        ("limits: {max_mb: 3}\nconfidence: 95", "confidence: Input should be less than 1"),
+        ("limits: {max_mb: 3}\nconfidence: .nan", "confidence: "),
     ],
 )
 def test_limits_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
@@ -187,6 +204,13 @@ def test_limits_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> 
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_gate(path)
+
+
+def test_numbers_as_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "limits.yaml"
+    path.write_text("limits: &strict {max_group_drop: 1e-3, max_mb: '12.5'}\nundecided: warn\n")
+    options = read_gate(path)
+    assert (options.limits.max_group_drop, options.limits.max_mb, options.undecided) == (0.001, 12.5, "warn")
 
 
 def test_no_limits_file(tmp_path: Path) -> None:

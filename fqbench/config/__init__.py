@@ -12,7 +12,6 @@ from fqbench.config.merge import (
     configure,
     names,
     names_among,
-    read_yaml,
     vary,
     whole_numbers,
 )
@@ -31,6 +30,7 @@ from fqbench.config.sections import (
     Section,
     TrainOptions,
 )
+from fqbench.config.yaml_text import read_yaml
 
 __all__ = [
     "BACKEND_OPTION",

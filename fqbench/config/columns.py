@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from fqbench.config.flags import keywords
+from fqbench.config.yaml_text import read_yaml
 from fqbench.errors import InputError
 
 
@@ -46,8 +47,6 @@ def outputs_named(columns: Mapping[str, int] | Path) -> dict[str, int]:
 
 
 def _read(file: Path) -> dict[str, int]:
-    from fqbench.config.merge import read_yaml
-
     if file.suffix.lower() in {".yaml", ".yml", ".json"}:
         values = read_yaml(file, "the file of output names", "--column")
     else:

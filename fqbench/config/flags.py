@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+SEEDS = 2**32  # scikit-learn's random states, and so fairlearn's, are below
+
 
 @dataclass(frozen=True)
 class Flag:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from fqbench.config.flags import fields, options
 from fqbench.config.sections import Config
+from fqbench.config.yaml_text import parse_yaml, read_yaml
 from fqbench.errors import InputError, did_you_mean
 
 DEFAULT_FILE = Path("fqbench.yaml")
@@ -54,16 +55,14 @@ def configure(file: Path | None = None, **flags: Any) -> Config:
 
 def _set_backend_options(backends: dict[str, dict[str, Any]], texts: Sequence[str]) -> None:
     """Add options given as ``name.option=value``; the backend validates them later."""
-    import yaml
-
     for text in texts:
         left, equals, value = text.partition("=")
         name, dot, option = left.partition(".")
         if not (equals and dot and name and option):
             raise InputError(f"--backend-option takes NAME.OPTION=VALUE, not {text!r}.")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            parsed = parse_yaml(value)
+        except ValueError as error:
             raise InputError(f"--backend-option {left}: {value!r} is not a YAML value.") from error
         backends.setdefault(name, {})[option.replace("-", "_")] = parsed
 
@@ -131,24 +130,6 @@ def _parted(value: Any) -> Any:
     if isinstance(value, str):
         return names(value)
     return value if isinstance(value, int) else tuple(value)
-
-
-def read_yaml(file: Path, what: str, flag: str) -> Any:
-    """Read a YAML file that the user named with ``flag``; ``what`` names it in errors.
-
-    Raises
-    ------
-    InputError
-        It cannot be read, or is not YAML.
-    """
-    import yaml
-
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{what} {file} cannot be read ({error.strerror}); check {flag}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{what} {file} is not YAML ({str(error).splitlines()[0]}); mend the file.") from error
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from fqbench.config.columns import Columns
-from fqbench.config.flags import Flag, comma_separated, keywords, several
+from fqbench.config.flags import SEEDS, Flag, comma_separated, keywords, several
 from fqbench.config.images import PerChannel, Size
 
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
@@ -18,9 +19,17 @@ Several = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(sev
 
 
 class Section(BaseModel):
-    """Base of all options: immutable, and a misspelt name is an error."""
+    """Base of all options: immutable, and a misspelt name is an error, as is a truth value in place of a number."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and field.annotation is not bool:
+            raise PydanticCustomError("truth_value", "Input should be a number or a name")
+        return value
 
 
 class Preprocessing(Section):
@@ -105,7 +114,7 @@ class DataOptions(Section):
         0.0, ge=0, le=4, description="synthfaces: group sizes in the test split, as for --imbalance."
     )
     seed: Annotated[int, Flag("data_seed")] = Field(
-        0, ge=0, description="Random seed for synthfaces, and for splitting data that come without splits."
+        0, ge=0, lt=SEEDS, description="Random seed for synthfaces, and for splitting data that come without splits."
     )
 
 
@@ -207,7 +216,7 @@ class TrainOptions(Section):
         "auto", description="Floating-point precision of training; auto takes the faster one for this CPU and model."
     )
     seed: Annotated[int, Flag("train_seed")] = Field(
-        0, ge=0, description="Random seed for weights, data order and augmentation."
+        0, ge=0, lt=SEEDS, description="Random seed for weights, data order and augmentation."
     )
 
 
@@ -316,7 +325,7 @@ class QuantizeOptions(Section):
     calib_by: tuple[str, ...] | None = Field(
         None, description="Sensitive features that define the sampler's groups (default: all)."
     )
-    calib_seed: int = Field(0, ge=0, description="Random seed of the sampler.")
+    calib_seed: int = Field(0, ge=0, lt=SEEDS, description="Random seed of the sampler.")
     calib_policy: str = Field(
         "as-sampled",
         description="Group weights for calibration ranges: as-sampled, balanced, stratified, minimax, only=GROUP or "
@@ -345,7 +354,7 @@ class EvalOptions(Section):
     )
     replicates: int = Field(10_000, ge=100, description="Bootstrap replicates.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence level of the intervals.")
-    seed: Annotated[int, Flag(None)] = Field(0, ge=0, description="Random seed of the bootstrap.")
+    seed: Annotated[int, Flag(None)] = Field(0, ge=0, lt=SEEDS, description="Random seed of the bootstrap.")
     threads: Annotated[int | None, Flag(None)] = Field(
         None, ge=1, description="Threads for predicting (default: all cores)."
     )
@@ -366,7 +375,9 @@ class BenchOptions(Section):
     mlperf: tuple[Literal["single-stream", "offline"], ...] = Field(
         (), description="Scenarios of MLPerf's load generator to run, too (pip install 'fqbench[mlperf]')."
     )
-    seed: Annotated[int, Flag(None)] = Field(0, ge=0, description="Random seed of the order within the rounds.")
+    seed: Annotated[int, Flag(None)] = Field(
+        0, ge=0, lt=SEEDS, description="Random seed of the order within the rounds."
+    )
 
 
 class Config(Section):
