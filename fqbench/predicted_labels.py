@@ -11,8 +11,9 @@ import numpy as np
 
 from fqbench.contracts.runtime import Level
 from fqbench.contracts.task import two_classes
+from fqbench.data.answers import READING, read_answers
 from fqbench.data.samples import Samples
-from fqbench.errors import DataError, InputError, did_you_mean
+from fqbench.errors import DataError, InputError
 from fqbench.fairness.decisions import DecisionRule, probabilities
 from fqbench.predictions import ArtifactPredictions
 from fqbench.storage import file_digest, text_digest
@@ -20,8 +21,6 @@ from fqbench.storage import file_digest, text_digest
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-
-SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -137,29 +136,23 @@ def _of_artifact(answer: ArtifactPredictions, rule: DecisionRule | None) -> Pred
 def _of_file(
     file: Path, samples: Samples, expected: pd.DataFrame, rule: DecisionRule | None, output: Output | None
 ) -> PredictedLabels:
-    table = _read(file) if output is None else _of_output(file, output)
-    if table["sample_id"].duplicated().any():
-        twice = table["sample_id"][table["sample_id"].duplicated()].iloc[0]
-        raise DataError(f"{file} has two predictions for {twice}; give one row per image.")
-    known, given = set(expected["sample_id"]), set(table["sample_id"])
-    for what, names in (("lacks", known - given), ("holds images that are not in this split:", given - known)):
-        if names:
-            first = ", ".join(sorted(names)[:SHOWN])
-            raise DataError(
-                f"{file} {what} {len(names)} image(s), {first} first; predict exactly the images of the split."
-            )
-    table = table.set_index("sample_id").loc[expected["sample_id"]]
-    logits = None
-    if "logits" in table:
-        logits = np.stack([np.asarray(row, dtype=np.float32) for row in table["logits"]])
-        if logits.shape[1] != len(samples.classes) or not np.isfinite(logits).all():
-            raise DataError(f"{file} needs {len(samples.classes)} finite logits per image, one per class.")
-    if logits is not None and ("prediction" not in table or rule is not None):
+    table = read_answers(file, None if output is None else output.name)
+    rows = table.rows_of(expected["sample_id"].tolist())
+    logits = table.logits
+    if logits is not None:
+        count = len(samples.classes) if output is None else output.count
+        if logits.shape[1] != count:
+            what = "class" if output is None else "attribute"
+            raise DataError(f"{file} has {logits.shape[1]} logits per image; {count} are needed, one per {what}.")
+        logits = logits[rows]
+        if output is not None:
+            logits = two_classes(logits[:, output.index]).astype(np.float32)
+    if logits is not None and (table.predictions is None or rule is not None):
         labels = logits.argmax(axis=1) if rule is None else rule.decide(probabilities(logits), expected)
     elif rule is not None:
         raise InputError(f"{file} holds no logits, so --threshold cannot be applied to it; add a column logits.")
     else:
-        labels = _class_indices(file, table["prediction"].tolist(), samples.classes)
+        labels = table.classes_of(samples.classes)[rows]
     digest = file_digest(file)
     name = f"file:{digest[:10]}"
     return PredictedLabels(
@@ -167,60 +160,11 @@ def _of_file(
         label=file.stem,
         predictions_id=name,
         runtime=f"made elsewhere ({file.name})",
-        digest=_digest(digest, rule),
+        digest=_digest(f"{digest} {READING}", rule),
         frame=expected,
         labels=np.asarray(labels, dtype=np.int64),
         logits=logits,
     )
-
-
-def _of_output(file: Path, output: Output) -> pd.DataFrame:
-    """Return the predictions of one attribute: its own column, or its logit among those of all."""
-    table = _table(file)
-    if "sample_id" in table and output.name in table:
-        return table[["sample_id", output.name]].rename(columns={output.name: "prediction"})
-    if not {"sample_id", "logits"} <= set(table.columns):
-        columns = ", ".join(map(str, table.columns))
-        raise InputError(f"{file} needs the columns sample_id and {output.name} (or logits), and has: {columns}.")
-    logits = [np.asarray(row, dtype=np.float32) for row in table["logits"]]
-    wrong = next((row.size for row in logits if row.size != output.count), None)
-    if wrong is not None:
-        raise DataError(f"{file} has {wrong} logits for an image; {output.count} are needed, one per attribute.")
-    pairs = two_classes(np.array([row[output.index] for row in logits], dtype=np.float32))
-    return table[["sample_id"]].assign(logits=list(pairs))
-
-
-def _read(file: Path) -> pd.DataFrame:
-    table = _table(file)
-    if "sample_id" not in table or not {"prediction", "logits"} & set(table.columns):
-        columns = ", ".join(map(str, table.columns))
-        raise InputError(f"{file} needs the columns sample_id and prediction (or logits), and has: {columns}.")
-    return table
-
-
-def _table(file: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    if not file.is_file():
-        raise InputError(f"no predictions file {file}; check --predictions.")
-    try:
-        table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype={"sample_id": str})
-    except Exception as error:
-        raise DataError(f"{file} is neither Parquet nor CSV ({str(error).splitlines()[0][:100]}).") from error
-    return table
-
-
-def _class_indices(file: Path, values: list[object], classes: tuple[str, ...]) -> list[int]:
-    places = {name: index for index, name in enumerate(classes)}
-    found = []
-    for value in values:
-        if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 0 <= value < len(classes):
-            found.append(int(value))
-        elif str(value) in places:
-            found.append(places[str(value)])
-        else:
-            raise DataError(f"{file} predicts {value!r}, which is not a class: {did_you_mean(str(value), classes)}")
-    return found
 
 
 def _digest(predictions: str, rule: DecisionRule | None) -> str:

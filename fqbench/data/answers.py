@@ -1,0 +1,189 @@
+"""Tables of predictions that other programs made: which class or which logits each image has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fqbench.data.arrow import as_text, plain_columns
+from fqbench.data.labels import as_number
+from fqbench.data.listing import some
+from fqbench.data.text_table import read_text_table
+from fqbench.errors import DataError, InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+READING = 2  # raised when the same file would be read in another way
+ID, PREDICTION, LOGITS = "sample_id", "prediction", "logits"
+SMALLEST = 1e-7  # the least probability whose logarithm is taken
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a table says.
+
+    Attributes
+    ----------
+    file : Path
+        The table.
+    ids : list of str
+        The image of each row, each once.
+    predictions : Series of str, or None
+        The class of each row, as it is written; None where the table has no such column.
+    logits : ndarray of float32, shape (rows, outputs), or None
+        Likewise; finite. Probabilities that sum to 1 are turned into their logarithms, which are logits, too.
+    """
+
+    file: Path
+    ids: list[str]
+    predictions: pd.Series[str] | None
+    logits: NDArray[np.float32] | None
+
+    def rows_of(self, expected: Sequence[str]) -> NDArray[np.int64]:
+        """Return the row of each image.
+
+        Raises
+        ------
+        DataError
+            The table is about other images.
+        """
+        import pandas as pd
+
+        given = pd.Index(self.ids)
+        for what, names in (
+            ("lacks", pd.Index(expected).difference(given)),
+            ("holds images that are not in this split:", given.difference(pd.Index(expected))),
+        ):
+            if len(names):
+                raise DataError(
+                    f"{self.file} {what} {len(names)} image(s), {some(sorted(names))}; predict exactly the images of "
+                    "the split."
+                )
+        return np.asarray(given.get_indexer(pd.Index(expected)), dtype=np.int64)
+
+    def classes_of(self, classes: Sequence[str]) -> NDArray[np.int64]:
+        """Return the index of the class of each row, whether the table has names or, as whole numbers, indices.
+
+        A number that is the name of a class is that class.
+
+        Raises
+        ------
+        DataError
+            A row has no prediction, or one that is no class.
+        """
+        assert self.predictions is not None  # noqa: S101  # the caller has looked
+        values = self.predictions.unique().tolist()
+        if "" in values:
+            empty = [name for name, value in zip(self.ids, self.predictions, strict=True) if not value]
+            raise DataError(f"{self.file} has no prediction for {len(empty)} image(s) ({some(empty)}); fill it in.")
+        places = {name: index for index, name in enumerate(classes)}
+        if not places.keys() >= set(values):
+            numbers = {value: as_number(value) for value in values}
+            wrong = [value for value, number in numbers.items() if number not in range(len(classes))]
+            if wrong:
+                unknown = [value for value in wrong if value not in places] or wrong
+                raise DataError(
+                    f"{self.file} predicts {unknown[0]!r}, which is not a class: {did_you_mean(unknown[0], classes)}"
+                )
+            places = {value: int(number) for value, number in numbers.items() if number is not None}
+        return np.asarray(self.predictions.map(places), dtype=np.int64)
+
+
+def read_answers(file: Path, attribute: str | None = None) -> Answers:
+    """Read a table with the columns ``sample_id`` and ``prediction`` or ``logits``.
+
+    Parameters
+    ----------
+    file : Path
+        CSV, TSV or Parquet. In text, logits are a list in brackets.
+    attribute : str, optional
+        The column of the predictions, where several attributes are predicted.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it has other columns.
+    DataError
+        It is damaged, an image occurs twice or not at all, or logits are missing or not finite.
+    """
+    if not file.is_file():
+        raise InputError(f"no predictions file {file}; check --predictions.")
+    column = attribute or PREDICTION
+    columns = _parquet(file, column) if file.suffix.lower() == ".parquet" else _text(file)
+    if ID not in columns or not {column, LOGITS} & columns.keys():
+        raise InputError(
+            f"{file} needs the columns {ID} and {column} (or {LOGITS}), and has: {', '.join(columns) or 'none'}."
+        )
+    ids: list[str] = columns[ID].tolist()
+    if "" in ids:
+        raise DataError(f"{file} has {ids.count('')} row(s) without a {ID}; fill it in, or remove them.")
+    if len(set(ids)) < len(ids):
+        twice = columns[ID][columns[ID].duplicated()].iloc[0]
+        raise DataError(f"{file} has two predictions for {twice}; give one row per image.")
+    logits = _logits(file, ids, columns[LOGITS].tolist(), attribute) if LOGITS in columns else None
+    return Answers(file, ids, columns.get(column), logits)
+
+
+def _text(file: Path) -> dict[str, pd.Series[Any]]:
+    tabs = file.suffix.lower() == ".tsv"
+    table = read_text_table(file, "\t" if tabs else ",", mend="save it again, or as Parquet")
+    return {str(name): table[name] for name in table.columns}
+
+
+def _parquet(file: Path, column: str) -> dict[str, pd.Series[Any]]:
+    import pandas as pd
+    from pyarrow import ArrowException, parquet
+
+    try:
+        whole = parquet.ParquetFile(file)
+        names = [name for name in (ID, column, LOGITS) if name in whole.schema_arrow.names]
+        table: pa.Table = whole.read(columns=names)
+    except (OSError, ArrowException) as error:
+        raise DataError(f"{file} is not Parquet ({str(error).splitlines()[0][:100]}); save it again.") from error
+    if len(names) < 2:
+        return {name: pd.Series([], dtype=object) for name in whole.schema_arrow.names}
+    plain = plain_columns(table.schema)
+    wrong = [name for name in names if name != LOGITS and name not in plain]
+    if wrong:
+        kind = table.schema.field(wrong[0]).type
+        raise InputError(f"{file}: the column {wrong[0]} has the type {kind}; text or whole numbers are needed.")
+    return {name: as_text(table[name]) if name in plain else table[name].to_pandas() for name in names}
+
+
+def _logits(file: Path, ids: Sequence[str], values: Sequence[Any], attribute: str | None) -> NDArray[np.float32]:
+    rows = [_numbers(value) for value in values]
+    wrong = next((name for name, row in zip(ids, rows, strict=True) if row is None or not np.isfinite(row).all()), None)
+    if wrong is not None:
+        raise DataError(
+            f"{file} has no list of finite logits for {wrong}; write one number per output, as in [0.5, 2]."
+        )
+    known = [row for row in rows if row is not None]
+    uneven = next((name for name, row in zip(ids, known, strict=True) if len(row) != len(known[0])), None)
+    if uneven is not None:
+        raise DataError(f"{file} has {len(known[0])} logits for {ids[0]}, but another number of them for {uneven}.")
+    logits = np.asarray(known, dtype=np.float64)
+    if (
+        attribute is None
+        and logits.shape[1] > 1
+        and (logits >= 0).all()
+        and np.allclose(logits.sum(axis=1), 1, atol=1e-3)
+    ):
+        logits = np.log(np.maximum(logits, SMALLEST))
+    return logits.astype(np.float32)
+
+
+def _numbers(value: Any) -> list[float] | None:
+    """Return a row of logits, from a list or from its text; None where it is something else."""
+    try:
+        given = json.loads(value) if isinstance(value, str) else value
+        return [float(one) for one in given]
+    except (ValueError, TypeError):
+        return None
