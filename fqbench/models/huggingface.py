@@ -124,9 +124,8 @@ def preprocessing_of(folder: Path) -> dict[str, Any]:
     path = folder / PREPROCESSOR
     if not path.is_file():
         return {}
-    values = conventions.read_json(path)
-    found = conventions.of_preprocessor(values)
-    divided = found.options.get("scale_pixels", 1) == 1 and abs(values.get("rescale_factor", 1 / 255) - 1 / 255) < 1e-6
+    found = conventions.understood(conventions.of_preprocessor, path)
+    divided = found.options.get("scale_pixels", 1) == 1
     if not divided or "channels" in found.options:
         raise InputError(
             f"{path} asks for {'BGR images' if divided else 'pixels that are not divided by 255'}, which a network in "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fqbench.catalogue import open_model
 from fqbench.config import outputs_named
@@ -25,7 +26,12 @@ from fqbench.storage import file_digest
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import MODELS, ModelFacts
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 PARITY_IMAGES = 8
+ADOPTED_IMAGES = 16  # enough to tell one probability per image from a logit
 
 
 def export(run: Run) -> ExportedModel:
@@ -132,13 +138,18 @@ def _adopted(run: Run, path: Path, identity: Mapping[str, object], graph: Callab
 
     def write(file: Path, out: Path) -> ModelFacts:
         source = adopting.read_source(file, options, asked)
-        store = prepare(run, source.geometry)
-        _frame, rows = store.readable(read(run).split("val"))
-        pixels = store.images.pixels[rows[:PARITY_IMAGES]]
-        adopted = adopting.adopt(source, pixels, meaning, out)
+        adopted = adopting.adopt(source, _some_pixels(run, source), meaning, out)
         for line in adopted.summary:
             run.reporter.say(line)
         known = {"classes": meaning.classes, "task": meaning.task, "preprocessing": adopted.preprocessing}
         return ModelFacts(model=path.stem, **known, **adopted.facts)
 
     return run.produce(derivation, build, f"adopting {path}")
+
+
+def _some_pixels(run: Run, source: adopting.Source) -> NDArray[np.uint8]:
+    """Return pictures to compare graphs on: of the validation split, and of the others where it is small."""
+    store, frame = prepare(run, source.geometry), read(run).frame
+    ordered = frame.sort_values("split", key=lambda split: split != "val", kind="stable")
+    _frame, rows = store.readable(ordered.head(ADOPTED_IMAGES * 2))
+    return store.images.pixels[rows[:ADOPTED_IMAGES]]

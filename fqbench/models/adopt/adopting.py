@@ -15,7 +15,7 @@ from fqbench.errors import DataError, InputError
 from fqbench.models.adopt import shapes
 from fqbench.models.adopt.classes import Meaning, columns_of, members_of
 from fqbench.models.adopt.graph import Editor, dimensions
-from fqbench.models.adopt.heads import Head, read_kind, rewrite
+from fqbench.models.adopt.heads import Head, is_selected_logarithm, read_kind, rewrite
 from fqbench.models.adopt.inputs import normalise
 from fqbench.models.adopt.loading import OPSET
 from fqbench.models.adopt.source import Source, first_line
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto
 
-VERSION = 1
+VERSION = 2
 TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2
 FEWEST = 16  # numbers between 0 and 1 that are taken for probabilities where no operator says so
 
@@ -137,6 +137,13 @@ def find_head(source: Source, answers: NDArray[np.float32], meaning: Meaning) ->
         kind = "probabilities"
     if kind in {"softmax", "log_softmax"} and outputs == 1:
         raise InputError(f"{source.path} takes a softmax of one number, which is always 1; export it with a sigmoid.")
+    if kind == "logits" and outputs == 1 and is_selected_logarithm(Editor(source.model)):
+        raise InputError(
+            f"{source.path} answers with the logarithm of one probability, which is never above 0; choose what it is "
+            "taken from with --output NAME."
+        )
+    if kind == "logits" and outputs == 1 and _probable(answers):
+        kind = "probabilities"
     members = members_of(outputs, source.names, meaning.classes, meaning.class_map, source.path)
     return Head(kind, outputs, members, source.names)
 
@@ -149,9 +156,12 @@ def _independent(source: Source, kind: str, answers: NDArray[np.float32], head: 
             "attributes, and --column, need a sigmoid for each: leave --column out, or give one --label."
         )
     used = answers[:, list(head.columns)]
-    if kind == "logits" and used.size >= FEWEST and used.min() >= 0 and used.max() <= 1:
-        return replace(head, kind="probabilities")
-    return head
+    return replace(head, kind="probabilities") if kind == "logits" and _probable(used) else head
+
+
+def _probable(answers: NDArray[np.float32]) -> bool:
+    """Whether numbers are probabilities, though no operator says so: as many logits would not all be from 0 to 1."""
+    return bool(answers.size >= FEWEST and answers.min() >= 0 and answers.max() <= 1)
 
 
 def finished(candidate: ModelProto, source: Source, head: Head) -> tuple[ModelProto, Preprocessing, int]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def stated(path: Path, model: ModelProto) -> Stated:
     for name, read in ((PREPROCESSOR_FILE, of_preprocessor), (CONFIG_FILE, _of_config)):
         file = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if file is not None:
-            said = read(read_json(file))
+            said = understood(read, file)
             if said.preprocessing or said.options or said.classes:
                 found = found.over(Stated(said.preprocessing, said.options, said.classes, (str(file),)))
     return found
@@ -86,10 +87,26 @@ def digests(path: Path, *others: Path | None) -> dict[str, str]:
     return {file.name: file_digest(file) for file in files if file.is_file()}
 
 
+def understood(read: Callable[[Mapping[str, Any]], Stated], file: Path) -> Stated:
+    """Return what a JSON file says.
+
+    Raises
+    ------
+    InputError
+        It is not JSON, or has values of another kind.
+    """
+    try:
+        return read(read_json(file))
+    except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
+        raise InputError(
+            f"{file} next to the model has a value of another kind than expected ({error}); correct or remove it."
+        ) from error
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Return the object in a JSON file, or raise InputError."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"{file} next to the model cannot be read ({error}); correct or remove it.") from error
     return values if isinstance(values, dict) else {}
@@ -98,8 +115,15 @@ def read_json(file: Path) -> dict[str, Any]:
 def _of_metadata(path: Path, metadata: Mapping[str, str]) -> Stated:
     """Read what fqbench, Windows ML and Ultralytics write."""
     if PREPROCESSING in metadata:
-        names = tuple(str(name) for name in json.loads(metadata.get(CLASSES, "[]")))
-        return Stated(json.loads(metadata[PREPROCESSING]), {}, names, (f"the metadata of {path}",))
+        try:
+            names = tuple(str(name) for name in json.loads(metadata.get(CLASSES, "[]")))
+            said = dict(json.loads(metadata[PREPROCESSING]))
+            said |= {key: _per_channel(said[key]) for key in ("mean", "std") if key in said}
+            return Stated(said, {}, names, (f"the metadata of {path}",))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"the metadata {PREPROCESSING} of {path} are damaged ({error}); export it again."
+            ) from error
     options: dict[str, Any] = {}
     formats = {"Bgr8": "bgr", "Rgb8": "rgb", "Gray8": "gray"}
     if metadata.get("Image.BitmapPixelFormat") in formats:
@@ -123,13 +147,20 @@ def of_preprocessor(values: Mapping[str, Any]) -> Stated:
     if values.get("resample") in RESAMPLING:
         said["interpolation"] = RESAMPLING[values["resample"]]
     if values.get("do_normalize", True) and "image_mean" in values and "image_std" in values:
-        said |= {"mean": values["image_mean"], "std": values["image_std"]}
+        said |= {"mean": _per_channel(values["image_mean"]), "std": _per_channel(values["image_std"])}
     elif values.get("do_normalize") is False:
         said |= {"mean": (0.0,) * 3, "std": (1.0,) * 3}
     if values.get("do_flip_channel_order"):
         options["channels"] = "bgr"
     if "do_rescale" in values:
         options["scale_pixels"] = 1 if values["do_rescale"] else 255
+    factor = 255 * float(values.get("rescale_factor") or 1 / 255)
+    below = 1.0 if values.get("rescale_offset") else 0.0
+    rescaled = values.get("do_rescale", True) and (below or not isclose(factor, 1, rel_tol=1e-3))
+    if rescaled and {"mean", "std"} <= said.keys():
+        # Another factor than 1/255, as for values from -1 to 1, is another mean and std.
+        said["mean"] = tuple((mean + below) / factor for mean in said["mean"])
+        said["std"] = tuple(std / factor for std in said["std"])
     return Stated(said, options)
 
 
@@ -154,14 +185,22 @@ def _of_config(values: Mapping[str, Any]) -> Stated:
         shape = config.get("input_size") or ()
         if len(shape) == 3:
             said["size"] = tuple(shape[1:])
-        said |= {key: config[key] for key in ("mean", "std") if key in config}
-        if "crop_pct" in config:
+        said |= {key: _per_channel(config[key]) for key in ("mean", "std") if config.get(key) is not None}
+        if config.get("crop_pct") is not None:
             said["crop"] = min(1.0, float(config["crop_pct"]))
         if config.get("crop_mode") in {"center", "squash"}:
             said["fit"] = "squash" if config["crop_mode"] == "squash" else "crop"
         if config.get("interpolation") in RESAMPLING.values():
             said["interpolation"] = config["interpolation"]
     return Stated(said, {}, _names(values.get("label_names")) or _names(values.get("id2label")))
+
+
+def _per_channel(values: Any) -> tuple[float, ...]:
+    """Return three numbers, from three or from one that stands for all channels."""
+    given = [values] if isinstance(values, int | float) else list(values)
+    if len(given) not in {1, 3}:
+        raise ValueError(f"{len(given)} numbers for 3 channels")
+    return tuple(float(one) for one in (given * 3 if len(given) == 1 else given))
 
 
 def _names(values: Any) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ Kind = Literal["logits", "softmax", "log_softmax", "sigmoid", "probabilities"]
 LOGITS = "logits"
 # They leave every number of an image as it is.
 PASSING = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dropout", "Transpose"})
+# They take some of the numbers of an image.
+SELECTING = frozenset({"Gather", "GatherElements", "Slice", "Split"})
 SMALLEST = 1e-7  # the least probability whose logarithm is taken
 
 
@@ -112,7 +114,22 @@ def read_kind(editor: Editor) -> tuple[Kind, str]:
             return "softmax", inner
         else:
             break
-    return "logits", editor.graph.output[0].name
+    selected = _selected_from(editor, name) in {"Softmax", "Sigmoid"}
+    return "probabilities" if selected else "logits", editor.graph.output[0].name
+
+
+def is_selected_logarithm(editor: Editor) -> bool:
+    """Whether the output is a part of a log-softmax."""
+    return _selected_from(editor, editor.graph.output[0].name) == "LogSoftmax"
+
+
+def _selected_from(editor: Editor, name: str) -> str:
+    """Return the operator that made the numbers of which a value has some; empty where it is no such part."""
+    found = False
+    while (node := editor.maker(name)) is not None and node.op_type in PASSING | SELECTING:
+        found = found or node.op_type in SELECTING
+        name = node.input[0]
+    return node.op_type if node is not None and found else ""
 
 
 def join_sigmoids(editor: Editor) -> None:

@@ -128,6 +128,7 @@ def unify(model: ModelProto, output: str | None, path: Path) -> ModelProto:
         )
     join_sigmoids(Editor(model))
     to_float32(model)
+    _spread_biases(Editor(model))
     return model
 
 
@@ -249,6 +250,19 @@ def _constants_to_initializers(model: ModelProto) -> None:
         model.graph.initializer.append(numpy_helper.from_array(array, node.output[0]))
     del model.graph.node[:]
     model.graph.node.extend(kept)
+
+
+def _spread_biases(editor: Editor) -> None:
+    """Give every Gemm a bias of one number per output: quantizers take no scalar, and no row of a matrix."""
+    for node in editor.graph.node:
+        bias = editor.constant(node.input[2]) if node.op_type == "Gemm" and len(node.input) > 2 else None
+        weight = editor.constant(node.input[1]) if bias is not None else None
+        if bias is None or weight is None:
+            continue
+        outputs = weight.shape[0 if attribute(node, "transB", 0) else 1]
+        if bias.shape != (outputs,) and bias.size in {1, outputs}:
+            spread = np.broadcast_to(bias.reshape(-1), (outputs,))
+            node.input[2] = editor.add_constant(spread, f"{node.input[2]}.spread")
 
 
 def _upsample_to_resize(model: ModelProto) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 BATCH = "batch"
+OPTIMIZED = "com.microsoft"  # domain of the operators that ONNX Runtime's optimizations make
 BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Where", "Max", "Min", "Pow"})
 MAX_MESSAGE = 2_000_000_000  # bytes; a protobuf message ends there
 
@@ -176,6 +177,12 @@ def require_known_shapes(model: ModelProto, path: Path) -> None:
     }
     weighted = [node for node in model.graph.node if node.op_type in {"Conv", "Gemm", "MatMul"}]
     if weighted and not any(node.output[0] in known for node in weighted):
+        fused = next((node for node in model.graph.node if node.domain == OPTIMIZED), None)
+        if fused is not None:
+            raise InputError(
+                f"{path} was optimized for ONNX Runtime ({called(fused)} is an operator of its own); give the file from "
+                "before that."
+            )
         raise InputError(
             f"{path} has activation shapes that depend on the image (the shape of {called(weighted[0])} is unknown); "
             "export it with a fixed height and width."

@@ -115,9 +115,9 @@ class Source:
         try:
             return reference_session(whole, quiet=True)
         except Exception as error:
+            step = "in float32" if self.convention.dtype == "float64" else "with operators of the ONNX standard"
             raise InputError(
-                f"{self.path} cannot be run by ONNX Runtime ({first_line(error)}); export it with operators of the "
-                "ONNX standard."
+                f"{self.path} cannot be run by ONNX Runtime ({first_line(error)}); export it {step}."
             ) from error
 
 

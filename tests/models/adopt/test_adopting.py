@@ -358,6 +358,62 @@ def test_preprocessing_that_is_written_down(tmp_path: Path) -> None:
     assert (made.preprocessing.crop, made.preprocessing.std) == (0.9, pytest.approx(STD))
 
 
+@pytest.mark.parametrize(
+    ("rescaling", "expected"),
+    [
+        ({"rescale_factor": 1 / 255}, (0.5, 0.25)),
+        # Values from 0 to 2, and from -1 to 1: taken off 0.5, divided by 0.25, in units of value / 255.
+        ({"rescale_factor": 1 / 127.5}, (0.25, 0.125)),
+        ({"rescale_factor": 1 / 127.5, "rescale_offset": True}, (0.75, 0.125)),
+        ({"rescale_factor": 1 / 255, "rescale_offset": True}, (1.5, 0.25)),
+        ({"rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False}, (0.5, 0.5)),
+    ],
+)
+def test_another_factor_of_the_pixels_is_another_mean_and_std(
+    tmp_path: Path, rescaling: dict[str, Any], expected: tuple[float, float]
+) -> None:
+    said = {"do_rescale": True, "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.25] * 3} | rescaling
+    (tmp_path / "preprocessor_config.json").write_text("\ufeff" + json.dumps(said), encoding="utf-8")
+    made = adopted(write(tmp_path / "a.onnx", Written()), tmp_path / "out")
+    assert made.preprocessing.mean == pytest.approx([expected[0]] * 3)
+    assert made.preprocessing.std == pytest.approx([expected[1]] * 3)
+
+
+def test_one_number_stands_for_all_channels(tmp_path: Path) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": 0.5, "image_std": [0.25]}))
+    made = adopted(write(tmp_path / "a.onnx", Written()), tmp_path / "out")
+    assert (made.preprocessing.mean, made.preprocessing.std) == ((0.5,) * 3, (0.25,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("preprocessor_config.json", {"size": {"height": "9"}, "crop_size": {"height": "9"}, "do_center_crop": True}),
+        ("preprocessor_config.json", {"size": {"shortest_edge": 0}, "crop_size": 8, "do_center_crop": True}),
+        ("preprocessor_config.json", {"rescale_factor": "1/255"}),
+        ("preprocessor_config.json", {"resample": [3]}),
+        ("preprocessor_config.json", {"image_mean": [0.5, 0.5], "image_std": [0.5, 0.5]}),
+        ("preprocessor_config.json", {"image_mean": "imagenet", "image_std": [0.5]}),
+        ("config.json", {"pretrained_cfg": {"input_size": 224}}),
+        ("config.json", {"pretrained_cfg": {"crop_pct": "large"}}),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_beside_the_model_is_named(tmp_path: Path, name: str, said: dict[str, Any]) -> None:
+    (tmp_path / name).write_text(json.dumps(said))
+    with pytest.raises(InputError, match=rf"{name} next to the model has a value of another kind than expected"):
+        adopted(write(tmp_path / "a.onnx", Written()), tmp_path / "out", **Written().flags)
+
+
+@pytest.mark.parametrize("text", ["{", "[1, 2]", '{"mean": "large"}', '{"std": [1, 2]}', "7"])
+def test_damaged_metadata_of_fqbench_are_named(tmp_path: Path, text: str) -> None:
+    def noted(model: onnx.ModelProto) -> None:
+        model.metadata_props.add(key=METADATA_PREPROCESSING, value=text)
+
+    path = edited(tmp_path / "a.onnx", Written(), noted)
+    with pytest.raises(InputError, match=r"the metadata fqbench.preprocessing of .*a\.onnx are damaged"):
+        adopted(path, tmp_path / "out", mean="none")
+
+
 def test_a_flag_counts_more_than_what_is_written_down(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]}}))
     made = adopted(write(tmp_path / "a.onnx", Written()), tmp_path / "out", **Written().flags)
@@ -448,3 +504,77 @@ def test_no_onnx_at_all(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match="is not a valid ONNX model"):
             adopted(path, tmp_path / "out", **STATED)
+
+
+def headed(path: Path, *nodes: onnx.NodeProto, constants: Any = (), output: str = "answer") -> Path:
+    """Write the network with other operators after its two logits."""
+    model = onnx.load(write(path, Written()))
+    last = model.graph.output[0].name
+    for node in nodes:
+        node.input[:] = [last if name == "logits" else name for name in node.input]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(values), name) for name, values in constants)
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+    onnx.save(model, path)
+    return path
+
+
+ONE = [("one", np.float32(1)), ("i", np.array([1])), ("end", np.array([2])), ("signs", np.float32([[-1], [1]]))]
+SPELT = (
+    helper.make_node("MatMul", ["logits", "signs"], ["z"]),
+    helper.make_node("Neg", ["z"], ["minus"]),
+    helper.make_node("Exp", ["minus"], ["e"]),
+    helper.make_node("Add", ["e", "one"], ["below"]),
+    helper.make_node("Div", ["one", "below"], ["answer"]),
+)
+CHANCES = helper.make_node("Softmax", ["logits"], ["chances"], axis=1)
+PROBABILITIES = {
+    "spelt with other operators": SPELT,
+    "a slice of a softmax": (CHANCES, helper.make_node("Slice", ["chances", "i", "end", "i"], ["answer"])),
+    "gathered from a softmax": (CHANCES, helper.make_node("Gather", ["chances", "i"], ["answer"], axis=1)),
+}
+
+
+@pytest.mark.parametrize("what", PROBABILITIES)
+def test_one_probability_is_no_logit(what: str, tmp_path: Path) -> None:
+    """Taken for a logit, a probability is never below 0: every image would be of the second class."""
+    path = headed(tmp_path / "a.onnx", *PROBABILITIES[what], constants=ONE)
+    made = adopted(path, tmp_path / "out", mean=MEAN, std=STD)
+    assert "probabilities, turned into logits" in made.facts["adoption"]["head"]
+    logits = answers(tmp_path / "out", made.preprocessing)
+    expected = reference(PIXELS)[:, 1] > 0
+    assert 0.2 < expected.mean() < 0.8
+    assert (logits.argmax(axis=1) == expected).all()
+
+
+def test_few_images_and_no_operator_that_says_so_leave_a_logit_a_logit(tmp_path: Path) -> None:
+    path = headed(tmp_path / "a.onnx", *SPELT, constants=ONE)
+    config = configure(onnx=path, mean=MEAN, std=STD)
+    made = adopt(read_source(path, config.model, config.preprocessing), PIXELS[:15], Meaning(CLASSES), tmp_path)
+    assert "one number for two classes (logits)" in made.facts["adoption"]["head"]
+
+
+def test_the_logarithm_of_one_probability_is_refused(tmp_path: Path) -> None:
+    chosen = helper.make_node("Slice", ["logarithms", "i", "end", "i"], ["answer"])
+    path = headed(
+        tmp_path / "a.onnx", helper.make_node("LogSoftmax", ["logits"], ["logarithms"], axis=1), chosen, constants=ONE
+    )
+    with pytest.raises(InputError, match=r"logarithm of one probability.*with --output NAME"):
+        adopted(path, tmp_path / "out", mean=MEAN, std=STD)
+    made = adopted(path, tmp_path / "out", mean=MEAN, std=STD, output="logarithms")
+    assert "2 classes" in made.facts["adoption"]["head"]
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 2)])
+def test_the_bias_of_a_gemm_has_one_number_per_output(shape: tuple[int, ...], tmp_path: Path) -> None:
+    def flat(model: onnx.ModelProto) -> None:
+        node = model.graph.node[-1]
+        assert node.op_type == "Gemm"
+        model.graph.initializer.append(numpy_helper.from_array(np.full(shape, 0.25, np.float32), "scalar"))
+        node.input[2] = "scalar"
+
+    adopted(edited(tmp_path / "a.onnx", Written(), flat), tmp_path / "out", **Written().flags)
+    graph = onnx.load(tmp_path / "out" / "model.onnx").graph
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    assert found[graph.node[-1].input[2]].tolist() == [0.25, 0.25]

@@ -145,6 +145,22 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
         lambda: graph(BODY[:1], [value("c", FLOAT, ["N", 8, 30, 30])]),
         r"answers with \[8, 30, 30\] per image, which is not one score per class",
     ),
+    "optimized already": (
+        lambda: graph(
+            [node("FusedConv", ["images", "w"], ["c"], domain="com.microsoft", activation="Relu"), *BODY[1:]],
+            domains={"com.microsoft": 1},
+        ),
+        r"was optimized for ONNX Runtime \(FusedConv 'c' is an operator of its own\); give the file from before that",
+    ),
+    "double precision": (
+        lambda: graph(
+            [node("Conv", ["images", "v"], ["c"]), node("Flatten", ["c"], ["o"])],
+            [value("o", TensorProto.DOUBLE, ["N", 2])],
+            inputs=[value("images", TensorProto.DOUBLE, ["N", 3, SIZE, SIZE])],
+            constants=[constant("v", np.ones((2, 3, SIZE, SIZE)))],
+        ),
+        r"cannot be run by ONNX Runtime \(.*NOT_IMPLEMENTED.*\); export it in float32",
+    ),
     "two inputs": (
         lambda: graph(
             [*BODY, node("Add", ["logits", "other"], ["o"])],
