@@ -7,6 +7,7 @@ libraries belong to the base install, so the same file gives the same pixels eve
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,8 @@ EXIF = b"Exif\0\0"
 ORIENTATION = 0x0112
 HEADER_BYTES = 1 << 17
 UPRIGHT = 1
+DEEPEST = 65535  # the largest value of 16 bits
+MARGIN = 8  # pixels around a cut that interpolation looks at
 FIRST_TRANSPOSED = 5  # orientations 5 to 8 change width and height
 
 
@@ -84,6 +87,8 @@ def fit(
     rows, columns = preprocessing.size
     width, height = full_size or (pixels.shape[1], pixels.shape[0])
     width, height = _target(width, height, preprocessing)
+    if width * height > MAX_PIXELS:
+        pixels, (height, width) = _middle(pixels, (height, width), preprocessing.size)
     if (height, width) != pixels.shape[:2]:
         pixels = _resize(pixels, width, height, preprocessing.interpolation)
     left, top = (width - columns) // 2, (height - rows) // 2
@@ -96,6 +101,27 @@ def _target(width: int, height: int, preprocessing: Preprocessing) -> tuple[int,
         return columns, rows
     scale = max(max(side, round(side / preprocessing.crop)) / full for side, full in ((rows, height), (columns, width)))
     return max(columns, round(width * scale)), max(rows, round(height * scale))
+
+
+def _middle(
+    pixels: NDArray[np.uint8], target: tuple[int, int], kept: tuple[int, int]
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Cut off the ends that the centre crop would cut off after they were enlarged, as those of a long strip.
+
+    Returns
+    -------
+    ndarray of uint8
+        What is left, with the same centre.
+    tuple of int
+        Height and width that it is to be resized to.
+    """
+    sizes = list(target)
+    for axis in (0, 1):
+        length = pixels.shape[axis]
+        cut = max(0, (length - math.ceil(length * kept[axis] / target[axis])) // 2 - MARGIN)
+        pixels = pixels[cut : length - cut] if axis == 0 else pixels[:, cut : length - cut]
+        sizes[axis] = round(target[axis] * (length - 2 * cut) / length)
+    return np.ascontiguousarray(pixels), (sizes[0], sizes[1])
 
 
 def _resize(pixels: NDArray[np.uint8], width: int, height: int, interpolation: str) -> NDArray[np.uint8]:
@@ -165,8 +191,13 @@ def _to_rgb(picture: Image) -> Image:
     if picture.mode.startswith("I"):  # 16-bit greyscale: Pillow's own conversion would clip it to white
         from PIL import Image
 
-        scaled = np.asarray(picture, dtype=np.float64) / 257.0
+        values = np.asarray(picture, dtype=np.float64)
+        if values.max() > DEEPEST:
+            raise ValueError(f"its pixels go up to {values.max():.0f}; save it with 8 or 16 bits per channel")
+        scaled = values / 257.0
         return Image.fromarray(np.clip(scaled, 0, 255).round().astype(np.uint8)).convert("RGB")
+    if picture.mode == "F":
+        raise ValueError("its pixels are floating-point numbers without a fixed range; save it with 8 or 16 bits")
     if "transparency" in picture.info and picture.mode != "RGBA":
         picture = picture.convert("RGBA")
     return picture.convert("RGB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -32,6 +33,38 @@ def pictures_below(root: Path) -> Iterator[str]:
         for name in sorted(files):
             if is_picture(name) and not name.startswith("."):
                 yield (inside / name).as_posix()
+
+
+def spelled_as_on_disk(names: Sequence[str], root: Path) -> list[str]:
+    """Return names with letters composed as the disk has them: "é" is one character, or two as macOS writes it."""
+    if all(map(str.isascii, names)):
+        return list(names)
+    present = files_beside(root, names)
+    if present.issuperset(names):
+        return list(names)
+    spelled = {_composed(name): name for name in pictures_below(root)}
+    return [name if name in present else spelled.get(_composed(name), name) for name in names]
+
+
+def require_text(names: Iterable[str], root: Path) -> None:
+    """Check that file names are text, which not every name on a disk is.
+
+    Raises
+    ------
+    DataError
+        One holds bytes that are not UTF-8, as names out of old archives do.
+    """
+    for name in names:
+        if not name.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in name):
+            shown = os.fsencode(name).decode(errors="replace")
+            raise DataError(
+                f"{root} holds {shown!r}, whose name is not UTF-8; rename it, as `convmv -f latin1 -t utf8` does, or "
+                "move it away."
+            )
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def find_pictures(given: Sequence[str], root: Path, where: str) -> list[str]:
@@ -80,11 +113,11 @@ class Finder:
         for picture in pictures:
             path = PurePosixPath(picture)
             for key in {picture, path.with_suffix("").as_posix(), path.name, path.stem}:
-                self.by_key.setdefault(key, []).append(picture)
+                self.by_key.setdefault(_composed(key), []).append(picture)
 
     def candidates(self, name: str) -> list[str]:
         """Return the pictures that a name may refer to: only the path itself if it exists."""
-        found = self.by_key.get(name, [])
+        found = self.by_key.get(_composed(name), [])
         return [name] if name in found else found
 
     def all_of(self, names: Sequence[str], root: Path, where: str) -> list[str]:

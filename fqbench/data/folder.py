@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fqbench.data.attributes import label_columns, labels_of, refuse_shared
 from fqbench.data.columns import groups_of, named_splits, sensitive_columns
+from fqbench.data.finding import spelled_as_on_disk
 from fqbench.data.listing import check_names, check_present
 from fqbench.data.samples import Samples, group_labels
 from fqbench.data.splits import stratified_split
@@ -110,5 +111,6 @@ def _read_table(root: Path, name: str) -> pd.DataFrame:
 
 def _file_names(table: pd.DataFrame, root: Path) -> list[str]:
     names = check_names(table["file_name"].tolist(), METADATA)
+    names = check_names(spelled_as_on_disk(names, root), METADATA)
     check_present(names, root, METADATA)
     return names

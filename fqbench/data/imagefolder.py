@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fqbench.data.columns import SPLIT_NAMES, UNKNOWN, groups_of, sensitive_columns
-from fqbench.data.finding import Finder, pictures_below
+from fqbench.data.finding import Finder, pictures_below, require_text
 from fqbench.data.labels import ordered
 from fqbench.data.listing import some
 from fqbench.data.samples import Problem, Samples, group_labels
@@ -31,10 +31,13 @@ def picture_names(root: Path) -> list[str]:
     ------
     InputError
         There is no such folder, or it holds no class folders with pictures.
+    DataError
+        A name is not UTF-8.
     """
     if not root.is_dir():
         raise InputError(f"{NAME}: there is no folder {root}; give the folder that holds one folder per class.")
     names = list(pictures_below(root))
+    require_text(names, root)
     inside = [name for name in names if "/" in name]
     if not inside:
         found = f"{len(names)} images but no class folders" if names else "no images"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fqbench.data.finding import require_text
 from fqbench.data.samples import Problem, Samples, group_labels
 from fqbench.data.splits import stratified_split
 from fqbench.errors import DataError, InputError, did_you_mean
@@ -55,10 +56,14 @@ def picture_names(root: Path) -> list[str]:
     ------
     InputError
         There is no such folder.
+    DataError
+        A name is not UTF-8.
     """
     if not root.is_dir():
         raise InputError(f"{NAME}: there is no folder {root}; give the one that holds the pictures or their parts.")
-    return sorted(_walk(root))
+    names = sorted(_walk(root))
+    require_text(names, root)
+    return names
 
 
 def read_utkface(

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from fqbench.config import Preprocessing
-from fqbench.data.decoding import decode
+from fqbench.data import decoding
+from fqbench.data.decoding import decode, fit
 from fqbench.errors import DataError
 
 SMALL = Preprocessing(size=16)
@@ -101,6 +102,44 @@ def test_all_eight_orientations(tmp_path: Path, orientation: int, suffix: str) -
     path = save(tmp_path / f"turned.{suffix}", photo(40, 64), exif=exif, **options)
     whole = Preprocessing(size=40)
     np.testing.assert_allclose(decode(path, whole), by_pillow(path, whole), atol=0 if suffix != "jpg" else 1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 30_000), (30_000, 1), (3, 60_000)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest", "lanczos"])
+def test_one_pixel_and_long_strips(tmp_path: Path, size: tuple[int, int], interpolation: str) -> None:
+    """A strip of 1 by 30,000 pixels covers 224 by 224 only when it is 6.7 million pixels long: not all is made."""
+    colours = np.zeros((size[1], size[0], 3), dtype=np.uint8)
+    middle = (slice(size[1] // 3, size[1] - size[1] // 3), slice(size[0] // 3, size[0] - size[0] // 3))
+    colours[middle] = (200, 100, 50)
+    path = save(tmp_path / "strip.png", Image.fromarray(colours))
+    tracemalloc.start()
+    pixels = decode(path, Preprocessing(size=224, crop=0.9, interpolation=interpolation))
+    _now, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert pixels.shape == (224, 224, 3)
+    assert most < 60e6
+    if size[0] < 3:
+        assert (pixels.reshape(-1, 3) == (200, 100, 50)).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.full((20, 20), 0.5, dtype=np.float32), "pixels are floating-point numbers without a fixed range"),
+        (np.full((20, 20), 70_000, dtype=np.int32), "pixels go up to 70000; save it with 8 or 16 bits per channel"),
+    ],
+)
+def test_pixels_without_a_known_range_are_refused(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=rf"deep\.tif cannot be decoded \(its {message}"):
+        decode(save(tmp_path / "deep.tif", Image.fromarray(values)), SMALL)
+
+
+def test_a_cut_strip_has_the_pixels_of_a_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    preprocessing = Preprocessing(size=64, crop=0.8, interpolation="bicubic")
+    strip = np.asarray(photo(20, 301))
+    whole = fit(strip, preprocessing)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 10_000)
+    assert np.abs(fit(strip, preprocessing).astype(int) - whole).max() <= 1
 
 
 def test_damaged_metadata_say_nothing(tmp_path: Path) -> None:
