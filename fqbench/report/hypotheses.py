@@ -36,7 +36,17 @@ def _sections(answers: Answers) -> Iterator[Section]:
     rows = []
     for hypothesis in answers.hypotheses:
         rows += [(one.claim.hypothesis, *_cells(one)) for one in hypothesis.claims]
-    headings = ("", ">claim", ">effect", "unit", "answer", ">p", ">cells", ">seeds or architectures", ">needed")
+    headings = (
+        "",
+        ">claim",
+        ">effect",
+        "unit",
+        "answer",
+        ">p",
+        ">cells",
+        ">seeds or architectures",
+        "what would decide",
+    )
     yield Sheet("claims", headings, tuple(rows), notes(*explained(answers)))
     for hypothesis in answers.hypotheses:
         for one in hypothesis.claims:
@@ -52,8 +62,8 @@ def explained(answers: Answers) -> Iterator[str]:
         "in brackets behind the claim."
     )
     yield (
-        "Needed: seeds per model, or images, that would decide at 80 % power if the effect is as seen; never: more of "
-        "this alone would not."
+        "What would decide: seeds per model, or images, at 80 % power if the effect is as seen. More of one alone does "
+        "not decide where the variation of the other is too large already."
     )
 
 
@@ -95,13 +105,16 @@ def p_text(one: ClaimAnswer) -> str:
 
 
 def needed_text(one: ClaimAnswer) -> str:
-    """Return the seeds or images that would decide."""
-
-    def count(needed: float, what: str) -> str:
-        return f"{what} never" if math.isinf(needed) else f"{needed:,.0f} {what}"
-
+    """Return what would decide: so many seeds or images, or that more of one alone would not."""
     known = [(one.seeds_needed, one.claim.varies), (one.images_needed, "images")]
-    return " or ".join(count(needed, what) for needed, what in known if not math.isnan(needed)) or "-"
+    enough = " or ".join(f"{needed:,.0f} {what}" for needed, what in known if math.isfinite(needed))
+    idle = [what for needed, what in known if math.isinf(needed)]
+    if len(idle) > 1:
+        return f"more {' and more '.join(idle)} together; neither alone would decide"
+    if not idle:
+        return enough or "-"
+    alone = f"more {idle[0]} alone would not decide"
+    return f"{enough}; {alone}" if enough else alone
 
 
 def _record(one: ClaimAnswer) -> tuple[object, ...]:
