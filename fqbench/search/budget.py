@@ -9,22 +9,22 @@ from pathlib import Path
 from fqbench.errors import InputError
 from fqbench.storage import write_whole
 
-UNITS = {"s": 1, "m": 60, "h": 3600}
+UNITS = {"h": 3600, "m": 60, "s": 1}
 FILE = "seconds.txt"
 
 
 def seconds_of(text: str) -> float:
-    """Read ``90s``, ``20m`` or ``1.5h``.
+    """Read ``90s``, ``20m``, ``1.5h`` or ``1h30m``.
 
     Raises
     ------
     InputError
         It is something else, or nothing could be tried in it.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text)
-    if not found:
-        raise InputError(f"--budget takes a time with its unit, as in 90s, 20m or 1.5h; not {text!r}.")
-    seconds = float(found[1]) * UNITS[found[2]]
+    found = re.fullmatch(r"\s*" + "".join(rf"(?:(\d+(?:\.\d+)?)\s*{unit}\s*)?" for unit in UNITS), text)
+    if not found or not any(found.groups()):
+        raise InputError(f"--budget takes a time with its unit, as in 90s, 20m or 1h30m; not {text!r}.")
+    seconds = sum(float(count or 0) * size for count, size in zip(found.groups(), UNITS.values(), strict=True))
     if seconds == 0:
         raise InputError("a --budget of zero leaves no time for a single trial; give some minutes, as in 20m.")
     return seconds

@@ -10,12 +10,17 @@ from fqbench.errors import InputError
 from fqbench.search.budget import Budget, seconds_of
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), (" 2 m ", 120)])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("20m", 1200), ("1.5h", 5400), (" 2 m ", 120), ("1h30m", 5400), ("1h 2m 3.5s", 3723.5)],
+)
 def test_times(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["20", "m", "-3m", "20 minutes", ""])
+@pytest.mark.parametrize(
+    "text", ["20", "m", "-3m", "20 minutes", "", " ", "30m1h", "1e3s", "nan", "infh", "20m,", "1m1m"]
+)
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(InputError, match="--budget takes a time with its unit"):
         seconds_of(text)
