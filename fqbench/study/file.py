@@ -162,9 +162,18 @@ def read_study(file: Path) -> Study:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
         hint = _hint(problem) if problem["type"] == "extra_forbidden" else ""
-        raise InputError(f"the study {file}: {place}: {problem['msg']}. {hint}".strip()) from error
+        raise InputError(f"the study {file}: {place}: {_said(problem)}. {hint}".strip()) from error
     _check_axes(study, file)
     return study
+
+
+def _said(problem: Any) -> str:
+    """Return what is wrong in YAML's words, with the value that was given."""
+    said = str(problem["msg"])
+    for ours, theirs in (("a list, as in [a, b]", "a valid tuple"), ("a mapping, as in {a: b}", "a valid dictionary")):
+        said = said.replace(theirs, ours)
+    named = problem["type"] in {"extra_forbidden", "missing"} or isinstance(problem["input"], dict | list)
+    return said if named else f"{said}, not {problem['input']!r}"
 
 
 def _hint(problem: Any) -> str:

@@ -49,7 +49,10 @@ def open_study(
     if root is not None:
         config = {**study.config, "data": {**study.config.get("data", {}), "root": root}}
         study = study.model_copy(update={"config": config})
-    cells = cells_of(study, run.config, debug=debug)
+    try:
+        cells = cells_of(study, run.config, debug=debug)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
     if check:
         check_cells(run, cells)
     return study, cells

@@ -17,6 +17,7 @@ from fqbench.study.cells import Phase
 from fqbench.study.check import check_cells
 from fqbench.study.file import Grid, Selection, Study, Variant, read_study
 from fqbench.study.grid import cells_of
+from fqbench.study.opening import open_study
 from fqbench.workspace import Workspace
 
 Write = Callable[..., Path]
@@ -132,6 +133,12 @@ WRONG = {
     "twice": ({"grid": {"bits": [8, 8]}, "exclude": []}, "two cells are named photos/bright/seed0/ort/ptq_static/int8"),
     "name": ({"name": "a b"}, "name: String should match pattern"),
     "mitigation": ({"grid": {"mitigations": ["balance"]}}, "'balance' is neither known"),
+    "no list": ({"grid": {"models": "bright"}}, r"grid.models: Input should be a list, as in \[a, b\], not 'bright'"),
+    "no mapping": ({"config": {"train": 5}}, r"config.train: Input should be a mapping, as in {a: b}, not 5"),
+    "year": ({"name": 2024}, "name: Input should be a valid string, not 2024"),
+    "fraction": ({"grid": {"bits": [8.5]}}, "grid.bits.0: Input should be a valid integer.*, not 8.5"),
+    "large seed": ({"grid": {"seeds": [2**40]}}, "--train-seed: Input should be less than 4294967296"),
+    "negative seed": ({"grid": {"seeds": [-1]}}, "--train-seed: Input should be greater than or equal to 0"),
 }
 IMPOSSIBLE = {
     "model": ({"grid": {"models": ["resnet1"]}}, "resnet1"),
@@ -160,6 +167,28 @@ def test_a_cell_that_cannot_be_made_is_refused_before_any_work(wrong: str, write
         check_cells(run, cells_of(read_study(write_study(**parts))))
     assert caught.value.exit_code == 2
     assert not list((tmp_path / "runs").glob("*/*/manifest.json"))
+
+
+def test_a_wrong_option_of_a_cell_names_the_file(write_study: Write, tmp_path: Path) -> None:
+    file = write_study(config={"train": {"epochs": -1}})
+    with pytest.raises(InputError, match=r"small\.yaml: --epochs: Input should be greater than or equal to 0"):
+        open_study(Run(workspace=Workspace(tmp_path / "runs")), file)
+
+
+def test_words_of_yaml_stay_words_in_a_study(tmp_path: Path) -> None:
+    """A class called no, a switch that is off, and a learning rate without a point."""
+    file = tmp_path / "words.yaml"
+    file.write_text(
+        "name: words\ngrid: {models: [resnet10t], "
+        "methods: [ptq_static, {name: off, quantize: {bias_correction: off}}]}\n"
+        "latency: no\nconfig: {eval: {positive: no}, train: {learning_rate: 1e-3}}\n"
+    )
+    study = read_study(file)
+    cells = cells_of(study)
+    assert study.latency is False
+    assert {cell.config.eval.positive for cell in cells} == {"no"}
+    assert {cell.config.train.learning_rate for cell in cells} == {1e-3}
+    assert [cell.config.quantize.bias_correction for cell in cells if cell.coordinates.method == "off"] == ["off"]
 
 
 def test_a_study_that_is_not_a_mapping_is_refused(tmp_path: Path) -> None:

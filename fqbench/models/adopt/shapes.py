@@ -180,8 +180,8 @@ def require_known_shapes(model: ModelProto, path: Path) -> None:
         fused = next((node for node in model.graph.node if node.domain == OPTIMIZED), None)
         if fused is not None:
             raise InputError(
-                f"{path} was optimized for ONNX Runtime ({called(fused)} is an operator of its own); give the file from "
-                "before that."
+                f"{path} was optimized for ONNX Runtime ({called(fused)} is an operator of its own); give the file "
+                "from before that."
             )
         raise InputError(
             f"{path} has activation shapes that depend on the image (the shape of {called(weighted[0])} is unknown); "
