@@ -27,7 +27,7 @@ SMALLEST = 1e-7  # the least probability whose logarithm is taken
 
 
 @dataclass(frozen=True)
-class Answers:
+class PredictionTable:
     """What a table says.
 
     Attributes
@@ -77,7 +77,7 @@ class Answers:
         Raises
         ------
         DataError
-            A row has no prediction, or one that is no class.
+            A row has no prediction, or one that is not a class.
         """
         assert self.predictions is not None  # noqa: S101  # the caller has looked
         values = self.predictions.unique().tolist()
@@ -97,7 +97,7 @@ class Answers:
         return np.asarray(self.predictions.map(places), dtype=np.int64)
 
 
-def read_answers(file: Path, attribute: str | None = None) -> Answers:
+def read_answers(file: Path, attribute: str | None = None) -> PredictionTable:
     """Read a table with the columns ``sample_id`` and ``prediction`` or ``logits``.
 
     Parameters
@@ -129,7 +129,7 @@ def read_answers(file: Path, attribute: str | None = None) -> Answers:
         twice = columns[ID][columns[ID].duplicated()].iloc[0]
         raise DataError(f"{file} has two predictions for {twice}; give one row per image.")
     logits = _logits(file, ids, columns[LOGITS].tolist(), attribute) if LOGITS in columns else None
-    return Answers(file, ids, columns.get(column), logits)
+    return PredictionTable(file, ids, columns.get(column), logits)
 
 
 def _text(file: Path) -> dict[str, pd.Series[Any]]:

@@ -124,7 +124,7 @@ def is_selected_logarithm(editor: Editor) -> bool:
 
 
 def _selected_from(editor: Editor, name: str) -> str:
-    """Return the operator that made the numbers of which a value has some; empty where it is no such part."""
+    """Return the operator that made the numbers of which a value has some; empty where it is not a part."""
     found = False
     while (node := editor.maker(name)) is not None and node.op_type in PASSING | SELECTING:
         found = found or node.op_type in SELECTING
