@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,17 +58,16 @@ class PredictionTable:
         """
         import pandas as pd
 
-        given = pd.Index(self.ids)
-        for what, names in (
-            ("lacks", pd.Index(expected).difference(given)),
-            ("holds images that are not in this split:", given.difference(pd.Index(expected))),
-        ):
-            if len(names):
-                raise DataError(
-                    f"{self.file} {what} {len(names)} image(s), {some(sorted(names))}; predict exactly the images of "
-                    "the split."
-                )
-        return np.asarray(given.get_indexer(pd.Index(expected)), dtype=np.int64)
+        given, wanted = pd.Index(self.ids), pd.Index(expected)
+        rows = np.asarray(given.get_indexer(wanted), dtype=np.int64)
+        if (rows < 0).any() or len(given) > len(wanted):
+            lacking, foreign = wanted.difference(given), given.difference(wanted)
+            what = "lacks" if len(lacking) else "holds images that are not in this split:"
+            names = sorted(lacking if len(lacking) else foreign)
+            raise DataError(
+                f"{self.file} {what} {len(names)} image(s), {some(names)}; predict exactly the images of the split."
+            )
+        return rows
 
     def classes_of(self, classes: Sequence[str]) -> NDArray[np.int64]:
         """Return the index of the class of each row, whether the table has names or, as whole numbers, indices.
@@ -160,16 +160,17 @@ def _parquet(file: Path, column: str) -> dict[str, pd.Series[Any]]:
 
 def _logits(file: Path, ids: Sequence[str], values: Sequence[Any], attribute: str | None) -> NDArray[np.float32]:
     rows = [_numbers(value) for value in values]
-    wrong = next((name for name, row in zip(ids, rows, strict=True) if row is None or not np.isfinite(row).all()), None)
-    if wrong is not None:
-        raise DataError(
-            f"{file} has no list of finite logits for {wrong}; write one number per output, as in [0.5, 2]."
-        )
-    known = [row for row in rows if row is not None]
-    uneven = next((name for name, row in zip(ids, known, strict=True) if len(row) != len(known[0])), None)
+    first, known = next(((name, row) for name, row in zip(ids, rows, strict=True) if row), ("", []))
+    uneven = next((name for name, row in zip(ids, rows, strict=True) if row and len(row) != len(known)), None)
     if uneven is not None:
-        raise DataError(f"{file} has {len(known[0])} logits for {ids[0]}, but another number of them for {uneven}.")
-    logits = np.asarray(known, dtype=np.float64)
+        raise DataError(f"{file} has {len(known)} logits for {first}, but another number of them for {uneven}.")
+    width = len(known)
+    logits = np.array([row or [math.nan] * width for row in rows], dtype=np.float64).reshape(len(rows), width)
+    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1) | (width == 0))
+    if len(wrong):
+        raise DataError(
+            f"{file} has no list of finite logits for {ids[wrong[0]]}; write one number per output, as in [0.5, 2]."
+        )
     if (
         attribute is None
         and logits.shape[1] > 1

@@ -119,6 +119,11 @@ def test_rows_that_do_not_sum_to_one_stay_as_they_are(tmp_path: Path) -> None:
             ['"[1, 2]"', '"[1, 2, 3]"', '"[1, 2]"', '"[1, 2]"'], "sample_id,logits", DataError,
             "has 2 logits for images/0.jpg, but another number of them for images/1.jpg",
         ),
+        (
+            ["none", '"[1, 2]"', '"[1, 2, 3]"', '"[]"'], "sample_id,logits", DataError,
+            "has 2 logits for images/1.jpg, but another number of them for images/2.jpg",
+        ),
+        (['"[]"'] * 4, "sample_id,logits", DataError, "no list of finite logits for images/0.jpg"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(
