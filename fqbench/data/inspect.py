@@ -194,7 +194,13 @@ def _count_problems(groups: Sequence[GroupSize], labels: dict[str, dict[str, int
 
 
 def _empty_files(samples: Samples) -> list[Problem]:
-    """Empty files, which no decoder accepts; the pictures themselves are not opened."""
-    root = os.fspath(samples.root)
-    empty = [path for path in samples.files if os.stat(f"{root}/{path}").st_size == 0]  # noqa: PTH116 - 200,000 times
-    return [Problem("picture(s) are empty files", len(empty), tuple(empty[:LISTED]))] if empty else []
+    """Empty files, which no decoder accepts, and links to nowhere; the pictures themselves are not opened."""
+    root, empty, missing = os.fspath(samples.root), [], []
+    for path in samples.files:
+        try:
+            if os.stat(f"{root}/{path}").st_size == 0:  # noqa: PTH116 - 200,000 times
+                empty.append(path)
+        except OSError:
+            missing.append(path)
+    found = (("picture(s) are empty files", empty), ("picture(s) are missing, or links to nowhere", missing))
+    return [Problem(what, len(paths), tuple(paths[:LISTED])) for what, paths in found if paths]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fqbench.data.folder import read_folder
 from fqbench.data.imagefolder import picture_names, read_imagefolder
+from fqbench.data.inspect import inspect
 from fqbench.data.samples import Samples
 from fqbench.data.table import read_table
 from fqbench.data.utkface import picture_names as utkface_names
@@ -83,3 +84,10 @@ def test_a_name_that_is_no_text_is_named(tmp_path: Path, name: bytes) -> None:
     for names in (picture_names, utkface_names):
         with pytest.raises(DataError, match=r"holds '.*caf.*', whose name is not UTF-8; rename it"):
             names(tmp_path)
+
+
+def test_a_link_to_nowhere_is_counted(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "p", "NFC")
+    (root / "no" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    problems = inspect(read_imagefolder(root, picture_names(root))).problems
+    assert [one.first for one in problems if "links to nowhere" in one.what] == [("no/gone.jpg",)]
