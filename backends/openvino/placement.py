@@ -6,16 +6,19 @@ the inputs of the operators that multiply are quantized, and both branches of ea
 float, a factor stands between convolution and Add, and the Add is a pass of its own over floats. Behind a Concat or
 MaxPool pairs are moved up to the operators that compute (`lifting`). The product of attention's softmax and its values
 stays in float, as in NNCF (``MULTIHEAD_ATTENTION_OUTPUT`` of its ignored patterns); every bias is float, because it is
-added to the dequantized sum.
+added to the dequantized sum. Where both factors are activations, as attention's queries and keys, the transformations
+take neither with a zero point, so their levels lie symmetrically about zero.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fqbench.contracts.qparams import QParams
 from fqbench.onnx_graph import origin, producers
 from fqbench.quant.qdq import Dialect, write_qdq
-from fqbench.quant.qdq_graph import TRANSPARENT, QdqGraph, residual_branch
+from fqbench.quant.qdq_graph import TRANSPARENT, QdqGraph, activation_products, residual_branch
 
 from .lifting import lift
 
@@ -35,11 +38,13 @@ def write_placed(plan: QuantizationPlan) -> ModelProto:
     DataError
         A range is missing.
     """
+    plan, symmetric = with_symmetric_factors(plan)
     graph = plan.model.graph
     dialect = Dialect(
         op_types=OPERATORS,
         nodes=operators(graph),
         tensors=residuals(plan),
+        signed_tensors=symmetric,
         options={
             "QuantizeBias": False,
             "QDQDisableWeightAdjustForInt32Bias": True,
@@ -65,6 +70,27 @@ def operators(graph: GraphProto) -> tuple[str, ...]:
         for node in graph.node
         if node.op_type in OPERATORS and not (node.op_type == "MatMul" and any(map(is_softmax, node.input)))
     )
+
+
+def with_symmetric_factors(plan: QuantizationPlan) -> tuple[QuantizationPlan, frozenset[str]]:
+    """Return a plan whose factors of products of two activations are signed, with zero in the middle, and their names.
+
+    A first factor without negative levels keeps them, since its zero point is 0 already. What was learned in training
+    is not changed: such a product stays in float unless it was trained with signed activations.
+    """
+    if plan.calibration is None:
+        return plan, frozenset()
+    graph = QdqGraph(plan.model.graph)
+    found = dict[str, QParams]()
+    chosen = set(operators(plan.model.graph)) - plan.float_nodes
+    for node in activation_products(graph):
+        if node.name not in chosen or any(name not in plan.activations for name in node.input):
+            continue
+        for name in node.input:
+            one = plan.activations[name]
+            if name == node.input[1] or one.zero_point:
+                found[name] = QParams.of(one.low, one.high, one.bits, symmetric=True)
+    return replace(plan, activations={**plan.activations, **found}), frozenset(found)
 
 
 def residuals(plan: QuantizationPlan) -> tuple[str, ...]:

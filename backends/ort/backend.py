@@ -31,10 +31,10 @@ from fqbench.plugins import (
 from fqbench.quant.graph import quiet_quantizer
 from fqbench.quant.half import half_graph
 from fqbench.quant.packed_onnx import widened, write_packed
-from fqbench.quant.qdq import Dialect, quantizable_types, write_qdq
 
 from .arithmetic import DISABLED, measure_arithmetic
 from .layer_times import profiled_times
+from .placement import write_placed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +103,7 @@ class OnnxRuntimeBackend(BackendBase):
         if scheme.method is Method.PTQ_DYNAMIC:
             _quantize_dynamic(plan, out / MODEL)
         else:
-            files, facts = write_packed(write_qdq(plan, Dialect(quantizable_types())), plan, out / MODEL)
+            files, facts = write_packed(write_placed(plan), plan, out / MODEL)
             details |= facts
         details["operators"] = _operators(out / MODEL)
         return Artifact(self.name, scheme, out, files, details)

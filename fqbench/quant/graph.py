@@ -19,8 +19,15 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
 
+# It moves a Transpose of queries, keys and values behind the Slices that part them: three passes over memory for one.
+NOT_CLEANING = ["TransposeOptimizer"]
+PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}  # how onnxruntime's quantizer knows a cleaned graph
+
+
 def clean(model: Path, out: Path) -> Path:
     """Fold constants and BatchNormalization, infer shapes, and write the result, which quantizers and observer read.
+
+    Shapes are followed through the arithmetic on shapes, so that those of an attention's transposed keys are known.
 
     Parameters
     ----------
@@ -30,33 +37,45 @@ def clean(model: Path, out: Path) -> Path:
         Where to write; the same bytes for the same model.
     """
     import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory(prefix="fqbench-clean-") as scratch, quiet_quantizer():
-        graph = onnx.load(model, load_external_data=False).graph
-        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
-            # The quantizer copies the file alone into a folder of its own, and would miss the data next to it.
-            whole = Path(scratch) / "whole.onnx"
-            onnx.save(onnx.load(model), whole)
-            model = whole
-        quant_pre_process(str(model), str(out), skip_symbolic_shape=True)
-    _name_nodes(out)
+    with tempfile.TemporaryDirectory(prefix="fqbench-clean-") as scratch:
+        folded = _folded(model, Path(scratch))
+        onnx.shape_inference.infer_shapes_path(str(folded), str(out), data_prop=True)
+    _complete(out)
     return out
 
 
-def _name_nodes(path: Path) -> None:
-    """Name the nodes without a name, as those that HardSwish is written out to, after their outputs.
+def _folded(model: Path, scratch: Path) -> Path:
+    import onnx
+    import onnxruntime
+
+    graph = onnx.load(model, load_external_data=False).graph
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
+        whole = scratch / "whole.onnx"  # the runtime would write the data next to the graph again
+        onnx.save(onnx.load(model), whole)
+        model = whole
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(scratch / "folded.onnx")
+    providers = ["CPUExecutionProvider"]
+    onnxruntime.InferenceSession(str(model), options, providers=providers, disabled_optimizers=NOT_CLEANING)
+    return scratch / "folded.onnx"
+
+
+def _complete(path: Path) -> None:
+    """Name the nodes without a name, as those that HardSwish is written out to, after their outputs, and mark the file.
 
     Settings, placements and onnxruntime's quantizer know an operator by its name.
     """
     import onnx
 
     model = onnx.load(path, load_external_data=False)
-    unnamed = [node for node in model.graph.node if not node.name]
-    for node in unnamed:
-        node.name = f"{node.output[0]}/{node.op_type}"
-    if unnamed:
-        onnx.save(model, path)
+    for node in model.graph.node:
+        node.name = node.name or f"{node.output[0]}/{node.op_type}"
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**PREPARED, **metadata})
+    onnx.save(model, path)
 
 
 def cleaned(model: Path) -> ModelProto:

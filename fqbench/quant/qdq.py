@@ -37,6 +37,10 @@ class Dialect:
         The only operators that carry them; empty for all of these types.
     tensors : tuple of str
         Further activations to quantize.
+    floats : tuple of str
+        Operators of these types that carry none.
+    signed_tensors : frozenset of str
+        Activations that are signed though others are not.
     options : mapping
         Options of ``QDQQuantizer``.
     """
@@ -45,6 +49,8 @@ class Dialect:
     signed: bool = False
     nodes: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()
+    floats: tuple[str, ...] = ()
+    signed_tensors: frozenset[str] = frozenset()
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -64,7 +70,9 @@ def write_qdq(plan: QuantizationPlan, dialect: Dialect) -> ModelProto:
     _put_weights(model, plan.weights)
     known = plan.activations.items()
     ranges = {name: TensorData(lowest=_single(one.low), highest=_single(one.high)) for name, one in known}
-    overrides = {name: [_activation(one, dialect.signed)] for name, one in plan.activations.items()}
+    floats = {*plan.float_nodes, *dialect.floats, *without_ranges(model, plan, dialect.op_types)}
+    signed = {name: dialect.signed or name in dialect.signed_tensors for name in plan.activations}
+    overrides = {name: [_activation(one, signed[name])] for name, one in plan.activations.items()}
     overrides |= {name: _channels(weight) for name, weight in plan.weights.items()}
     with quiet_quantizer():
         quantizer = QDQQuantizer(
@@ -75,7 +83,7 @@ def write_qdq(plan: QuantizationPlan, dialect: Dialect) -> ModelProto:
             activation_qType=QuantType.QInt8 if dialect.signed else QuantType.QUInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
             nodes_to_quantize=list(dialect.nodes),
-            nodes_to_exclude=sorted({*plan.float_nodes, *without_ranges(model, plan, dialect.op_types)}),
+            nodes_to_exclude=sorted(floats),
             op_types_to_quantize=list(dialect.op_types),
             extra_options={**dialect.options, "TensorQuantOverrides": overrides},
         )

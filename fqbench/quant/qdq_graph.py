@@ -119,6 +119,11 @@ class QdqGraph:
         return None
 
 
+def activation_products(graph: QdqGraph) -> Iterator[NodeProto]:
+    """Yield the matrix products of two activations, as those of attention, in the order of the graph."""
+    return (node for node in graph.nodes("MatMul") if not any(map(graph.is_constant, node.input)))
+
+
 def residual_branch(graph: QdqGraph, node: NodeProto) -> str | None:
     """Return the input of an Add that is to be quantized; None where the Add is none of a residual connection.
 
