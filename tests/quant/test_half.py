@@ -83,3 +83,47 @@ def test_scales_of_a_resize_stay_float32(tmp_path: Path) -> None:
     images = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
     answers = reference_session(made.SerializeToString()).run(None, {"images": images})[0]
     np.testing.assert_array_equal(answers, images.repeat(2, axis=2).repeat(2, axis=3))
+
+
+def enlarged(folder: Path, *, constant: bool, opset: int) -> Path:
+    """The middle of an image, three times as large: Resize with a region, or Upsample of the whole image."""
+    region = np.array([0, 0, 0.25, 0.25, 1, 1, 0.75, 0.75], np.float32)
+    inputs = {"region": region, "scales": np.array([1, 1, 3, 3], np.float32)}
+    if opset < 10:
+        inputs.pop("region")
+        node = helper.make_node("Upsample", ["images", "scales"], ["logits"], "enlarge", mode="nearest")
+    else:
+        node = helper.make_node(
+            "Resize",
+            ["images", "region", "scales"],
+            ["logits"],
+            "enlarge",
+            mode="linear",
+            coordinate_transformation_mode="tf_crop_and_resize",
+        )
+    tensors = [numpy_helper.from_array(array, name) for name, array in inputs.items()]
+    nodes = [helper.make_node("Constant", [], [each.name], each.name, value=each) for each in tensors if constant]
+    graph = helper.make_graph(
+        [*nodes, node],
+        "enlarged",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 1, 4, 4])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 1, "h", "w"])],
+        [] if constant else tensors,
+    )
+    path = folder / "enlarged.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10), path)
+    return path
+
+
+@pytest.mark.parametrize("cast", [half_graph, rounded_to_half])
+@pytest.mark.parametrize("constant", [False, True], ids=["initializers", "constants"])
+@pytest.mark.parametrize("opset", [9, 21])
+def test_scales_and_regions_stay_in_float32(cast: object, constant: bool, opset: int, tmp_path: Path) -> None:
+    path = enlarged(tmp_path, constant=constant, opset=opset)
+    images = np.random.default_rng(4).normal(size=(2, 1, 4, 4)).astype(np.float16).astype(np.float32)
+    expected = reference_session(path.read_bytes()).run(None, {"images": images})[0]
+    model = cast(path)  # type: ignore[operator]
+    given = [each.attribute[0].t for each in model.graph.node if each.op_type == "Constant"] or model.graph.initializer
+    assert {each.data_type for each in given} == {TensorProto.FLOAT}
+    (answers,) = reference_session(model.SerializeToString()).run(None, {"images": images})
+    np.testing.assert_allclose(answers, expected, rtol=2e-3, atol=2e-3)
