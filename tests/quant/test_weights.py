@@ -109,6 +109,27 @@ def test_bias_correction_takes_the_mean_shift_back(tensor: str, name: str, tmp_p
     assert after < 0.25 * before
 
 
+@pytest.mark.parametrize(
+    ("known", "corrected"), [({"w1", "w2", "w3"}, {"w1", "w2"}), ({"w2", "w3"}, {"w2"}), (set(), set())]
+)
+def test_what_is_not_rounded_or_takes_no_bias_is_not_corrected(
+    known: set[str], corrected: set[str], tmp_path: Path
+) -> None:
+    """The head is a MatMul here, which has no bias."""
+    model = convolutions(tmp_path / "m.onnx")
+    proto = onnx.load(model.path)
+    head = proto.graph.node[-1]
+    head.CopyFrom(helper.make_node("MatMul", ["f", "w3"], ["logits"], "head"))
+    onnx.save(proto, model.path)
+    ranges = ranges_of(observe(model, calibration_set(8), sample=0), Rule(), Policy(), IntegerFormat())
+    clean = graph.cleaned(model.path)
+    rows = {one.name: one.rows + np.float32(0.5) for one in weights_of(clean) if one.name in known}
+    before = {tensor.name for tensor in clean.graph.initializer}
+    assert correct_biases(clean, ranges, rows) == len(corrected)
+    new = {tensor.name for tensor in clean.graph.initializer} - before
+    assert new == {f"{name}.corrected_bias" for name in corrected}
+
+
 def bias_of(model: onnx.ModelProto, weight: str) -> onnx.TensorProto:
     node = next(node for node in model.graph.node if len(node.input) > 1 and node.input[1] == weight)
     return next(tensor for tensor in model.graph.initializer if tensor.name == node.input[2])
