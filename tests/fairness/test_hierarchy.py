@@ -94,6 +94,28 @@ def test_the_standard_deviation_of_each_level_is_that_of_a_mean() -> None:
     assert found.low < found.value < found.high
 
 
+@pytest.mark.parametrize("level", ["seeds", "draws"])
+def test_the_interval_reaches_as_far_as_two_seeds_or_two_draws_differ(level: str) -> None:
+    """A quarter of the replicates holds the lower one twice, another quarter the higher one."""
+    labels = np.tile([0, 1], 1500)
+    models = [labels]
+    for wrong in (60, 300):
+        models.append(np.where(np.arange(3000) < wrong, 1 - labels, labels))
+    columns = [models[0], models[1], models[0], models[2]]
+    patterns = Patterns.count(labels, np.column_stack(columns), np.full(3000, "all"), 2)
+    design = Design({0: 0, 1: 2}, {0: (1,), 1: (3,)}) if level == "seeds" else Design({0: 0}, {0: (1, 3)})
+    found = hierarchical_change(patterns, design, overall_accuracy, replicates=400)
+    assert found.value == pytest.approx(-0.06)
+    assert 1.96 * found.sd_images < 0.02, "the images alone would not reach"
+    assert found.low < -0.1 < -0.02 < found.high
+
+
+def test_the_interval_of_one_model_is_that_of_its_images() -> None:
+    found = hierarchical_change(*simulate(1, 1, 2000), overall_accuracy, replicates=1500, confidence=0.9)
+    normal = 2 * 1.6449 * found.sd_images
+    assert found.high - found.low == pytest.approx(normal, rel=0.1)
+
+
 def test_few_is_fewer_than_three_seeds_and_draws_are_the_fewest_of_a_seed() -> None:
     patterns, _design = simulate(2, 3)
     design = Design({0: 0, 1: 4}, {0: (1, 2, 3), 1: (5, 6)})
