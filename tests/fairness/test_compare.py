@@ -186,3 +186,13 @@ def test_the_correction_is_over_all_artifacts_of_a_comparison() -> None:
     expected = multipletests([*own, *other], method="holm")[1][:2]
     assert [row.mcnemar_p_adjusted for row in made.groups] == pytest.approx(expected)
     assert [row.mcnemar_p for row in made.groups] == pytest.approx(own)
+
+
+def test_accuracy_before_and_after_and_no_rates_without_a_positive_class():
+    got = compare([0, 1, 2, 2], [0, 1, 1, 2], [0, 2, 1, 1], sensitive_features=["a"] * 4, replicates=100)
+    (row,) = got.groups
+    assert (row.accuracy.reference, row.accuracy.candidate, row.accuracy.value) == (0.75, 0.25, -0.5)
+    assert (row.accuracy.n, row.accuracy.gains, row.accuracy.losses) == (4, 0, 2)
+    for rate in (row.selection_rate, row.tpr, row.fpr):
+        assert np.isnan([rate.reference, rate.candidate, rate.value, rate.low, rate.high]).all()
+        assert (rate.n, rate.gains, rate.losses) == (0, 0, 0)

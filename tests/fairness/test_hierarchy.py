@@ -88,6 +88,12 @@ def test_the_standard_deviation_of_each_level_is_that_of_a_mean() -> None:
     right = np.average(patterns.rows[:, 2:] == patterns.rows[:, [1]], axis=0, weights=patterns.counts)
     changes = np.array([right[list(design.candidates[one])] - right[design.references[one]] for one in range(3)])
     assert found.value == pytest.approx(changes.mean())
+    wins = (patterns.rows[:, 2:] == patterns.rows[:, [1]]).astype(float)
+    of_image = np.mean(
+        [wins[:, list(design.candidates[s])].mean(1) - wins[:, design.references[s]] for s in range(3)], 0
+    )
+    spread = np.average((of_image - changes.mean()) ** 2, weights=patterns.counts)
+    assert found.sd_images == pytest.approx(math.sqrt(spread / patterns.counts.sum()), rel=0.08)
     assert found.sd_seeds == pytest.approx(changes.mean(axis=1).std() / math.sqrt(3), rel=0.08)
     assert found.sd_draws == pytest.approx(math.sqrt((changes.var(axis=1) / 4).sum()) / 3, rel=0.08)
     assert (found.seeds, found.draws, found.few) == (3, 4, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from onnx import helper, numpy_helper
 from pydantic import ValidationError
 
 from fqbench.contracts.numerics import Numerics
-from fqbench.contracts.scheme import Override, Scheme
-from fqbench.errors import InputError
+from fqbench.contracts.qat_parameters import QatParameters
+from fqbench.contracts.scheme import Method, Override, Scheme
+from fqbench.errors import InputError, PluginError
 from fqbench.quant.graph import cleaned
 from fqbench.quant.moments import input_moments
 from fqbench.quant.plan import make_plan
@@ -206,6 +208,32 @@ def test_a_plan_follows_the_recipe(symmetric: bool, tmp_path: Path) -> None:
         assert weight.levels.max() < half
     if symmetric:
         assert {one.zero_point for one in plan.activations.values()} == {128, 32768}
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_reduced_range_is_that_of_seven_bits_and_leaves_fewer_alone(bits: int, tmp_path: Path) -> None:
+    model, calibration = tiny_model(tmp_path), calibration_set()
+    full, reduced = (
+        make_plan(model, scheme, Numerics.of(scheme), calibration)
+        for scheme in (Scheme(bits=bits, reduce_range=each, rounding="nearest") for each in (False, True))
+    )
+    assert {one.bits for one in reduced.weights.values()} == {bits}
+    for name, weight in reduced.weights.items():
+        if bits == 4:
+            np.testing.assert_array_equal(weight.levels, full.weights[name].levels)
+        else:
+            assert -64 <= weight.levels.min() < -32 < 31 < weight.levels.max() <= 63
+            assert full.weights[name].levels.max() > 100
+
+
+def test_a_model_trained_with_other_activations_is_refused(tmp_path: Path) -> None:
+    scheme, model = Scheme(method=Method.QAT), tiny_model(tmp_path)
+    learned = QatParameters(8, 8, False, {}, {})
+    for trained, message in ((None, "with quantization"), (learned, "with signed activations")):
+        with pytest.raises(PluginError, match=f"was not trained {message}"):
+            make_plan(replace(model, learned=trained), scheme, Numerics.of(scheme, symmetric=True))
+    signed = replace(model, learned=replace(learned, symmetric=True))
+    assert make_plan(signed, scheme, Numerics.of(scheme, symmetric=True)).weights == {}
 
 
 def test_the_plan_is_the_same_for_runtimes_of_the_same_numerics(tmp_path: Path) -> None:
