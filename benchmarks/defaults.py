@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from synthfaces_networks import DOCS, Loss, losses, parser, put, runs, setting
+from synthfaces_networks import DOCS, Loss, losses, parser, put, runs, setting, training
 
 import fqbench
 from fqbench.contracts.artifacts import Artifact
@@ -26,8 +26,8 @@ GOAL = 1.0  # points
 LEARNT = 0.7  # accuracy from which on a network of two classes has learnt something that can be lost
 SETTINGS = {"bias_correction": "bias correction", "rescaling": "rescaled"}
 HEADER = (
-    "| network | epochs | FP32 | INT8 | loss, points | loss of the worst group, points | chosen | goal |\n"
-    "|---|---:|---:|---:|---:|---|---|---|"
+    "| network | images, epochs | FP32 | INT8 | loss, points | loss of the worst group, points | chosen | goal |\n"
+    "|---|---|---:|---:|---:|---|---|---|"
 )
 
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 def _row(name: str, run: Run) -> tuple[str, str]:
     """Return the row of a network, and why its goal was missed; empty where it was reached."""
-    made, epochs = [fqbench.reference(run)], str(run.config.train.epochs)
+    made, epochs = [fqbench.reference(run)], training(run)
     try:
         made.append(fqbench.quantize(run))
     except SchemeNotSupported as error:
@@ -59,7 +59,7 @@ def _row(name: str, run: Run) -> tuple[str, str]:
     before, after = losses(run, made)
     choice = run.workspace.get(made[1].id, ARTIFACTS).facts.choice
     chosen = _chosen(choice)
-    met = after.overall <= GOAL and after.worst <= GOAL
+    met = round(max(after.overall, after.worst), 6) <= GOAL  # 3 of 300 are one point
     verdict = "reached" if met else "MISSED"
     if before.accuracy < LEARNT:
         verdict = "FP32 has learnt too little to judge"

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthfaces_networks import DOCS, Loss, losses, parser, put, runs, setting
+from synthfaces_networks import DOCS, Loss, losses, parser, put, runs, setting, training
 
 import fqbench
 from fqbench.contracts.artifacts import Artifact
@@ -35,9 +35,9 @@ GOALS = {4: 1.5, 2: 6.0}  # points, by bits of the weights
 SLOWER = 1.05  # of INT8's time
 KEPT_ROLES = ("first", "depthwise", "head")
 HEADER = (
-    "| network | epochs | weights | accuracy | loss, points | loss of the worst group, points | p50 ms | of INT8's "
-    "| MB |\n"
-    "|---|---:|---|---:|---:|---|---:|---:|---:|"
+    "| network | images, epochs | weights | accuracy | loss, points | loss of the worst group, points | p50 ms "
+    "| of INT8's | MB |\n"
+    "|---|---|---|---:|---:|---|---:|---:|---:|"
 )
 
 
@@ -68,7 +68,7 @@ def _network(name: str, run: Run) -> tuple[list[str], list[str]]:
     for artifact, loss in zip(made, lost, strict=True):
         ratio = times[artifact.id] / times[made[1].id]
         bits = artifact.scheme.bits
-        cells = [name, str(run.config.train.epochs), f"{bits} bits" if bits < 32 else "FP32"]
+        cells = [name, training(run), f"{bits} bits" if bits < 32 else "FP32"]
         cells += [f"{loss.accuracy:.1%}", f"{loss.overall:+.2f}"]
         cells += [loss.of_the_worst if bits < 32 else "", f"{times[artifact.id]:.3f}", f"{ratio:.2f}"]
         rows.append("| " + " | ".join([*cells, f"{artifact.size_on_disk / 1e6:.2f}"]) + " |")

@@ -63,12 +63,18 @@ def runs(options: argparse.Namespace, rest: Sequence[str]) -> Iterator[tuple[str
 
 
 def setting(run: Run) -> str:
-    """Return what a table says about the data, the training and the runtime; epochs are in its rows."""
-    data, trained = run.config.data, run.config.train
+    """Return what a table says about the data, the training and the runtime; images and epochs are in its rows."""
+    data = run.config.data
     return (
-        f"{data.images} images of {data.size} pixels to train and validate, batches of {trained.batch_size}; "
-        f"{run.config.quantize.backend}"
+        f"Images of {data.size} pixels to train and validate, batches of {run.config.train.batch_size}; "
+        f"{data.test_images} test images; {run.config.quantize.backend}"
     )
+
+
+def training(run: Run) -> str:
+    """Return how many images and epochs a network was trained with, as a cell of a table."""
+    weights = run.config.model.weights
+    return f"{run.config.data.images}, {run.config.train.epochs}" + ("" if weights == "none" else ", from weights")
 
 
 @dataclass(frozen=True)
