@@ -23,7 +23,7 @@ from fqbench.search.images import ValidationImages
 from fqbench.search.variants import QuantizedPart, SimulatedSession, parts_of, simulated
 from fqbench.storage import read_arrays, write_arrays
 from fqbench.workspace import Derivation
-from fqbench.workspace.kinds import DIAGNOSES, DiagnosisFacts
+from fqbench.workspace.kinds import ARTIFACTS, DIAGNOSES, DiagnosisFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,6 +128,7 @@ def diagnose_plan(
         slug=f"{planned.artifact_id.rpartition('-')[0] or planned.label}-{len(images)}",
         determined_by={
             **planned.determined_by,
+            "artifacts": ARTIFACTS.version,
             "images": images.digest,
             "sides": list(sides),
             "ways": list(ways),

@@ -42,7 +42,7 @@ from fqbench.stages.prepare import prepare
 from fqbench.stages.quantize import configured_scheme, named_backend, reference
 from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Derivation
-from fqbench.workspace.kinds import EVALUATIONS, SEARCHES, SearchFacts
+from fqbench.workspace.kinds import ARTIFACTS, EVALUATIONS, SEARCHES, SearchFacts
 
 RECIPE = "recipe.yaml"
 MOST_IMAGES = 4000  # validation images, of each group as many as of the others
@@ -81,6 +81,7 @@ def search(run: Run, asked: Request) -> tuple[SearchReport, str]:
             "model": model.digest,
             "samples": read_entry(run).digest,
             "prepared": prepare(run, model.preprocessing).entry.digest,
+            "artifacts": ARTIFACTS.version,  # trials of an older fqbench can no longer be used
             "limits": options.model_dump(mode="json"),
             "asked": {"minimize": asked.minimize, "bits": asked.bits, "budget": asked.budget, "seed": asked.seed},
             "training": _training(run) if asked.allow_training else None,

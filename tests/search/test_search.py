@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from fqbench.search.request import Request, request
 from fqbench.search.results import SearchReport
 from fqbench.search.search import search
 from fqbench.stages.quantize import quantize
-from fqbench.workspace.kinds import SEARCHES
+from fqbench.workspace.kinds import ARTIFACTS, SEARCHES
 
 PlantedRun = Callable[..., Run]
 
@@ -103,6 +104,21 @@ def test_the_same_search_is_found_in_the_workspace(
 ) -> None:
     monkeypatch.setattr(searching, "_Search", None)
     assert search(planted_run(), asked(tmp_path))[1] == found[1]
+
+
+def test_a_search_with_artifacts_of_an_older_fqbench_is_made_again(
+    planted_run: PlantedRun, found: tuple[SearchReport, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Begun(Exception):
+        pass
+
+    def begin(*_args: object) -> None:
+        raise Begun
+
+    monkeypatch.setattr(searching, "_Search", begin)
+    monkeypatch.setattr(searching, "ARTIFACTS", replace(ARTIFACTS, version=ARTIFACTS.version + 1))
+    with pytest.raises(Begun):
+        search(planted_run(), asked(tmp_path))
 
 
 def test_the_page_says_what_was_done_and_what_it_cost(found: tuple[SearchReport, str]) -> None:
