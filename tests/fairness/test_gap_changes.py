@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import given
 from fqbench.fairness import PairedCounts, change_report
 from fqbench.fairness.gap_changes import _merged, _tied
 from fqbench.testing import strategies as ours
+from fqbench.testing.sampling import sampled
 
 
 @given(ours.paired_counts())
@@ -118,12 +121,14 @@ SHAPES = {
 }
 
 
+MANY = list(product([(9, 1_000), (14, 300)], SHAPES, ["middle", "worst", "best"]))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("loser", ["middle", "worst", "best"])
-@pytest.mark.parametrize("shape", list(SHAPES))
-@pytest.mark.parametrize(("groups", "n"), [(9, 1_000), (14, 300)])
-def test_the_change_over_many_groups_is_covered(groups, n, shape, loser):
+@pytest.mark.parametrize(("size", "shape", "loser"), sampled(MANY))
+def test_the_change_over_many_groups_is_covered(size, shape, loser):
     """The plain bootstrap, alone or with noise taken out of the variance, covers 58 to 80 % with one group ahead."""
+    groups, n = size
     error = SHAPES[shape](groups)
     gain, loss = np.full(groups, 0.004), np.full(groups, 0.004)
     loss[{"middle": groups // 2, "worst": np.argmax(error), "best": np.argmin(error)}[loser]] += 0.05

@@ -1,0 +1,20 @@
+"""Part of a grid of simulations that takes minutes: the same half each time, or all of it on request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+Case = TypeVar("Case")
+EVERYTHING = "FQBENCH_ALL_SIMULATIONS"
+
+
+def sampled(cases: Sequence[Case]) -> list[Case]:
+    """Return half of the cases, drawn from a fixed seed, in their order; all if the variable is set."""
+    if os.environ.get(EVERYTHING):
+        return list(cases)
+    chosen = np.random.default_rng(0).choice(len(cases), len(cases) // 2, replace=False)
+    return [cases[index] for index in sorted(chosen)]
