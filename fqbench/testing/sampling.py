@@ -1,4 +1,4 @@
-"""Part of a grid of simulations that takes minutes: the same half each time, or all of it on request."""
+"""Part of a grid of slow tests that takes minutes: the same half each time, or all of it on request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 Case = TypeVar("Case")
-EVERYTHING = "FQBENCH_ALL_SIMULATIONS"
+EVERYTHING = "FQBENCH_ALL_CASES"
 
 
 def sampled(cases: Sequence[Case]) -> list[Case]:

@@ -12,6 +12,7 @@ import pytest
 
 from fqbench.cli import main
 from fqbench.models.zoo import STUDY
+from fqbench.testing.sampling import sampled
 from tests.data.trees import write_celeba, write_fairface, write_utkface
 
 torch = pytest.importorskip("torch")
@@ -34,7 +35,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STUDY)
+@pytest.mark.parametrize("name", sampled(STUDY))
 def test_celeba_through_train_quantize_and_eval(
     celeba: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
