@@ -29,6 +29,7 @@ from fqbench.models import zoo
 from fqbench.quant.packing import pack_bits, unpack_bits
 from fqbench.quant.ranges import tensor_ranges
 from fqbench.testing.planned import write_artifact
+from fqbench.testing.sampling import sampled
 from fqbench.testing.tiny_model import calibration_set, pictures, tiny_model
 from tests.backends.torch_fx.trained import trained
 
@@ -173,7 +174,7 @@ def test_packed_levels_come_back(bits: int, count: int, seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", zoo.STUDY)
+@pytest.mark.parametrize("name", sampled(zoo.STUDY))
 def test_every_model_of_the_study_becomes_integers(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = zoo.build(zoo.find(name), classes=4, size=STUDY_SIZE)
