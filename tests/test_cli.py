@@ -127,6 +127,25 @@ def test_truncated_jpegs_are_counted_or_refused(invoke: Invoke, classifier: Path
     assert not left_behind(tmp_path)
 
 
+def test_a_link_to_nowhere_is_left_out(invoke: Invoke, classifier: Path, tmp_path: Path) -> None:
+    root = write_photos(tmp_path / "photos", 240)
+    with (root / "metadata.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            folder = tmp_path / "classes" / row["split"] / row["label"]
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / row["file_name"], folder)
+    link = tmp_path / "classes" / "test" / "no" / "gone.jpg"
+    link.symlink_to(tmp_path / "nowhere.jpg")
+    own = ("--data", "imagefolder", "--root", tmp_path / "classes", "--onnx", classifier, *MEAN_STD, "--calib-n", 16)
+    code, _out, err = invoke("eval", *own, "--replicates", 200)
+    assert code == 0, err
+    assert "1 picture(s) cannot be decoded and are left out: test/no/gone.jpg" in " ".join(err.split())
+    link.unlink()
+    shutil.copy(root / "images" / "0000.jpg", link)
+    code, _out, err = invoke("eval", *own, "--replicates", 200)
+    assert (code, "left out" in err) == (0, False), err
+
+
 def test_a_group_without_images_in_the_split(invoke: Invoke, classifier: Path, tmp_path: Path) -> None:
     root = write_photos(tmp_path / "photos", 120)
     table = (root / "metadata.csv").read_text().splitlines()

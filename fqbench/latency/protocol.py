@@ -28,7 +28,7 @@ from fqbench.latency.results import (
 )
 from fqbench.latency.statistics import quantile_estimate, round_figures
 from fqbench.latency.steadiness import FEWEST_WARMUPS, LONGEST_WARMUP, MOST_WARMUPS, Doubt, Mark, doubts, is_steady
-from fqbench.machine import this_machine, usable_cores
+from fqbench.machine import this_machine
 from fqbench.reporter import Reporter, Silent
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def measure(
         confidence=confidence,
         machine=this_machine(),
         conditions=state,
-        marks=(*_machine_marks(state), *noise(before, after, threads=threads, governors=state.governor)),
+        marks=noise(before, after, threads=threads, governors=state.governor),
     )
 
 
@@ -351,14 +351,3 @@ def _describe(
 def _milliseconds(nanoseconds: Interval) -> Interval:
     ends = (nanoseconds.value, nanoseconds.low, nanoseconds.high)
     return Interval(*(end / NANOSECONDS_A_MILLISECOND for end in ends))
-
-
-def _machine_marks(state: Conditions) -> tuple[Mark, ...]:
-    marks = []
-    if state.load_average is not None and state.load_average > usable_cores() / 2:
-        text = (
-            f"the load average was {state.load_average:.1f} on {usable_cores()} core(s) before the measurement; "
-            "stop other programs and measure again."
-        )
-        marks.append(Mark(Doubt.BUSY_MACHINE, text))
-    return tuple(marks)

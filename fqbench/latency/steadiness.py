@@ -31,7 +31,6 @@ class Doubt(StrEnum):
     FEW_ROUNDS = "few_rounds"
     SHORT = "short"
     DIFFERENT_ANSWERS = "different_answers"
-    BUSY_MACHINE = "busy_machine"
     FLOAT_KERNELS = "float_kernels"
     FELL_BACK = "fell_back"
     OTHER_LOAD = "other_load"

@@ -78,6 +78,8 @@ def _prepare(run: Run, preprocessing: Preprocessing, geometry: dict[str, object]
 def fingerprint(samples: Samples) -> str:
     """Return SHA-256 over path, size and time of change of every picture: a replaced picture is decoded again.
 
+    A file that cannot be reached (a link to nowhere, a folder without permission) counts as one that cannot be decoded.
+
     Raises
     ------
     DataError
@@ -85,10 +87,14 @@ def fingerprint(samples: Samples) -> str:
     """
     found, missing = [], []
     for path in samples.files:
+        file = f"{samples.root}/{path}"
         try:
-            status = os.stat(f"{samples.root}/{path}")  # noqa: PTH116 - quicker than a Path per picture
-        except FileNotFoundError:
-            missing.append(path)
+            status = os.stat(file)  # noqa: PTH116 - quicker than a Path per picture
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and not os.path.islink(file):  # noqa: PTH114
+                missing.append(path)
+            else:
+                found.append(f"{path}\tunreadable\n")
             continue
         found.append(f"{path}\t{status.st_size}\t{status.st_mtime_ns}\n")
     if missing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from fqbench.config import TrainOptions
+
 COMPARED = 512  # images of the validation split that answers are compared on
 LOOKED_AT = 4  # images by which activations of the two graphs are matched
 BATCH = 32
@@ -63,13 +65,7 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
     DataError
         The weights to start from are another architecture's; the message lists the first that differ.
     """
-    if not model.architecture:
-        raise InputError(
-            f"{model.name} is an ONNX file, which cannot be trained; train a classifier here (`fqbench train`), or use "
-            "--method ptq_static."
-        )
-    if processes() > 1:
-        raise InputError("--method qat needs a world size of 1: ranks do not share ranges; start one process.")
+    _refuse_untrainable(model)
     options = run.config.qat
     name = options.objective or run.config.train.objective
     flag = "--objective" if options.objective is None else "--qat-objective"
@@ -79,15 +75,7 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
     numerics = plugins.backend(run.config.quantize.backend).numerics(scheme)
     signed = numerics.activations.symmetric
     trainer, ability = plugins.trainer(run.config.quantize.backend, options.trainer)
-    loop = run.config.train.model_copy(
-        update={
-            "objective": "+".join(parts),
-            "epochs": options.epochs,
-            "learning_rate": options.learning_rate,
-            "precision": "fp32",
-            "patience": 0,
-        }
-    )
+    loop = _loop(run, parts)
     teacher = Teacher(lambda: _network(model, checkpoint.file(training.CHECKPOINT))) if DISTILLATION in parts else None
     aim = objective(name, run.config.objectives, teacher=teacher, flag=flag)
     samples, store = read(run), prepare(run, model.preprocessing)
@@ -140,6 +128,23 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
 
     doing = f"training {model.name} with {scheme.bits}-bit weights and {scheme.act_bits}-bit activations"
     return open_model(run.workspace, run.produce(derivation, build, f"{doing} for {options.epochs} epochs"))
+
+
+def _refuse_untrainable(model: ExportedModel) -> None:
+    if not model.architecture:
+        raise InputError(
+            f"{model.name} is an ONNX file, which cannot be trained; train a classifier here (`fqbench train`), or use "
+            "--method ptq_static."
+        )
+    if processes() > 1:
+        raise InputError("--method qat needs a world size of 1: ranks do not share ranges; start one process.")
+
+
+def _loop(run: Run, parts: Sequence[str]) -> TrainOptions:
+    """Return the options of training with those that quantization-aware training has of its own."""
+    changed: dict[str, object] = {"objective": "+".join(parts), "precision": "fp32", "patience": 0}
+    changed |= {"epochs": run.config.qat.epochs, "learning_rate": run.config.qat.learning_rate}
+    return run.config.train.model_copy(update=changed)
 
 
 def agreement(run: Run, tuned: ExportedModel, artifact: Artifact) -> AgreementFacts | None:

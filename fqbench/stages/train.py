@@ -18,7 +18,7 @@ from fqbench.models import code, huggingface, zoo
 from fqbench.models import train as training
 from fqbench.models.batches import LabelledImages
 from fqbench.models.lookup import check_weights, classifier
-from fqbench.models.objectives import check_used, needs_groups, objective
+from fqbench.models.objectives import Objective, check_used, needs_groups, objective
 from fqbench.models.weights import load_as_it_is
 from fqbench.optional import require
 from fqbench.run import Run
@@ -77,17 +77,7 @@ def weights_of(run: Run, architecture: zoo.Architecture) -> str:
 
 def _train(run: Run) -> Entry[CheckpointFacts]:
     options, model = run.config.train, run.config.model
-    check_names(run.config)
-    # Misspelt names and options that change nothing are told before anything is drawn or decoded.
-    if model.column is not None:
-        raise InputError(
-            "--column names outputs of an ONNX file or a .pt2 program; for other models name the attributes in the "
-            "order of the outputs, with --label A,B."
-        )
-    aim = objective(options.objective, run.config.objectives)
-    quantized = run.config.qat.objective
-    given = {"--objective": options.objective} | ({"--qat-objective": quantized} if quantized else {})
-    check_used(run.config.objectives, given)
+    aim = _objective(run)
     architecture = classifier(run, model.name, model.args)
     preprocessing, weights = preprocessing_for(run, architecture), weights_of(run, architecture)
     if weights not in {"none", "imagenet", zoo.OWN}:
@@ -149,6 +139,20 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
     return run.produce(
         derivation, build, f"training {architecture.title} on {samples.name} for {options.epochs} epochs"
     )
+
+
+def _objective(run: Run) -> Objective:
+    """Return the configured objective; misspelt names and options that change nothing are told before data are read."""
+    check_names(run.config)
+    if run.config.model.column is not None:
+        raise InputError(
+            "--column names outputs of an ONNX file or a .pt2 program; for other models name the attributes in the "
+            "order of the outputs, with --label A,B."
+        )
+    asked, quantized = run.config.train.objective, run.config.qat.objective
+    aim = objective(asked, run.config.objectives)
+    check_used(run.config.objectives, {"--objective": asked} | ({"--qat-objective": quantized} if quantized else {}))
+    return aim
 
 
 def _take(run: Run, architecture: zoo.Architecture, preprocessing: Preprocessing) -> Entry[CheckpointFacts]:
