@@ -139,10 +139,15 @@ class Requirement:
     @property
     def version(self) -> str | None:
         """Its installed version, without importing it; None where it is not installed."""
-        try:
-            return version(self.name)
-        except PackageNotFoundError:
-            return None
+        return _installed_version(self.name)
+
+
+@cache  # reading it parses all metadata of the library, and every entry of a workspace asks for all libraries
+def _installed_version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 @cache

@@ -73,3 +73,16 @@ def test_versions_name_only_what_is_installed(monkeypatch: pytest.MonkeyPatch) -
         ("numpy", ""), ("no-such-distribution", ""), ("also-missing", "far"),
     ]  # fmt: skip
     assert machine.installed_versions().keys() == {"python", "fqbench", "numpy"}
+
+
+def test_a_version_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = machine.installed_versions()
+    asked: list[str] = []
+
+    def read(name: str) -> str:
+        asked.append(name)
+        return before[name]
+
+    monkeypatch.setattr(machine, "version", read)
+    assert machine.installed_versions() == before
+    assert asked == ["fqbench"]
