@@ -20,6 +20,7 @@ from fqbench.onnx_graph import origin, producers
 from fqbench.quant.qdq import Dialect, write_qdq
 from fqbench.quant.qdq_graph import TRANSPARENT, QdqGraph, activation_products, residual_branch
 
+from .hard_swish import restore_hard_swish
 from .lifting import lift
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def write_placed(plan: QuantizationPlan) -> ModelProto:
     )
     model = write_qdq(plan, dialect)
     lift(model.graph)
+    restore_hard_swish(model)
     return model
 
 
