@@ -11,7 +11,9 @@ from fqbench.data.samples import FIXED_COLUMNS, GROUP_SEPARATOR, SPLITS
 from fqbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 MAX_VALUES = 20
 UNKNOWN = "unknown"
@@ -63,14 +65,14 @@ def label_column(table: pd.DataFrame, label: str | None, where: str, taken: Coll
 def sensitive_columns(
     table: pd.DataFrame, sensitive: Sequence[str] | None, where: str, taken: Collection[str]
 ) -> tuple[str, ...]:
-    """Return the columns of the sensitive features: those asked for, else every column with at most 20 values.
+    """Return the columns of the sensitive features: those asked for, else every named one with at most 20 values.
 
     Raises
     ------
     InputError
         There is no such column.
     """
-    columns = [column for column in table.columns if column not in {*taken, *FIXED_COLUMNS}]
+    columns = [column for column in table.columns if column and column not in {*taken, *FIXED_COLUMNS}]
     if sensitive is not None:
         for feature in sensitive:
             if feature in FIXED_COLUMNS and feature in table.columns and feature not in taken:
@@ -88,6 +90,45 @@ def sensitive_columns(
             ", ".join(left_out),
         )
     return chosen
+
+
+def without_copies(
+    features: Sequence[str],
+    table: pd.DataFrame,
+    codes: NDArray[np.int64],
+    sensitive: Sequence[str] | None,
+    where: str,
+) -> tuple[str, ...]:
+    """Leave out features that only spell the label in another way, unless they were asked for: a group has one class.
+
+    Parameters
+    ----------
+    features : sequence of str
+        As `sensitive_columns` chose them.
+    table : DataFrame of str
+        Has a column for each.
+    codes : ndarray of int64, shape (rows,)
+        The class of each row.
+    sensitive : sequence of str or None
+        The features that were asked for.
+    where : str
+        Name of the table in the warning.
+    """
+    if sensitive is not None or len(table) <= MAX_VALUES:  # so few may agree by chance
+        return tuple(features)
+    classes = len(set(codes.tolist()))
+    copies = [
+        feature
+        for feature in features
+        if table[feature].nunique() == classes == len(set(zip(table[feature], codes.tolist(), strict=True)))
+    ]
+    if copies:
+        logger.warning(
+            "%s: columns that only repeat the label are not used as sensitive features unless you name them: %s.",
+            where,
+            ", ".join(copies),
+        )
+    return tuple(feature for feature in features if feature not in copies)
 
 
 def groups_of(table: pd.DataFrame, features: Sequence[str], where: str) -> pd.DataFrame:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fqbench.data.attributes import label_columns, labels_of, refuse_shared
-from fqbench.data.columns import groups_of, named_splits, sensitive_columns
+from fqbench.data.columns import groups_of, named_splits, sensitive_columns, without_copies
 from fqbench.data.finding import spelled_as_on_disk
 from fqbench.data.listing import check_names, check_present
 from fqbench.data.samples import Samples, group_labels
-from fqbench.data.splits import stratified_split
+from fqbench.data.splits import complete_splits, stratified_split
 from fqbench.data.text_table import read_text_table
 from fqbench.errors import InputError, did_you_mean
 
@@ -35,7 +37,8 @@ def read_folder(
     """Read a folder of images described by its ``metadata.csv``.
 
     The table has a column ``file_name`` (relative to ``root``), a label, any number of sensitive features, and
-    perhaps ``split``; a table without ``split`` is divided 70/10/20 by label and group.
+    perhaps ``split``; a table without ``split`` is divided 70/10/20 by label and group, and a missing split is taken
+    from the others.
 
     Parameters
     ----------
@@ -74,11 +77,15 @@ def read_folder(
     features = sensitive_columns(table, sensitive, METADATA, {*OWN_COLUMNS, *columns})
     names = _file_names(table, root)
     labels = labels_of(table, columns, names, METADATA, threshold=threshold)
+    features = without_copies(features, table, labels.codes, sensitive, METADATA)
     groups = groups_of(table, features, METADATA)
+    by = group_labels(groups, features)
     if "split" in table.columns:
-        split = named_splits(table["split"].tolist(), names, METADATA)
+        named = np.asarray(named_splits(table["split"].tolist(), names, METADATA))
+        split, made = complete_splits(named, by, labels.codes, seed=seed)
+        notice = " ".join(filter(None, (notice, made)))
     else:
-        split = stratified_split(group_labels(groups, features), labels.codes, seed=seed).tolist()
+        split = stratified_split(by, labels.codes, seed=seed)
     own = {"sample_id": names, "path": names, "split": split, "label": labels.codes, **labels.columns}
     return Samples(
         name=name,
@@ -110,7 +117,7 @@ def _read_table(root: Path, name: str) -> pd.DataFrame:
 
 
 def _file_names(table: pd.DataFrame, root: Path) -> list[str]:
-    names = check_names(table["file_name"].tolist(), METADATA)
+    names = check_names([name.replace("\\", "/") for name in table["file_name"]], METADATA)
     names = check_names(spelled_as_on_disk(names, root), METADATA)
     check_present(names, root, METADATA)
     return names

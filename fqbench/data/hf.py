@@ -18,7 +18,7 @@ import numpy as np
 
 from fqbench.data.arrow import as_text, plain_columns
 from fqbench.data.attributes import label_columns, labels_of, refuse_shared
-from fqbench.data.columns import SPLIT_NAMES, groups_of, named_splits, sensitive_columns
+from fqbench.data.columns import SPLIT_NAMES, groups_of, named_splits, sensitive_columns, without_copies
 from fqbench.data.pictures import ROW, open_arrow
 from fqbench.data.samples import Problem, Samples, group_labels
 from fqbench.data.splits import complete_splits
@@ -148,6 +148,7 @@ def read_hf(
     ids = _ids([shard.split for shard in of_row])
     known = {column: features.get(column, {}).get("names") for column in columns}
     labels = labels_of(table, columns, ids, where, classes=known, threshold=threshold)
+    chosen = without_copies(chosen, table, labels.codes, sensitive, where)
     groups = groups_of(table, chosen, where)
     by = group_labels(groups, chosen)
     if split and not any(shard.split for shard in kept):

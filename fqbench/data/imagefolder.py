@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fqbench.data.columns import SPLIT_NAMES, UNKNOWN, groups_of, sensitive_columns
+from fqbench.data.columns import SPLIT_NAMES, UNKNOWN, groups_of, sensitive_columns, without_copies
 from fqbench.data.finding import Finder, pictures_below, require_text
 from fqbench.data.labels import ordered
 from fqbench.data.listing import some
@@ -104,6 +104,7 @@ def read_imagefolder(
     problems: tuple[Problem, ...] = ()
     if table is not None:
         features, problems = _features(table, names, sensitive, image)
+        features = features[list(without_copies(tuple(features.columns), features, codes, sensitive, table.name))]
     by = tuple(features.columns)
     named = [SPLIT_NAMES[part[0].lower()] if by_split else "train" for part in parts]
     split, notice = complete_splits(np.asarray(named), group_labels(features, by), codes, seed=seed)

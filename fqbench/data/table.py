@@ -10,7 +10,7 @@ import numpy as np
 
 from fqbench.data.arrow import as_text, plain_columns
 from fqbench.data.attributes import label_columns, labels_of, refuse_shared
-from fqbench.data.columns import groups_of, named_splits, sensitive_columns
+from fqbench.data.columns import groups_of, named_splits, sensitive_columns, without_copies
 from fqbench.data.finding import find_pictures
 from fqbench.data.samples import Samples, group_labels
 from fqbench.data.splits import complete_splits, stratified_split
@@ -77,6 +77,7 @@ def read_table(
     features = sensitive_columns(table, sensitive, where, {*own, *columns})
     names = find_pictures(table[image].tolist(), root, where)
     labels = labels_of(table, columns, names, where, threshold=threshold)
+    features = without_copies(features, table, labels.codes, sensitive, where)
     groups = groups_of(table, features, where)
     by = group_labels(groups, features)
     if split:

@@ -50,6 +50,9 @@ def read_text_table(path: Path, separator: str = ",", *, mend: str = "save it ag
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+        if not isinstance(error, UnicodeDecodeError):
+            with path.open(encoding="utf-8-sig") as file:
+                _refuse_other_separator(file.readline().split(separator), separator, path)
         reason = str(error).strip().rstrip(".")
         raise DataError(f"{path} is not a table in CSV and UTF-8 ({reason}); {mend}.") from error
     # The header is read as a row, since pandas would rename the second of two columns of one name.

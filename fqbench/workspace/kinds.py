@@ -316,7 +316,7 @@ class SearchFacts(Facts):
 
 
 DATASETS = Kind("datasets", 2, DatasetFacts)  # 2: synthfaces have a test split of their own
-SAMPLES = Kind("samples", 3, SamplesFacts)  # 3: classes with fractions are sorted by value; 2: problems are kept
+SAMPLES = Kind("samples", 4, SamplesFacts)  # 4: no copies of the label among the features; 3: fractions are sorted
 PREPARED = Kind("prepared", 2, PreparedFacts)  # 2: decoded by libjpeg-turbo, resized by OpenCV
 CHECKPOINTS = Kind("checkpoints", 5, CheckpointFacts)  # 4: may be taken as it is; 5: large first classifiers shrunk
 MODELS = Kind("models", 3, ModelFacts)  # 2: nodes are named after modules; 3: facts are typed

@@ -109,7 +109,7 @@ def test_numbers_that_are_classes_stay_classes(tmp_path: Path, labels: list[str]
         ("file_name,label,label", ["a,b", "b,a"] * 6, "has two columns 'label'; rename one of them"),
         ("file_name,label, label", ["a,b", "b,a"] * 6, "has two columns 'label'; rename one of them"),
         ("file_name,label,,", ["a,b,c", "b,a,c"] * 6, "has two columns ''; rename one of them"),
-        ("file_name;label", ["a", "b"], "not a table in CSV and UTF-8"),
+        ("file_name;label", ["a", "b"], "columns separated by semicolons"),
     ],
 )
 def test_values_and_columns_that_are_meant_to_be_one(
@@ -126,6 +126,29 @@ def test_other_separators_are_named(tmp_path: Path, separator: str, plural: str)
     path.write_text(path.read_text().replace(",", separator))
     with pytest.raises(InputError, match=f"columns separated by {plural}; save it with commas"):
         read(tmp_path)
+
+
+def test_semicolons_are_named_where_commas_are_decimal(tmp_path: Path) -> None:
+    tree(tmp_path, "file_name;score", [])
+    (tmp_path / "metadata.csv").write_text("file_name;score\n0.png;0,5\n1.png;0,25\n")
+    with pytest.raises(InputError, match="columns separated by semicolons; save it with commas"):
+        read(tmp_path)
+
+
+def test_a_copy_of_the_label_is_no_group(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [f"{index % 2},{('no', 'yes')[index % 2]},{'xy'[index // 2 % 2]}" for index in range(24)]
+    root = tree(tmp_path, "file_name,label,label_text,tone", rows)
+    assert read(root).sensitive_features == ("tone",)
+    assert "columns that only repeat the label are not used" in caplog.text
+    assert "label_text." in caplog.text
+    assert read(root, sensitive=["label_text"]).sensitive_features == ("label_text",)
+    assert read_table(root / "metadata.csv", root).sensitive_features == ("tone",)
+
+
+def test_a_column_without_a_name_is_no_group(tmp_path: Path) -> None:
+    assert read(tree(tmp_path, "file_name,label,tone,", [f"{row}," for row in ALTERNATING])).sensitive_features == (
+        "tone",
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])

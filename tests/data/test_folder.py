@@ -82,6 +82,21 @@ def test_a_missing_split_is_drawn_by_group_and_label(tmp_path: Path) -> None:
     assert frame["split"].tolist() == read(root).frame["split"].tolist() != other["split"].tolist()
 
 
+def test_a_split_that_the_table_lacks_is_taken_from_the_others(tmp_path: Path) -> None:
+    lines = [f"{index}.png,{index % 2},{('train', 'test')[index % 4 == 3]}" for index in range(80)]
+    samples = read(write(tmp_path, "file_name,label,split\n" + "\n".join(lines), images=80))
+    assert samples.frame["split"].value_counts().to_dict() == {"train": 54, "test": 20, "val": 6}
+    assert samples.notice == "val is 10 % of the data's train split (seed 0)"
+
+
+def test_paths_with_backslashes(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("x.png", "y.png"):
+        (tmp_path / "a" / name).touch()
+    samples = read(write(tmp_path, "file_name,label\na\\x.png,0\na\\y.png,1\n"))
+    assert samples.frame["path"].tolist() == ["a/x.png", "a/y.png"]
+
+
 def test_columns_with_many_values_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = [f"{index}.png,{index % 2},{index % 5},{index},p" for index in range(21)]
     root = write(tmp_path, "file_name,label,group,person,path\n" + "\n".join(lines), images=21)
