@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from fqbench.storage import file_digest, text_digest
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,8 @@ def _of_file(
         raise InputError(f"{file} holds no logits, so --threshold cannot be applied to it; add a column logits.")
     else:
         labels = table.classes_of(samples.classes)[rows]
+        if logits is not None and output is None:
+            _compare(file, labels, logits, samples.classes)
     digest = file_digest(file)
     name = f"file:{digest[:10]}"
     return PredictedLabels(
@@ -165,6 +170,20 @@ def _of_file(
         labels=np.asarray(labels, dtype=np.int64),
         logits=logits,
     )
+
+
+def _compare(file: Path, labels: NDArray[np.int64], logits: NDArray[np.float32], classes: Sequence[str]) -> None:
+    """Warn where most predictions are not the class of the largest logit: the logits are in another order, perhaps."""
+    differ = int((logits.argmax(axis=1) != labels).sum())
+    if differ > len(labels) / 2:
+        logger.warning(
+            "%s: the prediction is not the class of the largest logit for %d of %d images; logits must be in the order "
+            "%s.",
+            file,
+            differ,
+            len(labels),
+            ", ".join(classes),
+        )
 
 
 def _digest(predictions: str, rule: DecisionRule | None) -> str:

@@ -256,6 +256,7 @@ def test_predictions_made_elsewhere(invoke: Invoke, own: tuple[str, ...], tmp_pa
     )
     code, out, err = invoke(*common, "--predictions", phone, "--json")
     assert code == 0, err
+    assert "largest logit" not in err
     artifacts = {one["label"]: one for one in json.loads(out)["artifacts"]}
     assert artifacts["phone"]["change"]["overall"]["flips"] == 0
     assert artifacts["phone"]["report"]["groups"] == artifacts["ort fp32"]["report"]["groups"]
@@ -272,6 +273,19 @@ def test_predictions_made_elsewhere(invoke: Invoke, own: tuple[str, ...], tmp_pa
     table.drop(columns=["prediction", "logits"]).to_parquet(path)
     code, _out, err = invoke(*common, "--predictions", path)
     assert (code, "needs the columns sample_id and prediction (or logits)" in err) == (2, True), err
+
+
+def test_logits_in_another_order_than_the_predictions(
+    invoke: Invoke, own: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    common = ("eval", *own, "--replicates", 200, "--by", "tone")
+    invoke(*common)
+    (parquet, *_others) = (tmp_path / "workspace" / "predictions").glob("*fp32*/predictions.parquet")
+    table = pd.read_parquet(parquet)
+    table.assign(logits=[row[::-1] for row in table["logits"]]).to_parquet(tmp_path / "phone.parquet")
+    code, _out, _err = invoke(*common, "--predictions", tmp_path / "phone.parquet")
+    assert code == 0
+    assert "not the class of the largest logit for 30 of 30 images; logits must be in the order no, yes" in caplog.text
 
 
 def test_the_gate_passes_fails_and_writes_junit(invoke: Invoke, own: tuple[str, ...], tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-READING = 2  # raised when the same file would be read in another way
+READING = 3  # raised when the same file would be read in another way
 ID, PREDICTION, LOGITS = "sample_id", "prediction", "logits"
 SMALLEST = 1e-7  # the least probability whose logarithm is taken
+FEWEST = 16  # numbers between 0 and 1 that are taken for probabilities of attributes
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class PredictionTable:
     predictions : Series of str, or None
         The class of each row, as it is written; None where the table has no such column.
     logits : ndarray of float32, shape (rows, outputs), or None
-        Likewise; finite. Probabilities that sum to 1 are turned into their logarithms, which are logits, too.
+        Likewise; finite. Probabilities are turned into logits: those that sum to 1, or to 100, and with attributes
+        those from 0 to 1.
     """
 
     file: Path
@@ -61,9 +63,15 @@ class PredictionTable:
         given, wanted = pd.Index(self.ids), pd.Index(expected)
         rows = np.asarray(given.get_indexer(wanted), dtype=np.int64)
         if (rows < 0).any() or len(given) > len(wanted):
-            lacking, foreign = wanted.difference(given), given.difference(wanted)
-            what = "lacks" if len(lacking) else "holds images that are not in this split:"
-            names = sorted(lacking if len(lacking) else foreign)
+            lacking, foreign = sorted(wanted.difference(given)), sorted(given.difference(wanted))
+            if lacking and foreign:
+                raise DataError(
+                    f"{self.file} lacks {len(lacking)} image(s), {some(lacking)}, and names {len(foreign)} that are "
+                    f"not in this split, {some(foreign)}; write each {ID} as samples.parquet of the data set has it "
+                    "(`fqbench list samples`)."
+                )
+            what = "lacks" if lacking else "holds images that are not in this split:"
+            names = lacking or foreign
             raise DataError(
                 f"{self.file} {what} {len(names)} image(s), {some(names)}; predict exactly the images of the split."
             )
@@ -171,14 +179,19 @@ def _logits(file: Path, ids: Sequence[str], values: Sequence[Any], attribute: st
         raise DataError(
             f"{file} has no list of finite logits for {ids[wrong[0]]}; write one number per output, as in [0.5, 2]."
         )
-    if (
-        attribute is None
-        and logits.shape[1] > 1
-        and (logits >= 0).all()
-        and np.allclose(logits.sum(axis=1), 1, atol=1e-3)
-    ):
-        logits = np.log(np.maximum(logits, SMALLEST))
-    return logits.astype(np.float32)
+    return _of_probabilities(logits, independent=attribute is not None).astype(np.float32)
+
+
+def _of_probabilities(values: NDArray[np.float64], *, independent: bool) -> NDArray[np.float64]:
+    """Return logits: the values as they are, unless all of them are probabilities."""
+    if independent:  # as many logits would not all be from 0 to 1
+        if values.size < FEWEST or values.min() < 0 or values.max() > 1:
+            return values
+        return np.log(np.maximum(values, SMALLEST)) - np.log(np.maximum(1 - values, SMALLEST))
+    for whole in (1, 100):
+        if values.shape[1] > 1 and (values >= 0).all() and np.allclose(values.sum(axis=1) / whole, 1, atol=1e-3):
+            return np.log(np.maximum(values / whole, SMALLEST))
+    return values
 
 
 def _numbers(value: Any) -> list[float] | None:

@@ -83,12 +83,24 @@ def test_logits_as_lists_and_as_text(tmp_path: Path) -> None:
     assert quoted.logits.tolist() == rows
 
 
-def test_probabilities_in_place_of_logits_are_turned_into_logits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [1, 100])
+def test_probabilities_in_place_of_logits_are_turned_into_logits(tmp_path: Path, whole: int) -> None:
     rows = np.array([[0.9, 0.1], [0.25, 0.75], [1.0, 0.0], [0.5, 0.5]])
-    found = read_answers(written(tmp_path, logits=rows.tolist())).logits
+    found = read_answers(written(tmp_path, logits=(whole * rows).tolist())).logits
     assert found is not None
     weights = np.exp(found.astype(np.float64))
     assert np.allclose(weights / weights.sum(axis=1, keepdims=True), rows, atol=1e-6)
+
+
+def test_probabilities_of_attributes_are_turned_into_logits(tmp_path: Path) -> None:
+    rows = [[0.9, 0.1, 0.5, 0.0], [0.2, 0.75, 0.4, 1.0]] * 2
+    found = read_answers(written(tmp_path, logits=rows), "smiling").logits
+    assert found is not None
+    assert ((found > 0) == (np.array(rows) > 0.5)).all()
+    assert np.allclose(1 / (1 + np.exp(-found.astype(np.float64))), rows, atol=1e-6)
+    few = read_answers(written(tmp_path, logits=[row[:3] for row in rows]), "smiling").logits
+    assert few is not None
+    assert np.allclose(few, [row[:3] for row in rows])
 
 
 def test_rows_that_do_not_sum_to_one_stay_as_they_are(tmp_path: Path) -> None:
@@ -158,6 +170,15 @@ def test_ids_that_are_numbers_or_missing(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"sample_id": ["1", None], "prediction": ["a", "b"]}), tmp_path / "n.parquet")
     with pytest.raises(DataError, match=r"has 1 row\(s\) without a sample_id"):
         read_answers(tmp_path / "n.parquet")
+
+
+def test_images_under_other_names_are_shown_next_to_those_of_the_split(tmp_path: Path) -> None:
+    found = read_answers(text(tmp_path, ["a", "b", "a", "b"]))
+    with pytest.raises(
+        DataError,
+        match=r"lacks 4 image\(s\), 0.jpg, .* names 4 that are not in this split, images/0.jpg, .*list samples",
+    ):
+        found.rows_of([name.removeprefix("images/") for name in IDS])
 
 
 def test_rows_more_or_twice(tmp_path: Path) -> None:
