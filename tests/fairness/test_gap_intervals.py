@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import optimize, stats
 
 from fqbench.fairness import gap_intervals as gi
 from fqbench.fairness.intervals import wilson
@@ -73,6 +74,36 @@ def test_with_many_images_a_gap_of_two_groups_is_a_difference_of_proportions():
     low, high = gi.gap_interval(DIFFERENCE, parts(x, n, 50_000))
     half = 1.959964 * np.sqrt(0.6 * 0.4 / 10_000 + 0.25 / 10_000)
     np.testing.assert_allclose([low, high], [0.1 - half, 0.1 + half], atol=3e-4)
+
+
+def error_of_a_difference(x, n):
+    """Distribution function of the error of two rates' difference: binomial, each spread evenly over its step 1/n."""
+    smooth, both, apart = (x + 0.5) / (n + 1), (1 / n).sum() / 2, abs(1 / n[0] - 1 / n[1]) / 2
+    chances = np.outer(*(stats.binom.pmf(np.arange(k + 1), k, p) for k, p in zip(n, smooth, strict=True)))
+    centres = np.subtract.outer(*(np.arange(k + 1) / k - p for k, p in zip(n, smooth, strict=True)))
+
+    def below(end):  # the difference of two even spreads is a trapezoid: its integral, around each centre
+        outer, inner = (sum(np.maximum(end - centres + at, 0) ** 2 for at in (w, -w)) for w in (both, apart))
+        return ((outer - inner) * chances).sum() * n.prod() / 2
+
+    return below
+
+
+@pytest.mark.parametrize(("x", "n", "nothing"), [([15, 6], [24, 20], True), ([14, 6], [20, 20], False)])
+def test_an_interval_of_few_images_is_that_of_the_exact_distribution_with_half_a_step_allowed(x, n, nothing):
+    x, n = np.array(x), np.array(n)
+    below, gap, half = error_of_a_difference(x, n), np.ptp(x / n), (1 / n).sum() / 4
+
+    def too_close(true):
+        return 1 - below(gap - half - true) + below(half - gap - true) - 0.025
+
+    def too_far(true):
+        return below(gap + half - true) - below(-gap - half - true) - 0.025
+
+    low = 0.0 if too_close(0.0) > 0 else optimize.brentq(too_close, 0.0, gap)
+    assert (low == 0.0) == nothing
+    expected = [low, optimize.brentq(too_far, gap, 2.0)]
+    np.testing.assert_allclose(gi.gap_interval(DIFFERENCE, parts(x, n, 50_000)), expected, atol=0.008)
 
 
 def test_five_right_of_five_are_not_certain():
