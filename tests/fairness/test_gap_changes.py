@@ -7,9 +7,10 @@ from itertools import product
 import numpy as np
 import pytest
 from hypothesis import given
+from scipy import stats
 
 from fqbench.fairness import PairedCounts, change_report
-from fqbench.fairness.gap_changes import _merged, _tied
+from fqbench.fairness.gap_changes import _merged, _recentred, _tied
 from fqbench.testing import strategies as ours
 from fqbench.testing.sampling import sampled
 
@@ -47,6 +48,23 @@ def test_groups_that_cannot_be_distinguished_share_a_rate_weighted_by_precision(
     np.testing.assert_allclose(_merged(draws, seen, 0.1), draws)
 
 
+def test_a_cluster_holds_what_cannot_be_distinguished_from_its_first_group():
+    rng = np.random.default_rng(0)
+    seen = np.array([0.53, 0.50, 0.515])  # each 1.06 standard errors from the next, the first from the last 2.1
+    draws = seen + 0.01 * rng.standard_normal((20_000, 3))
+    merged = _merged(draws, seen, 1.5)
+    np.testing.assert_array_equal(merged[:, 1], merged[:, 2])
+    np.testing.assert_allclose(merged[:, 0], draws[:, 0])
+
+
+def test_groups_are_distinguished_at_the_level_of_all_their_pairs():
+    seen = np.array([0.9, 0.50, 0.53, 0.50])
+    for errors_apart, tied in ((2.2, True), (2.6, False)):  # three pairs: 1.96 for one is 2.39 for all
+        error = 0.03 / errors_apart / np.sqrt(2)
+        draws = seen + error * np.tile([1.0, -1.0], 500)[:, None]
+        assert (np.ptp(_tied(draws, seen, best=True)[:, 1:], axis=1) < 1e-9).all() == tied
+
+
 def test_the_best_or_the_worst_group_stays_where_it_is():
     rng = np.random.default_rng(0)
     seen = np.array([0.52, 0.50, 0.49, 0.51])
@@ -56,6 +74,36 @@ def test_the_best_or_the_worst_group_stays_where_it_is():
     np.testing.assert_array_equal(worst[:, 2], draws[:, 2])
     assert np.ptp(best[:, 1:], axis=1).max() == pytest.approx(0, abs=1e-12)
     assert np.ptp(worst[:, [0, 1, 3]], axis=1).max() == pytest.approx(0, abs=1e-12)
+
+
+def test_replicates_are_the_rates_seen_with_the_noise_of_half_an_image_in_each_cell():
+    table = np.zeros((1, 2, 2, 2), dtype=int)
+    table[0, 1, 1, 1], table[0, 1, 0, 0] = 28, 12  # forty images, and none of them flips
+    key = ("accuracy", -1)
+    draws = _recentred(table, {key: np.array([[0.7], [0.7]])}, 40_000, np.random.default_rng(0))[key]
+    assert draws.shape == (40_000, 2, 1)
+    np.testing.assert_allclose(draws.mean(axis=0), 0.7, atol=0.002)
+    # of 44 images, counting the halves, one is gained and one lost; forty are drawn
+    assert (draws[:, 1] - draws[:, 0]).std() == pytest.approx(np.sqrt(40 * 2 / 44) / 40, rel=0.02)
+
+
+def test_interval_and_p_values_of_two_groups_far_apart_are_those_of_a_normal_change():
+    """Of the reference rates that the data allow there is only one, and the changes are too different to be merged."""
+    n, losses, gains = 20_000, 150, 95
+    table = np.zeros((2, 2, 2, 2), dtype=int)
+    table[0, 1, 1, 1], table[0, 1, 0, 0] = 19_000, 1_000
+    table[1, 1, 1, 1], table[1, 1, 0, 0], table[1, 1, 1, 0], table[1, 1, 0, 1] = 12_000, 7_755, losses, gains
+    change, error = (losses - gains) / n, np.sqrt(losses + gains + 4) / n
+    z = change / error  # 3.5
+    paired = PairedCounts(("a", "b"), ("0", "1"), table)
+    margins = {"accuracy_gap": change + 2 * error}
+    got = change_report(paired, margins=margins, replicates=40_000).gaps["accuracy_gap"]
+    assert got.value == pytest.approx(change)
+    wide = stats.norm.ppf(1 - 0.025 / 2)
+    pulled = np.sqrt((z - wide) ** 2 - 1)  # the noise is taken out of the difference's square
+    np.testing.assert_allclose([got.low, got.high], [pulled * error, (z + wide) * error], atol=0.12 * error)
+    assert got.verdict.p_equivalent == pytest.approx(2 * stats.norm.sf(2), rel=0.1)
+    assert got.verdict.p_different == pytest.approx(4 * stats.norm.sf(z - 1), rel=0.2)
 
 
 def test_noise_in_the_reference_does_not_hide_what_one_group_loses():
