@@ -115,6 +115,30 @@ def test_an_empty_group_in_a_split_is_a_row_without_figures():
     assert np.isnan(got.row("b").accuracy.value)
     assert np.isnan(got.gaps["accuracy_gap"].value)
     assert got.gaps["worst_group_accuracy"].value == pytest.approx(50 / 64)
+    assert got.warnings[0].startswith("no images of b: n = 0")
+    assert not any("fewer than 30" in warning for warning in got.warnings)
+
+
+def test_the_confidence_is_that_of_every_interval():
+    counts = Counts(("a", "b"), ("0", "1"), np.array([[[50, 10], [20, 80]], [[70, 10], [30, 60]]]))
+    wide, narrow = (group_report(counts, confidence=level, replicates=2_000) for level in (0.95, 0.6))
+    for row, right, n in zip(narrow.groups, (130, 130), (160, 170), strict=True):
+        expected = proportion_confint(right, n, alpha=0.4, method="wilson")
+        assert (row.accuracy.low, row.accuracy.high) == pytest.approx(expected, abs=1e-12)
+    tpr = narrow.row("a").tpr
+    assert (tpr.low, tpr.high) == pytest.approx(proportion_confint(80, 100, alpha=0.4, method="wilson"), abs=1e-12)
+    for name, each in narrow.gaps.items():
+        assert each.high - each.low < 0.8 * (wide.gaps[name].high - wide.gaps[name].low)
+        outer = wide.gaps[name].noise_limit
+        assert each.noise_limit > outer if GAPS[name].how != "difference" else each.noise_limit < outer
+
+
+def test_balanced_accuracy_has_newcombes_interval():
+    got = group_report(Counts(("a",), ("0", "1"), np.array([[[95, 5], [20, 30]]])), **FEW).row("a").balanced_accuracy
+    (low, high), (bottom, top) = (proportion_confint(*each, method="wilson") for each in ((30, 50), (95, 100)))
+    assert got.value == pytest.approx((0.6 + 0.95) / 2)
+    assert got.low == pytest.approx(got.value - np.hypot(0.6 - low, 0.95 - bottom) / 2)
+    assert got.high == pytest.approx(got.value + np.hypot(high - 0.6, top - 0.95) / 2)
 
 
 @given(ours.full_counts(classes=3))
