@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -220,6 +221,34 @@ def test_two_processes_that_ask_for_the_same_build_it_once(
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert (tmp_path / "log").read_text() == "built\n"
     assert len(answers) == 1
+
+
+def test_whoever_waited_looks_again_before_it_builds(workspace: Workspace) -> None:
+    begun, waits = threading.Event(), threading.Event()
+    built = []
+
+    def slow(partial: Path) -> DatasetFacts:
+        begun.set()
+        assert waits.wait(20)
+        return build(partial)
+
+    def build(partial: Path) -> DatasetFacts:
+        built.append(partial)
+        return write(partial)
+
+    class Waiting(Silent):
+        def say(self, line: str) -> None:
+            assert line == f"waiting for another process that is making datasets/{derivation().id}"
+            waits.set()
+
+    first = threading.Thread(target=lambda: workspace.produce(derivation(), slow, {}))
+    first.start()
+    assert begun.wait(20)
+    entry = Workspace(workspace.root, Waiting()).produce(derivation(), build, {})
+    first.join()
+    assert waits.is_set()
+    assert len(built) == 1
+    assert workspace.find(derivation()) == entry
 
 
 def test_entry_being_written_by_another_process_is_left_alone(
@@ -462,6 +491,14 @@ def test_entries_of_an_older_layout_are_left_out_with_one_sentence(
 
 def test_an_entry_of_another_stage_version_is_not_opened(workspace: Workspace) -> None:
     entry = workspace.produce(derivation(version=DATASETS.version + 1), write, {})
+    with pytest.raises(OutdatedError, match="written by another version"):
+        workspace.get(entry.id, DATASETS)
+
+
+def test_an_entry_of_another_layout_is_not_opened(workspace: Workspace) -> None:
+    entry = workspace.produce(derivation(), write, {})
+    later = entry.manifest.model_copy(update={"layout": entry.manifest.layout + 1})
+    (entry.path / MANIFEST).write_bytes(later.sealed())
     with pytest.raises(OutdatedError, match="written by another version"):
         workspace.get(entry.id, DATASETS)
 

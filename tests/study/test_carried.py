@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import shutil
+import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -136,6 +139,26 @@ def test_what_arrives_damaged_does_not_arrive(tmp_path: Path) -> None:
     (source.root / GATES.name / made.id / "deep" / "file.bin").write_bytes(b"damaged")
     with pytest.raises(DataError, match="is damaged"):
         pack(source, GATES, made.id)
+
+
+def test_what_is_no_archive_of_the_entry_does_not_arrive(tmp_path: Path) -> None:
+    source, other = Workspace(tmp_path / "source"), Workspace(tmp_path / "other")
+    made = source.produce(derivation(), build, {})
+    data = pack(source, GATES, made.id)
+    cut = gzip.compress(data)[:40]  # seen as a compressed archive, which ends too early
+    for wrong, problem in ((cut, "end-of-stream"), (packed("deep/file.bin"), "its manifest is missing")):
+        with pytest.raises(DataError, match=rf"gates/one-\w+ did not arrive as it was sent \(.*{problem}"):
+            unpack(other, GATES, made.id, wrong)
+    with pytest.raises(DataError, match="outside the destination"):
+        unpack(other, GATES, made.id, packed("../outside"))
+    assert list((other.root / GATES.name).iterdir()) == []
+
+
+def packed(name: str) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    return data.getvalue()
 
 
 def test_a_study_on_two_nodes_has_the_entries_and_the_table_of_one(write_study: Write, tmp_path: Path) -> None:
