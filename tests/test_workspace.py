@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -213,6 +214,17 @@ def test_killed_in_mid_write_it_shows_nothing_and_the_next_run_succeeds(
     assert [path.name for path in (workspace.root / "datasets").iterdir()] == [entry.id]
 
 
+def test_what_was_killed_between_manifest_and_publication_is_no_entry(workspace: Workspace) -> None:
+    entry = workspace.produce(derivation(), write, {})
+    partial = entry.path.with_name(f".{entry.id}.0a1b2c3d.partial")
+    shutil.copytree(entry.path, partial)
+    assert workspace.entries() == [entry]
+    assert workspace.located(partial.name) is None
+    for name in (partial.name, partial.name[:5]):
+        with pytest.raises(InputError, match="no entry"):
+            workspace.get(name)
+
+
 def test_two_processes_that_ask_for_the_same_build_it_once(
     tmp_path: Path, child: Callable[[str], subprocess.Popen[str]]
 ) -> None:
@@ -283,6 +295,11 @@ def test_read_only_disk_is_one_sentence(workspace: Workspace, monkeypatch: pytes
         workspace.produce(derivation(), write, {})
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_a_folder_above_the_workspace_that_cannot_be_written_is_its_own(workspace: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match="Permission denied"), workspace.writing():
+        raise PermissionError(errno.EACCES, "Permission denied", str(workspace.root.parent))
 
 
 class NoPictureError(OSError):
@@ -438,6 +455,9 @@ def test_entries_come_oldest_first_and_by_kind(workspace: Workspace) -> None:
     second = workspace.produce(derivation("a", kind=OTHERS), write, {})
     assert workspace.entries(THINGS) == [first]
     assert workspace.entries(OTHERS) == [second]
+    time.sleep(0.002)
+    third = workspace.produce(derivation("a", kind=THINGS), write, {})
+    assert workspace.entries(THINGS) == [first, third]
     assert workspace.entries("benches") == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from fqbench.errors import DataError
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.graph import cleaned
-from fqbench.quant.moments import InputMoments, input_moments
+from fqbench.quant.moments import POSITIONS, InputMoments, _passes, _positions, input_moments
 from fqbench.quant.policies import Policy
 from fqbench.quant.weights import Weight, weights_of
 from fqbench.reference_executor import reference_session
@@ -150,6 +150,46 @@ def test_little_memory_means_smaller_blocks_of_whole_channels(tmp_path: Path) ->
     assert [block.shape[-1] for block in blocks.blocks] == [36, 36, 36, 36]
     assert sum(block.nbytes for block in blocks.blocks) <= memory
     np.testing.assert_array_equal(blocks.blocks[1], whole.blocks[0][:, :, 36:72, 36:72])
+
+
+def test_the_groups_of_a_convolution_share_the_memory() -> None:
+    rng = np.random.default_rng(3)
+    weights = {"w1": rng.normal(size=(16, 3, 1, 1)), "w2": rng.normal(size=(4, 8, 3, 3))}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["images", "w1"], ["wide"]),
+            helper.make_node("Conv", ["wide", "w2"], ["o"], group=2),
+        ],
+        "two",
+        [helper.make_tensor_value_info("images", 1, ["N", 3, 32, 32])],
+        [helper.make_tensor_value_info("o", 1, None)],
+        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    memory = 2 * 2 * 8 * 72 * 20  # of two groups of people and two of channels: 72 inputs, 20 of them with each other
+    (blocks,) = input_moments(model, calibration_set(6), weights={"w2"}, memory=memory)
+    assert [block.shape for block in blocks.blocks] == [(2, 2, 18, 18)] * 4
+    assert sum(block.nbytes for block in blocks.blocks) <= memory
+
+
+@dataclass
+class Sized:
+    bytes: int
+
+
+def test_a_pass_holds_as_many_layers_as_fit() -> None:
+    layers = [Sized(size) for size in (3, 4, 5, 2, 9, 1)]
+    passes = [[layer.bytes for layer in part] for part in _passes(layers, memory=7)]  # type: ignore[arg-type]
+    assert passes == [[3, 4], [5, 2], [9], [1]], "9 has a pass of its own"
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (56, 56), (37, 48), (300, 2), (15, 17)])
+def test_positions_meet_every_column_about_as_often(height: int, width: int) -> None:
+    met = _positions(height * width, width)
+    assert min(128, height * width) <= len(met) <= POSITIONS
+    of_column = np.bincount(met % width, minlength=width)
+    assert of_column.max() - of_column.min() <= 1
+    assert np.ptp(np.diff(met)) == 0
 
 
 def test_a_group_without_images_is_refused(tmp_path: Path) -> None:
