@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from fqbench import plugins
 from fqbench.contracts.numerics import Numerics
 from fqbench.contracts.runtime import Level
 from fqbench.contracts.scheme import Override, Scheme
-from fqbench.quant.packed_onnx import widened
+from fqbench.quant.packed_onnx import widened, write_packed
 from fqbench.quant.plan import make_plan
 from fqbench.testing.planned import write_artifact
 from fqbench.testing.tiny_model import calibration_set, pictures, tiny_model
@@ -41,6 +42,30 @@ def test_what_runs_are_exactly_the_integers_of_the_plan(bits: int, tmp_path: Pat
     for name, weight in plan.weights.items():
         assert found[name].dtype == np.int8
         np.testing.assert_array_equal(found[name], weight.levels)
+
+
+@pytest.mark.parametrize(("bits", "lowest"), [(4, -8), (2, -2)])
+def test_an_odd_number_of_levels_and_of_zero_points_comes_back(bits: int, lowest: int, tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(lowest, -lowest, (3, 5)).astype(np.int8)
+    parameters = {"w_quantized": levels, "scale": np.ones(3, np.float32), "zero": np.zeros(3, np.int8)}
+    nodes = [
+        helper.make_node("DequantizeLinear", list(parameters), ["w"], axis=0),
+        helper.make_node("MatMul", ["x", "w"], ["out"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, 1, ["N", size]) for name, size in (("x", 3), ("out", 5))]
+    constants = [numpy_helper.from_array(values, name) for name, values in parameters.items()]
+    graph = helper.make_graph(nodes, "odd", ends[:1], ends[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    plan = SimpleNamespace(weights={"w": SimpleNamespace(bits=bits)}, facts={})
+    files, _details = write_packed(model, plan, tmp_path / "model.onnx")  # type: ignore[arg-type]
+    wide = widened(tmp_path / "model.onnx")
+    assert wide is not None
+    np.testing.assert_array_equal(integers(onnx.load_from_string(wide))["w"], levels)
+    portable = onnx.load(tmp_path / files[-1]).graph.initializer
+    assert {tensor.data_type for tensor in portable if tensor.name != "scale"} == {onnx.TensorProto.INT4}
+    identity = np.eye(3, dtype=np.float32)
+    session = onnxruntime.InferenceSession(tmp_path / files[-1])
+    np.testing.assert_array_equal(session.run(None, {"x": identity})[0], levels)
 
 
 @pytest.mark.parametrize("bits", [4, 2])
