@@ -20,7 +20,7 @@ from fqbench.stages.evaluate import evaluate
 from fqbench.stages.gate import gate
 from fqbench.stages.quantize import quantize, reference
 from fqbench.stages.replicate import replicate
-from fqbench.workspace import MANIFEST, Derivation, Workspace
+from fqbench.workspace import MANIFEST, Derivation, Workspace, contents
 from fqbench.workspace.kinds import DATASETS, DatasetFacts
 from fqbench.workspace.upkeep import collect, verify
 
@@ -135,6 +135,34 @@ def test_verify_names_missing_files_and_wrong_manifests(workspace: Workspace) ->
     assert "the manifest of" in damages[two.id].problem
     assert f"holds datasets/{three.id}" in damages["renamed-0123456789"].problem
     assert len(damages) == 3
+
+
+def test_a_whole_manifest_that_contradicts_itself_is_named(workspace: Workspace) -> None:
+    """Sealed again, so that its checksum is right: what else it says must still fit together."""
+    first, second = (workspace.produce(Derivation(DATASETS, "faces", {"seed": seed}, {}), write, {}) for seed in (1, 2))
+    for entry, change in ((first, {"determined_by": {"seed": 7}}), (second, {"digest": "0" * 64})):
+        (entry.path / MANIFEST).write_bytes(entry.manifest.model_copy(update=change).sealed())
+    damages = {damage.id: damage.problem for damage in verify(workspace).damages}
+    assert damages == {
+        first.id: f"the id of {first.path} does not match its inputs",
+        second.id: f"the digest of {second.path} does not match its files",
+    }
+
+
+def test_what_verify_found_damaged_is_not_trusted_again_and_what_it_found_whole_is(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = (Derivation(DATASETS, "faces", {"seed": seed}, {}) for seed in (1, 2))
+    rotten, whole = (workspace.produce(one, write, {}) for one in (bad, good))
+    flip(rotten.file("faces.bin"))
+    contents.remember(workspace.root, rotten.path, rotten.manifest.files)  # a disk that rots changes no times
+    assert workspace.find(bad) == rotten
+    contents.forget(workspace.root, whole.path)
+    assert [damage.id for damage in verify(workspace).damages] == [rotten.id]
+    with pytest.raises(DataError, match="is damaged"):
+        workspace.find(bad)
+    monkeypatch.setattr("fqbench.workspace.contents.file_digest", lambda _path: pytest.fail("hashed without need"))
+    assert workspace.find(good) == whole
 
 
 def run_verb(*arguments: str) -> int:

@@ -199,6 +199,29 @@ def test_only_all_constant_readers_along_the_same_axis_count() -> None:
     assert not names(across)
 
 
+def test_a_product_that_also_adds_what_it_reads_is_left_alone() -> None:
+    """Its sum would have the channels divided, and nothing to multiply them again."""
+    rng = np.random.default_rng(6)
+    parameters = {"scale": np.linspace(1, 50, 32), "w1": rng.normal(0, 0.2, (32, 32))}
+    constants = [numpy_helper.from_array(values.astype(np.float32), name) for name, values in parameters.items()]
+    nodes = [
+        helper.make_node("Reshape", ["images", "shape"], ["rows"]),
+        helper.make_node("LayerNormalization", ["rows", "scale"], ["normal"], axis=-1),
+        helper.make_node("Gemm", ["normal", "w1", "normal"], ["out"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "residual",
+        [helper.make_tensor_value_info("images", 1, ["N", 3, 32, 32])],
+        [helper.make_tensor_value_info("out", 1, None)],
+        [*constants, numpy_helper.from_array(np.array([-1, 32]), "shape")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    assert not names(model)
+    model.graph.node[-1].input.pop()
+    assert names(model) == [("scale", ("w1",))]
+
+
 def test_it_is_worth_a_trial_with_depthwise_convolutions_or_layer_normalization() -> None:
     assert worth_a_trial(chain([node("Relu")], group=8))
     assert worth_a_trial(transformer_block())
