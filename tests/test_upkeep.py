@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,27 @@ def test_what_verify_found_damaged_is_not_trusted_again_and_what_it_found_whole_
         workspace.find(bad)
     monkeypatch.setattr("fqbench.workspace.contents.file_digest", lambda _path: pytest.fail("hashed without need"))
     assert workspace.find(good) == whole
+
+
+def test_entries_of_another_version_are_not_checked_but_can_go(workspace: Workspace) -> None:
+    later = replace(DATASETS, version=DATASETS.version + 1)
+    entry = workspace.produce(Derivation(later, "faces", {}, {}), write, {})
+    found = verify(workspace)
+    assert (found.outdated, found.damages, found.entries, found.files) == ((f"datasets/{entry.id}",), (), 0, 0)
+    (garbage,) = (one for one in collect(workspace) if one.path.suffix != ".lock")
+    assert (garbage.path, garbage.reason) == (entry.path, "written by another version of fqbench")
+    assert garbage.bytes == 500 + (entry.path / MANIFEST).stat().st_size
+
+
+def test_the_memory_of_a_check_goes_with_its_entry(workspace: Workspace) -> None:
+    gone, there = (workspace.produce(Derivation(DATASETS, "faces", {"n": n}, {}), write, {}) for n in (1, 2))
+    shutil.rmtree(gone.path)
+    reasons = {one.path: one.reason for one in collect(workspace) if one.path.suffix != ".lock"}
+    place = workspace.root / contents.CHECKED / "datasets"
+    assert reasons == {
+        there.path: "no result uses it",
+        place / gone.id: "record of a check of an entry that no longer exists",
+    }
 
 
 def run_verb(*arguments: str) -> int:
