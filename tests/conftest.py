@@ -119,7 +119,13 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_run(photos: Path, classifier: Path, tmp_path: Path) -> Callable[..., Run]:
+def run_workspace(tmp_path: Path) -> Workspace:
+    """Where `make_run` works; a module whose runs share their stages overrides it with a wider scope."""
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def make_run(photos: Path, classifier: Path, run_workspace: Workspace) -> Callable[..., Run]:
     """Make a run on the folder and the classifier, in a workspace of its own."""
 
     def make(**flags: object) -> Run:
@@ -134,6 +140,6 @@ def make_run(photos: Path, classifier: Path, tmp_path: Path) -> Callable[..., Ru
             "seconds": 0.0,
             "replicates": 200,
         }
-        return Run(configure(**(asked | flags)), Workspace(tmp_path / "workspace"))
+        return Run(configure(**(asked | flags)), run_workspace)
 
     return make

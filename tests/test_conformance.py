@@ -239,9 +239,9 @@ def run_one(factory: type[Sound], scheme: Scheme, test: str, folder: Path, monke
     known: dict[str, object] = {
         "scheme": scheme,
         "calibrated_scheme": scheme,
-        "batch": 2,
         "model": model,
         "quantized": quantized,
+        "made": quantized,
         "tmp_path": folder,
         "monkeypatch": monkeypatch,
     }

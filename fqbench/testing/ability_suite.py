@@ -65,8 +65,8 @@ class AbilitySuite:
         if scheme.act_bits <= 8:
             assert numerics.activations.bits == scheme.act_bits, f"activations have {numerics.activations.bits} bits"
 
-    def test_phases_are_named_times(self, quantized: Callable[[Scheme], Artifact]) -> None:
-        session = self.load(quantized(Scheme.float32()))
+    def test_phases_are_named_times(self, made: Callable[[Scheme], Artifact]) -> None:
+        session = self.load(made(Scheme.float32()))
         for seed in range(3):
             session.run(pictures(2, seed=seed))
         phases = session.phases(2)
@@ -74,11 +74,11 @@ class AbilitySuite:
         assert all(np.isfinite(ms) and ms >= 0 for ms in phases.values()), f"phases are milliseconds: {phases}"
         assert set(phases) == set(session.phases()), "phases of some calls have other names than phases of all"
 
-    def test_kernels_have_times(self, quantized: Callable[[Scheme], Artifact], model: ExportedModel) -> None:
+    def test_kernels_have_times(self, made: Callable[[Scheme], Artifact], model: ExportedModel) -> None:
         timer = self.backend().abilities.layer_timer
         if timer is None:
             pytest.skip(f"{self.backend().name} does not time single layers")
-        times = timer.layer_times(quantized(Scheme()), pictures(5, seed=13), threads=1, device=self.device)
+        times = timer.layer_times(made(Scheme()), pictures(5, seed=13), threads=1, device=self.device)
         assert all(np.isfinite(ms) and ms >= 0 for ms in times.values()), f"times are milliseconds: {times}"
         weighted = {weight.node.name for weight in weights_of(cleaned(model.path))}
         missing = weighted - set(times)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,30 @@ class BackendSuite(AbilitySuite):
             return self.written(model, scheme, out)
 
         return quantize
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def shelf(cls) -> dict[Scheme, Artifact]:
+        """Artifacts that `made` has kept."""
+        return {}
+
+    @pytest.fixture
+    def made(
+        self,
+        shelf: dict[Scheme, Artifact],
+        quantized: Callable[[Scheme], Artifact],
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> Callable[[Scheme], Artifact]:
+        """Artifacts by scheme, each quantized once for the class: read only."""
+
+        def make(scheme: Scheme) -> Artifact:
+            if scheme not in shelf:
+                artifact = quantized(scheme)
+                root = tmp_path_factory.mktemp("made") / "artifact"
+                shelf[scheme] = replace(artifact, root=shutil.copytree(artifact.root, root))
+            return shelf[scheme]
+
+        return make
 
     def written(
         self, model: ExportedModel, scheme: Scheme, out: Path, calibration: CalibrationSet | None = None
@@ -222,8 +247,8 @@ class BackendSuite(AbilitySuite):
             self.written(model, calibrated_scheme, out, broken)
         assert not list(out.iterdir()), "a quantization that failed must leave nothing behind"
 
-    def test_artifact_describes_itself(self, scheme: Scheme, quantized: Callable[[Scheme], Artifact]) -> None:
-        artifact = quantized(scheme)
+    def test_artifact_describes_itself(self, scheme: Scheme, made: Callable[[Scheme], Artifact]) -> None:
+        artifact = made(scheme)
         assert artifact.backend == self.backend().name, "artifact.backend must be the name that loads it"
         assert artifact.scheme == scheme, "artifact.scheme must be what was asked for"
         assert artifact.files, "an artifact has at least one file"
@@ -242,32 +267,30 @@ class BackendSuite(AbilitySuite):
         after = self.load(replace(artifact, root=moved, details=read_back)).run(images)
         np.testing.assert_array_equal(after, before, "the workspace renames the folder, and the answers changed")
 
-    def test_unknown_device_is_refused(self, quantized: Callable[[Scheme], Artifact]) -> None:
-        artifact = quantized(Scheme.float32())
+    def test_unknown_device_is_refused(self, made: Callable[[Scheme], Artifact]) -> None:
+        artifact = made(Scheme.float32())
         with pytest.raises(FqbenchError):
             self.backend().load(artifact, threads=1, device="no-such-device")
 
-    def test_fp32_answers_like_onnxruntime(self, model: ExportedModel, quantized: Callable[[Scheme], Artifact]) -> None:
+    def test_fp32_answers_like_onnxruntime(self, model: ExportedModel, made: Callable[[Scheme], Artifact]) -> None:
         images = pictures(16, seed=2)
-        answers = self.load(quantized(Scheme.float32())).run(images)
+        answers = self.load(made(Scheme.float32())).run(images)
         self.assert_close(answers, onnxruntime_logits(model.path, images), "FP32 differs from onnxruntime's FP32")
 
-    @pytest.mark.parametrize("batch", [1, 2, 7])
-    def test_answers_have_the_right_form(
-        self, scheme: Scheme, batch: int, quantized: Callable[[Scheme], Artifact]
-    ) -> None:
-        session = self.load(quantized(scheme))
-        images = pictures(batch, seed=4)
-        given = images.copy()
-        answers = session.run(images)
-        assert isinstance(answers, np.ndarray), "run() must return an array"
-        assert answers.dtype == np.float32, f"logits must be float32, not {answers.dtype}"
-        assert answers.shape == (batch, len(CLASSES)), f"logits of {batch} images have shape {answers.shape}"
-        assert np.isfinite(answers).all(), "logits must be finite"
-        np.testing.assert_array_equal(images, given, "run() must not change its input")
+    def test_answers_have_the_right_form(self, scheme: Scheme, made: Callable[[Scheme], Artifact]) -> None:
+        session = self.load(made(scheme))
+        for batch in (1, 2, 7):
+            images = pictures(batch, seed=4)
+            given = images.copy()
+            answers = session.run(images)
+            assert isinstance(answers, np.ndarray), "run() must return an array"
+            assert answers.dtype == np.float32, f"logits must be float32, not {answers.dtype}"
+            assert answers.shape == (batch, len(CLASSES)), f"logits of {batch} images have shape {answers.shape}"
+            assert np.isfinite(answers).all(), "logits must be finite"
+            np.testing.assert_array_equal(images, given, "run() must not change its input")
 
-    def test_answers_do_not_change(self, scheme: Scheme, quantized: Callable[[Scheme], Artifact]) -> None:
-        session = self.load(quantized(scheme))
+    def test_answers_do_not_change(self, scheme: Scheme, made: Callable[[Scheme], Artifact]) -> None:
+        session = self.load(made(scheme))
         images = pictures(4, seed=5)
         first = session.run(images)
         kept = first.copy()
@@ -275,8 +298,8 @@ class BackendSuite(AbilitySuite):
         np.testing.assert_array_equal(first, kept, "a later call wrote into an earlier answer")
         np.testing.assert_array_equal(session.run(images), kept, "the same images got other answers")
 
-    def test_answers_do_not_depend_on_the_batch(self, scheme: Scheme, quantized: Callable[[Scheme], Artifact]) -> None:
-        session = self.load(quantized(scheme))
+    def test_answers_do_not_depend_on_the_batch(self, scheme: Scheme, made: Callable[[Scheme], Artifact]) -> None:
+        session = self.load(made(scheme))
         images = pictures(6, seed=7)
         copies = np.repeat(images[:1], 5, axis=0)
         self.assert_close(
@@ -290,14 +313,14 @@ class BackendSuite(AbilitySuite):
         one_by_one = np.concatenate([session.run(images[row : row + 1]) for row in range(len(images))])
         self.assert_close(session.run(images), one_by_one, "a batch differs from its images one by one", scheme)
 
-    def test_threads_do_not_change_the_answers(self, scheme: Scheme, quantized: Callable[[Scheme], Artifact]) -> None:
-        artifact = quantized(scheme)
+    def test_threads_do_not_change_the_answers(self, scheme: Scheme, made: Callable[[Scheme], Artifact]) -> None:
+        artifact = made(scheme)
         images = pictures(4, seed=8)
         one, two = (self.load(artifact, threads=threads).run(images) for threads in (1, 2))
         self.assert_close(two, one, "two threads give other answers than one", scheme)
 
-    def test_arithmetic_is_plausible(self, scheme: Scheme, quantized: Callable[[Scheme], Artifact]) -> None:
-        arithmetic = self.load(quantized(scheme)).arithmetic
+    def test_arithmetic_is_plausible(self, scheme: Scheme, made: Callable[[Scheme], Artifact]) -> None:
+        arithmetic = self.load(made(scheme)).arithmetic
         level = support_of(self.backend(), scheme).level
         assert 0 <= arithmetic.integer_macs <= arithmetic.total_macs, f"impossible counts: {arithmetic}"
         if not arithmetic.uncounted:
@@ -314,9 +337,9 @@ class BackendSuite(AbilitySuite):
             assert share > least, f"{scheme.label} is called {level.value}, and {share:.0%} run in integer kernels"
 
     def test_8_bits_mostly_agree_with_fp32(
-        self, scheme: Scheme, model: ExportedModel, quantized: Callable[[Scheme], Artifact]
+        self, scheme: Scheme, model: ExportedModel, made: Callable[[Scheme], Artifact]
     ) -> None:
-        artifact = quantized(scheme)
+        artifact = made(scheme)
         if min(scheme.bits, scheme.act_bits) < 8:
             pytest.skip("below 8 bits this model's answers may change")
         images = pictures(64, seed=9)

@@ -34,8 +34,9 @@ def test_its_own_options_are_set_and_checked() -> None:
 
 
 def test_a_whole_experiment_needs_no_change_of_the_core(tmp_path: Path) -> None:
-    flags = {"images": 240, "image_size": 32, "epochs": 1, "batch_size": 32, "calib_n": 64, "rounds": 5, "seconds": 0.0}
-    run = experiment(tmp_path, backend="numpy_reference", backend_option=["numpy_reference.chunk=8"], **flags)
+    flags = {"images": 240, "test_images": 48, "image_size": 32, "epochs": 1, "batch_size": 32, "calib_n": 64}
+    timing = {"rounds": 5, "seconds": 0.0}
+    run = experiment(tmp_path, backend="numpy_reference", backend_option=["numpy_reference.chunk=8"], **flags, **timing)
     artifacts = [reference(run), quantize(run)]
     assert artifacts[1].details["input_zero_point"] > 0  # unsigned and asymmetric
     evaluation, latency = evaluate(run, artifacts), bench(run, artifacts)
