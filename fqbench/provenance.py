@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fqbench.errors import InputError
+from fqbench.workspace import OutdatedError
 
 if TYPE_CHECKING:
     from fqbench.config import PreprocessingOptions
@@ -31,9 +32,18 @@ def require_same_classes(model: ExportedModel, samples: Samples) -> None:
         )
 
 
-def ancestors(workspace: Workspace, entry: Entry, kind: str) -> list[Entry]:
-    """Return the nearest ancestors of an entry of one kind in the order found; their files are not checked."""
+def ancestors(workspace: Workspace, entry: Entry, kind: str) -> tuple[list[Entry], tuple[str, ...]]:
+    """Find the nearest ancestors of an entry of one kind; their files are not checked.
+
+    Returns
+    -------
+    list of Entry
+        In the order found.
+    tuple of str
+        Ids of those that another version of fqbench wrote, of any kind: what they were made of is not followed.
+    """
     found: dict[str, Entry] = {}
+    outdated: list[str] = []
     seen: set[str] = set()
     waiting = list(entry.manifest.inputs.values())
     while waiting:
@@ -45,12 +55,16 @@ def ancestors(workspace: Workspace, entry: Entry, kind: str) -> list[Entry]:
         if place is None:
             continue  # it was removed; what is left still tells
         form, path = place
-        one = workspace.open(path, form)
+        try:
+            one = workspace.open(path, form)
+        except OutdatedError:
+            outdated.append(name)
+            continue
         if one.manifest.kind == kind:
             found[one.id] = one
         else:
             waiting += one.manifest.inputs.values()
-    return list(found.values())
+    return list(found.values()), tuple(outdated)
 
 
 def differences(workspace: Workspace, artifact: Entry, samples: Entry) -> tuple[str, ...]:
@@ -70,10 +84,14 @@ def differences(workspace: Workspace, artifact: Entry, samples: Entry) -> tuple[
     tuple of str
         One sentence for each difference; empty where nothing differs, or nothing is known.
     """
-    sources = ancestors(workspace, artifact, "samples")
-    if not sources or samples.id in {source.id for source in sources}:
+    sources, outdated = ancestors(workspace, artifact, "samples")
+    if samples.id in {source.id for source in sources}:
         return ()
-    now, told = _asked(samples), []
+    now = _asked(samples)
+    told = [
+        f"{artifact.id} was made with {name} of another version of fqbench, which is not compared with the data now."
+        for name in outdated
+    ]
     for source in sources:
         then = _asked(source)
         parts = [

@@ -16,7 +16,8 @@ from fqbench.stages.evaluate import evaluate
 from fqbench.stages.export import export
 from fqbench.stages.predict import predict_split
 from fqbench.stages.quantize import quantize, reference
-from fqbench.stages.read import read
+from fqbench.stages.read import read, read_entry
+from fqbench.workspace import MANIFEST
 from tests.conftest import write_photos
 
 MakeRun = Callable[..., Run]
@@ -49,6 +50,19 @@ def test_other_data_of_the_same_classes_are_said_in_the_report(make_run: MakeRun
     assert str(other) in note
     shown = " ".join(line for line, _style in lines(evaluation_document(evaluation), 400))
     assert note in shown
+
+
+def test_data_that_another_version_wrote_are_said_and_do_not_stop_an_evaluation(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run()
+    artifacts = [reference(run), quantize(run)]
+    entry = read_entry(run)
+    older = entry.manifest.model_copy(update={"stage_version": entry.manifest.stage_version - 1})
+    (entry.path / MANIFEST).write_bytes(older.sealed())
+    fresh = Run(run.config, run.workspace).with_options("data", root=write_photos(tmp_path / "others", 160, seed=5))
+    (note,) = evaluate(fresh, artifacts).notes
+    assert f"was made with {entry.id} of another version of fqbench" in note
 
 
 def test_preprocessing_that_is_asked_for_and_not_used_is_said(make_run: MakeRun) -> None:
