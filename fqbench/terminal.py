@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -89,13 +92,31 @@ def fail(text: str, error: BaseException | None, arguments: Sequence[str], exit_
     if error is not None and "--traceback" in arguments:
         traceback.print_exception(error)
     line = " ".join(text.split())
-    stderr().print(f"error: {line}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    with suppress(OSError):  # the exit code counts where nobody can read the sentence
+        stderr().print(f"error: {line}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(exit_code)
+
+
+def ready_streams() -> None:
+    """Let stdout and stderr take any text: as UTF-8, whatever the locale says; where one is closed, into nothing."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+        elif isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(encoding="utf-8")
 
 
 def _console(*, to_stderr: bool) -> Console:
     from rich.console import Console
 
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with 1, which says that a gate failed
+
     watched = (sys.stderr if to_stderr else sys.stdout).isatty()
-    known = watched or os.environ.get("COLUMNS", "").isdecimal()
-    return Console(stderr=to_stderr, width=None if known else PLAIN_WIDTH)
+    columns = os.environ.get("COLUMNS", "")
+    width = None if watched or columns.isdecimal() else PLAIN_WIDTH
+    if columns.isdecimal() and not int(columns):  # as some programs that have no terminal set it
+        width = shutil.get_terminal_size((PLAIN_WIDTH, 0)).columns
+    return Output(stderr=to_stderr, width=width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -12,10 +13,17 @@ from fqbench.cli import make, measure, mend  # isort: skip  # the order of the i
 from fqbench.cli import study, remote, look, recipes, pages  # isort: skip
 from fqbench.cli.app import app
 from fqbench.errors import FqbenchError
-from fqbench.terminal import fail
+from fqbench.terminal import fail, ready_streams
 
 # Click's base of "no such option", "not an integer" ...; typer carries its own copy of click in some versions.
 ClickException: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
+# What a machine refuses, whoever asks: permissions, disks, names and numbers of files.
+REFUSED = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.ENFILE),
+    }
+)
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a bug in fqbench, none of the codes that a CI job decides on
 
 __all__ = ["app", "look", "main", "make", "measure", "mend", "pages", "recipes", "remote", "study"]
@@ -24,8 +32,11 @@ __all__ = ["app", "look", "main", "make", "measure", "mend", "pages", "recipes",
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the only place where an error becomes a line on stderr and an exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    ready_streams()
     try:
-        sys.exit(app.main(given, prog_name="fqbench", standalone_mode=False) or 0)
+        code = app.main(given, prog_name="fqbench", standalone_mode=False) or 0
+        sys.stdout.flush()  # a full disk or a closed pipe is found here, not while Python ends
+        sys.exit(code)
     except FqbenchError as error:
         fail(str(error), error, given, error.exit_code)
     except KeyboardInterrupt:
@@ -37,10 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()  # type: ignore[attr-defined]
         sys.exit(2)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        fail(
-            f"a bug in fqbench: {reason}; please report it with the output of --traceback.",
-            error,
-            given,
-            INTERNAL_ERROR,
+        text, code = _unforeseen(error)
+        fail(text, error, given, code)
+
+
+def _unforeseen(error: Exception) -> tuple[str, int]:
+    """Return the sentence and the exit code of an error that no stage foresaw: the machine's refusal, or a bug."""
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        what = error.filename or "the output"
+        reason = (
+            f"{what} cannot be read or written ({error.strerror}); check its permissions and the disk, or name another."
         )
+        return reason, FqbenchError.exit_code
+    reason = f"{type(error).__name__}: {error}"
+    return f"a bug in fqbench: {reason}; please report it with the output of --traceback.", INTERNAL_ERROR

@@ -31,6 +31,11 @@ class Section(BaseModel):
             raise PydanticCustomError("truth_value", "Input should be a number or a name")
         return value
 
+    @field_validator("*")
+    @classmethod
+    def _find_home(cls, value: Any) -> Any:
+        return value.expanduser() if isinstance(value, Path) else value  # no shell has seen what a file says
+
 
 class Preprocessing(Section):
     """From a decoded RGB picture to the tensor a model takes: resize, centre crop, divide by 255, normalize.

@@ -13,22 +13,35 @@ from fqbench.errors import DataError, InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
+LOST = "lost+found"  # the system's folder at the root of a disk, which nobody else may read
+
 
 def is_picture(name: str) -> bool:
     """Whether a file is a picture, by its extension."""
     return name.lower().endswith(SUFFIXES)
 
 
+def stop(error: OSError) -> None:
+    """Raise what `os.walk` would pass over."""
+    raise error
+
+
 def pictures_below(root: Path) -> Iterator[str]:
-    """Yield the pictures in a folder and its sub-folders in a fixed order, relative to it; hidden ones are left out."""
+    """Yield the pictures in a folder and its sub-folders in a fixed order, relative to it; hidden ones are left out.
+
+    Raises
+    ------
+    OSError
+        A folder cannot be read: its pictures, perhaps a class, would be missing without a word.
+    """
     seen: set[str] = set()
-    for folder, below, files in os.walk(root, followlinks=True):
+    for folder, below, files in os.walk(root, followlinks=True, onerror=stop):
         real = os.path.realpath(folder)
         if real in seen:  # a link to a folder above
             below.clear()
             continue
         seen.add(real)
-        below[:] = sorted(name for name in below if not name.startswith("."))
+        below[:] = sorted(name for name in below if not name.startswith(".") and name != LOST)
         inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
         for name in sorted(files):
             if is_picture(name) and not name.startswith("."):

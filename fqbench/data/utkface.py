@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fqbench.data.finding import require_text
+from fqbench.data.finding import LOST, require_text, stop
 from fqbench.data.samples import Problem, Samples, group_labels
 from fqbench.data.splits import stratified_split
 from fqbench.errors import DataError, InputError, did_you_mean
@@ -123,8 +123,8 @@ def read_utkface(
 
 
 def _walk(root: Path) -> Iterator[str]:
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for folder, folders, files in os.walk(root, onerror=stop):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != LOST)
         prefix = Path(folder).relative_to(root).as_posix()
         for name in files:
             if name.lower().endswith((".jpg", ".jpeg")) and not name.startswith("."):

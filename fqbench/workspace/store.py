@@ -53,7 +53,7 @@ class Workspace:
     """
 
     def __init__(self, root: Path | str | None = None, reporter: Reporter | None = None) -> None:
-        self.root = Path(root or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT).absolute()
+        self.root = Path(root or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT).expanduser().absolute()
         self.reporter = reporter or Silent()
 
     def find(self, derivation: Derivation[F]) -> Entry[F] | None:
