@@ -10,6 +10,7 @@ import pytest
 
 from fqbench.contracts.numerics import IntegerFormat
 from fqbench.errors import InputError
+from fqbench.quant.mse_range import GroupHistograms, mse_range
 from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import errors_of, ranges_of
 from fqbench.quant.rules import Rule
@@ -160,6 +161,16 @@ def test_no_range_near_the_one_of_mse_is_better(bits: int, symmetric: bool) -> N
     ranges = np.stack([ours.low, ours.high], axis=1)
     for share in np.linspace(0.996, 1.004, 41):
         assert (ours.error[:, 0] <= errors_of(RECORD, share * ranges, quantizer)[:, 0] * (1 + 2e-5)).all()
+
+
+def test_a_range_that_is_given_is_never_better_than_the_one_found() -> None:
+    """The extremes are so far away that no grid between them comes near what is given."""
+    edges, counts = np.linspace(0, 1, 257)[None], np.ones((1, 1, 256))
+    seen, quantizer = GroupHistograms(edges, counts, counts.sum(axis=2)), IntegerFormat()
+    given = np.array([[[0.0, 1.0]]])
+    alone, found = (mse_range(seen, np.array([[0.0, 1e6]]), quantizer, others) for others in (None, given))
+    best = seen.errors(given, quantizer).item()
+    assert seen.errors(found[:, None], quantizer).item() <= best < 1e-3 * seen.errors(alone[:, None], quantizer).item()
 
 
 def test_noise_is_a_share_of_the_mean_square_of_each_group() -> None:
