@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import typer
 
@@ -42,14 +43,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         fail("interrupted; finished stages are kept. Run the same command again to continue.", None, given, 130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        _reader_left()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # click ends with 1, which says that a gate failed
+            _reader_left()
+        raise
     except ClickException as error:
         error.show()  # type: ignore[attr-defined]
         sys.exit(2)
     except Exception as error:
         text, code = _unforeseen(error)
         fail(text, error, given, code)
+
+
+def _reader_left() -> NoReturn:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    sys.exit(141)
 
 
 def _unforeseen(error: Exception) -> tuple[str, int]:
