@@ -1,4 +1,4 @@
-"""Look-ups in ONNX graphs, the only place for them: attributes, producers, consumers, constants and inputs."""
+"""Look-ups in ONNX graphs, the only place for them: opset, attributes, producers, consumers, constants and inputs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 Message = TypeVar("Message")
+
+
+def opset_of(model: ModelProto) -> int:
+    """Return the version of ONNX's own operators that a model uses."""
+    return int(next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1))
 
 
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:

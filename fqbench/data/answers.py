@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.contracts.probabilities import are_independent, are_shares, log_odds, logarithms
 from fqbench.data.arrow import as_text, plain_columns
 from fqbench.data.labels import as_number
 from fqbench.data.listing import some
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 READING = 3  # raised when the same file would be read in another way
 ID, PREDICTION, LOGITS = "sample_id", "prediction", "logits"
-SMALLEST = 1e-7  # the least probability whose logarithm is taken
-FEWEST = 16  # numbers between 0 and 1 that are taken for probabilities of attributes
 
 
 @dataclass(frozen=True)
@@ -184,14 +183,10 @@ def _logits(file: Path, ids: Sequence[str], values: Sequence[Any], attribute: st
 
 def _of_probabilities(values: NDArray[np.float64], *, independent: bool) -> NDArray[np.float64]:
     """Return logits: the values as they are, unless all of them are probabilities."""
-    if independent:  # as many logits would not all be from 0 to 1
-        if values.size < FEWEST or values.min() < 0 or values.max() > 1:
-            return values
-        return np.log(np.maximum(values, SMALLEST)) - np.log(np.maximum(1 - values, SMALLEST))
-    for whole in (1, 100):
-        if values.shape[1] > 1 and (values >= 0).all() and np.allclose(values.sum(axis=1) / whole, 1, atol=1e-3):
-            return np.log(np.maximum(values / whole, SMALLEST))
-    return values
+    if independent:
+        return log_odds(values) if are_independent(values) else values
+    whole = next((whole for whole in (1, 100) if are_shares(values, whole)), None)
+    return values if whole is None else logarithms(values / whole)
 
 
 def _numbers(value: Any) -> list[float] | None:

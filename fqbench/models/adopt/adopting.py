@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.config import Preprocessing
+from fqbench.contracts.probabilities import are_independent, are_shares
 from fqbench.data.images import normalize
 from fqbench.errors import DataError, InputError
 from fqbench.models.adopt import shapes
@@ -21,6 +22,7 @@ from fqbench.models.adopt.loading import OPSET
 from fqbench.models.adopt.source import Source, first_line
 from fqbench.models.export import MODEL, head_name, write
 from fqbench.models.graph_names import name_missing
+from fqbench.onnx_graph import opset_of
 from fqbench.reference_executor import reference_session
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 VERSION = 2
 TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2
-FEWEST = 16  # numbers between 0 and 1 that are taken for probabilities where no operator says so
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def find_head(source: Source, answers: NDArray[np.float32], meaning: Meaning) ->
     columns = columns_of(outputs, source.names, meaning, source.path)
     if columns:
         return _independent(source, kind, answers, Head(kind, outputs, (), source.names, meaning.task, columns))
-    if kind == "logits" and outputs > 1 and (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
+    if kind == "logits" and are_shares(answers):
         kind = "probabilities"
     if kind in {"softmax", "log_softmax"} and outputs == 1:
         raise InputError(f"{source.path} takes a softmax of one number, which is always 1; export it with a sigmoid.")
@@ -142,7 +143,7 @@ def find_head(source: Source, answers: NDArray[np.float32], meaning: Meaning) ->
             f"{source.path} answers with the logarithm of one probability, which is never above 0; choose what it is "
             "taken from with --output NAME."
         )
-    if kind == "logits" and outputs == 1 and _probable(answers):
+    if kind == "logits" and outputs == 1 and are_independent(answers):
         kind = "probabilities"
     members = members_of(outputs, source.names, meaning.classes, meaning.class_map, source.path)
     return Head(kind, outputs, members, source.names)
@@ -156,12 +157,7 @@ def _independent(source: Source, kind: str, answers: NDArray[np.float32], head: 
             "attributes, and --column, need a sigmoid for each: leave --column out, or give one --label."
         )
     used = answers[:, list(head.columns)]
-    return replace(head, kind="probabilities") if kind == "logits" and _probable(used) else head
-
-
-def _probable(answers: NDArray[np.float32]) -> bool:
-    """Whether numbers are probabilities, though no operator says so: as many logits would not all be from 0 to 1."""
-    return bool(answers.size >= FEWEST and answers.min() >= 0 and answers.max() <= 1)
+    return replace(head, kind="probabilities") if kind == "logits" and are_independent(used) else head
 
 
 def finished(candidate: ModelProto, source: Source, head: Head) -> tuple[ModelProto, Preprocessing, int]:
@@ -224,11 +220,10 @@ def _candidates(source: Source) -> Iterator[tuple[bool, Any]]:
 
 
 def _found(source: Source, head: Head, free: bool, absorbed: int) -> dict[str, Any]:
-    version = next((entry.version for entry in source.original.opset_import if entry.domain in {"", "ai.onnx"}), 1)
     fixed = f"fixed to {source.batch} in the file" if source.batch else "free in the file"
     names = f", by {'names' if head.members and head.names else 'position'}" if not head.independent else ""
     return {
-        "opset": version,
+        "opset": opset_of(source.original),
         "input": source.convention.text,
         "stated_in": list(source.sources),
         "head": head.text + names,

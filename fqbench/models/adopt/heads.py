@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fqbench.contracts.probabilities import LEAST, log_odds, logarithms
 from fqbench.contracts.task import PredictionTask, two_classes
 from fqbench.models.adopt.graph import Editor
 from fqbench.onnx_graph import attribute
@@ -22,7 +23,6 @@ LOGITS = "logits"
 PASSING = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dropout", "Transpose"})
 # They take some of the numbers of an image.
 SELECTING = frozenset({"Gather", "GatherElements", "Slice", "Split"})
-SMALLEST = 1e-7  # the least probability whose logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,10 @@ class Head:
     def logits_of(self, answers: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the logits per class of the data that the original's outputs stand for, for the parity check."""
         values = np.asarray(answers, dtype=np.float64).reshape(len(answers), -1)
-        with np.errstate(divide="ignore"):
-            if self.kind == "sigmoid" or (self.kind == "probabilities" and self.independent):
-                values = np.log(np.maximum(values, SMALLEST)) - np.log(np.maximum(1 - values, SMALLEST))
-            elif self.kind in {"softmax", "probabilities"}:
-                values = np.log(np.maximum(values, SMALLEST))
+        if self.kind == "sigmoid" or (self.kind == "probabilities" and self.independent):
+            values = log_odds(values)
+        elif self.kind in {"softmax", "probabilities"}:
+            values = logarithms(values)
         if self.task is PredictionTask.ATTRIBUTES:
             return values[:, list(self.columns)]
         if self.binary:
@@ -181,16 +180,14 @@ def rewrite(editor: Editor, head: Head, inner: str) -> None:
     """
     name = inner
     if head.kind == "probabilities" and head.independent:
-        least, most = (
-            editor.add_constant(np.array(v, np.float32), "probability.limit") for v in (SMALLEST, 1 - SMALLEST)
-        )
+        least, most = (editor.add_constant(np.array(v, np.float32), "probability.limit") for v in (LEAST, 1 - LEAST))
         clipped = editor.add_node("Clip", [name, least, most], "probabilities.clipped")
         one = editor.add_constant(np.array(1, np.float32), "probability.one")
         other = editor.add_node("Sub", [one, clipped], "probabilities.other")
         odds = editor.add_node("Div", [clipped, other], "probabilities.odds")
         name = editor.add_node("Log", [odds], "probabilities.logits")
     elif head.kind == "probabilities":
-        least, most = (editor.add_constant(np.array(v, np.float32), "probability.limit") for v in (SMALLEST, 1.0))
+        least, most = (editor.add_constant(np.array(v, np.float32), "probability.limit") for v in (LEAST, 1.0))
         clipped = editor.add_node("Clip", [name, least, most], "probabilities.clipped")
         name = editor.add_node("Log", [clipped], "probabilities.log")
     name = _flat(editor, _past_dust(editor, name), head.outputs)

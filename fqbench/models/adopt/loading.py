@@ -11,7 +11,7 @@ import numpy as np
 from fqbench.errors import InputError, did_you_mean
 from fqbench.models.adopt.graph import Editor, called, dimensions
 from fqbench.models.adopt.heads import join_sigmoids
-from fqbench.onnx_graph import attribute, copied, true_inputs, values_of
+from fqbench.onnx_graph import attribute, copied, opset_of, true_inputs, values_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -130,11 +130,6 @@ def unify(model: ModelProto, output: str | None, path: Path) -> ModelProto:
     to_float32(model)
     _spread_biases(Editor(model))
     return model
-
-
-def opset_of(model: ModelProto) -> int:
-    """Return the version of ONNX's own operators that a model uses."""
-    return int(next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1))
 
 
 def raised(model: ModelProto, path: Path) -> ModelProto:
