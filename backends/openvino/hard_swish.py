@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fqbench.onnx_graph import attribute, consumers, producers
+from fqbench.onnx_graph import attribute, consumers, opset_of, producers
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -21,10 +21,8 @@ ALPHA, BETA = 1 / 6, 0.5  # HardSwish(x) = x * HardSigmoid(x; 1/6, 0.5), as the 
 
 def restore_hard_swish(model: ModelProto) -> int:
     """Put each product of a tensor and its hard sigmoid together, in place; return how many there were."""
-    from onnx import helper
-
     graph = model.graph
-    if max((opset.version for opset in model.opset_import if opset.domain in {"", "ai.onnx"}), default=1) < FIRST_OPSET:
+    if opset_of(model) < FIRST_OPSET:
         return 0
     made_by, read_by = producers(graph), consumers(graph)
     kept = {output.name for output in graph.output}
@@ -35,10 +33,9 @@ def restore_hard_swish(model: ModelProto) -> int:
             continue
         if len(read_by[gate.output[0]]) != 1 or gate.output[0] in kept:
             continue
-        whole = helper.make_node("HardSwish", [gate.input[0]], list(node.output), name=node.name)
-        graph.node.insert(list(graph.node).index(node), whole)
-        for gone in (gate, node):
-            graph.node.remove(gone)
+        node.op_type = "HardSwish"
+        node.input[:] = [gate.input[0]]
+        graph.node.remove(gate)
         found += 1
     return found
 
