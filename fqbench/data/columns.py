@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fqbench.data.labels import MISSING, refuse_lookalikes
-from fqbench.data.samples import FIXED_COLUMNS, GROUP_SEPARATOR, SPLITS
+from fqbench.data.samples import FIXED_COLUMNS, GROUP_SEPARATOR, SPLITS, group_labels
 from fqbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -92,6 +93,60 @@ def sensitive_columns(
     return chosen
 
 
+@dataclass(frozen=True)
+class Grouping:
+    """The groups of a table's rows.
+
+    Attributes
+    ----------
+    features : tuple of str
+        Names of the sensitive features.
+    values : DataFrame of str
+        A column for each.
+    groups : ndarray of str, shape (rows,)
+        The group of each row.
+    """
+
+    features: tuple[str, ...]
+    values: pd.DataFrame
+    groups: NDArray[np.str_]
+
+
+def group_rows(
+    table: pd.DataFrame,
+    features: Sequence[str],
+    codes: NDArray[np.int64],
+    sensitive: Sequence[str] | None,
+    where: str,
+) -> Grouping:
+    """Group the rows of a table by its sensitive features.
+
+    Features that only spell the label in another way are left out, unless they were asked for: a group would have one
+    class.
+
+    Parameters
+    ----------
+    table : DataFrame of str
+        Has a column for each feature.
+    features : sequence of str
+        As `sensitive_columns` chose them.
+    codes : ndarray of int64, shape (rows,)
+        The class of each row.
+    sensitive : sequence of str or None
+        The features that were asked for.
+    where : str
+        Name of the table in messages.
+
+    Raises
+    ------
+    InputError
+        As `groups_of` does.
+    """
+    kept = without_copies(features, table, codes, sensitive, where)
+    values = groups_of(table, kept, where)
+    return Grouping(kept, values, group_labels(values, kept))
+
+
 def without_copies(
     features: Sequence[str],
     table: pd.DataFrame,
@@ -99,21 +154,7 @@ def without_copies(
     sensitive: Sequence[str] | None,
     where: str,
 ) -> tuple[str, ...]:
-    """Leave out features that only spell the label in another way, unless they were asked for: a group has one class.
-
-    Parameters
-    ----------
-    features : sequence of str
-        As `sensitive_columns` chose them.
-    table : DataFrame of str
-        Has a column for each.
-    codes : ndarray of int64, shape (rows,)
-        The class of each row.
-    sensitive : sequence of str or None
-        The features that were asked for.
-    where : str
-        Name of the table in the warning.
-    """
+    """Leave out features that only spell the label in another way; see `group_rows`."""
     if sensitive is not None or len(table) <= MAX_VALUES:  # so few may agree by chance
         return tuple(features)
     classes = len(set(codes.tolist()))

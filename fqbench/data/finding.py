@@ -26,6 +26,11 @@ def stop(error: OSError) -> None:
     raise error
 
 
+def open_folders(names: Iterable[str]) -> list[str]:
+    """Return the folders that are looked into, sorted: not hidden ones, nor the system's own."""
+    return sorted(name for name in names if not name.startswith(".") and name != LOST)
+
+
 def pictures_below(root: Path) -> Iterator[str]:
     """Yield the pictures in a folder and its sub-folders in a fixed order, relative to it; hidden ones are left out.
 
@@ -41,7 +46,7 @@ def pictures_below(root: Path) -> Iterator[str]:
             below.clear()
             continue
         seen.add(real)
-        below[:] = sorted(name for name in below if not name.startswith(".") and name != LOST)
+        below[:] = open_folders(below)
         inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
         for name in sorted(files):
             if is_picture(name) and not name.startswith("."):

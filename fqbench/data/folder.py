@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fqbench.data.attributes import label_columns, labels_of, refuse_shared
-from fqbench.data.columns import groups_of, named_splits, sensitive_columns, without_copies
+from fqbench.data.columns import group_rows, named_splits, sensitive_columns
 from fqbench.data.finding import spelled_as_on_disk
 from fqbench.data.listing import check_names, check_present
-from fqbench.data.samples import Samples, group_labels
-from fqbench.data.splits import complete_splits, stratified_split
+from fqbench.data.samples import Samples
+from fqbench.data.splits import split_rows
 from fqbench.data.text_table import read_text_table
 from fqbench.errors import InputError, did_you_mean
 
@@ -77,23 +75,17 @@ def read_folder(
     features = sensitive_columns(table, sensitive, METADATA, {*OWN_COLUMNS, *columns})
     names = _file_names(table, root)
     labels = labels_of(table, columns, names, METADATA, threshold=threshold)
-    features = without_copies(features, table, labels.codes, sensitive, METADATA)
-    groups = groups_of(table, features, METADATA)
-    by = group_labels(groups, features)
-    if "split" in table.columns:
-        named = np.asarray(named_splits(table["split"].tolist(), names, METADATA))
-        split, made = complete_splits(named, by, labels.codes, seed=seed)
-        notice = " ".join(filter(None, (notice, made)))
-    else:
-        split = stratified_split(by, labels.codes, seed=seed)
+    grouping = group_rows(table, features, labels.codes, sensitive, METADATA)
+    named = named_splits(table["split"].tolist(), names, METADATA) if "split" in table.columns else None
+    split, made = split_rows(named, grouping.groups, labels.codes, seed=seed)
     own = {"sample_id": names, "path": names, "split": split, "label": labels.codes, **labels.columns}
     return Samples(
         name=name,
         root=root,
-        frame=pd.DataFrame({**own, **groups}),
+        frame=pd.DataFrame({**own, **grouping.values}),
         classes=labels.classes,
-        sensitive_features=features,
-        notice=notice,
+        sensitive_features=grouping.features,
+        notice=" ".join(filter(None, (notice, made))),
         attributes=labels.attributes,
     )
 

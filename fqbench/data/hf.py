@@ -14,14 +14,12 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fqbench.data.arrow import as_text, plain_columns
 from fqbench.data.attributes import label_columns, labels_of, refuse_shared
-from fqbench.data.columns import SPLIT_NAMES, groups_of, named_splits, sensitive_columns, without_copies
+from fqbench.data.columns import SPLIT_NAMES, group_rows, named_splits, sensitive_columns
 from fqbench.data.pictures import ROW, open_arrow
-from fqbench.data.samples import Problem, Samples, group_labels
-from fqbench.data.splits import complete_splits
+from fqbench.data.samples import Problem, Samples
+from fqbench.data.splits import split_rows
 from fqbench.data.table import split_column
 from fqbench.errors import DataError, InputError, did_you_mean
 
@@ -148,22 +146,20 @@ def read_hf(
     ids = _ids([shard.split for shard in of_row])
     known = {column: features.get(column, {}).get("names") for column in columns}
     labels = labels_of(table, columns, ids, where, classes=known, threshold=threshold)
-    chosen = without_copies(chosen, table, labels.codes, sensitive, where)
-    groups = groups_of(table, chosen, where)
-    by = group_labels(groups, chosen)
+    grouping = group_rows(table, chosen, labels.codes, sensitive, where)
     if split and not any(shard.split for shard in kept):
         named = named_splits(table[split].tolist(), ids, where)
     else:
         named = [shard.standard_split for shard in of_row]
-    parts, notice = complete_splits(np.asarray(named), by, labels.codes, seed=seed)
+    parts, notice = split_rows(named, grouping.groups, labels.codes, seed=seed)
     paths = [f"{shard.path}{ROW}{row}" for shard, rows in zip(kept, tables, strict=True) for row in range(len(rows))]
     fixed = {"sample_id": ids, "path": paths, "split": parts, "label": labels.codes, **labels.columns}
     return Samples(
         name=NAME,
         root=root,
-        frame=pd.DataFrame({**fixed, **groups}),
+        frame=pd.DataFrame({**fixed, **grouping.values}),
         classes=labels.classes,
-        sensitive_features=chosen,
+        sensitive_features=grouping.features,
         notice=notice,
         problems=(*left_out, *unlabelled),
         image_column=image,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +59,15 @@ def stratified_split(
                 split[rows[taken]] = name
                 rows = np.delete(rows, taken)
     return split
+
+
+def split_rows(
+    named: Sequence[str] | None, groups: NDArray[np.str_], labels: NDArray[np.int64], *, seed: int
+) -> tuple[NDArray[np.str_], str]:
+    """Return the split of each row, and what was done for it: the data's own, completed; where None, a new one."""
+    if named is None:
+        return stratified_split(groups, labels, seed=seed), ""
+    return complete_splits(np.asarray(named), groups, labels, seed=seed)
 
 
 def complete_splits(

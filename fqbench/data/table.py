@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fqbench.data.arrow import as_text, plain_columns
 from fqbench.data.attributes import label_columns, labels_of, refuse_shared
-from fqbench.data.columns import groups_of, named_splits, sensitive_columns, without_copies
+from fqbench.data.columns import group_rows, named_splits, sensitive_columns
 from fqbench.data.finding import find_pictures
-from fqbench.data.samples import Samples, group_labels
-from fqbench.data.splits import complete_splits, stratified_split
+from fqbench.data.samples import Samples
+from fqbench.data.splits import split_rows
 from fqbench.data.text_table import read_text_table, refuse_twins
 from fqbench.errors import DataError, InputError, did_you_mean
 
@@ -77,17 +75,12 @@ def read_table(
     features = sensitive_columns(table, sensitive, where, {*own, *columns})
     names = find_pictures(table[image].tolist(), root, where)
     labels = labels_of(table, columns, names, where, threshold=threshold)
-    features = without_copies(features, table, labels.codes, sensitive, where)
-    groups = groups_of(table, features, where)
-    by = group_labels(groups, features)
-    if split:
-        named = np.asarray(named_splits(table[split].tolist(), names, where))
-        parts, notice = complete_splits(named, by, labels.codes, seed=seed)
-    else:
-        parts, notice = stratified_split(by, labels.codes, seed=seed), ""
+    grouping = group_rows(table, features, labels.codes, sensitive, where)
+    named = named_splits(table[split].tolist(), names, where) if split else None
+    parts, notice = split_rows(named, grouping.groups, labels.codes, seed=seed)
     fixed = {"sample_id": names, "path": names, "split": parts, "label": labels.codes, **labels.columns}
-    frame = pd.DataFrame({**fixed, **groups})
-    return Samples(NAME, root, frame, labels.classes, features, notice, attributes=labels.attributes)
+    frame = pd.DataFrame({**fixed, **grouping.values})
+    return Samples(NAME, root, frame, labels.classes, grouping.features, notice, attributes=labels.attributes)
 
 
 def check_table(path: Path) -> None:

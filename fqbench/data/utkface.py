@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fqbench.data.finding import LOST, require_text, stop
+from fqbench.data.finding import open_folders, require_text, stop
 from fqbench.data.samples import Problem, Samples, group_labels
 from fqbench.data.splits import stratified_split
 from fqbench.errors import DataError, InputError, did_you_mean
@@ -124,7 +124,7 @@ def read_utkface(
 
 def _walk(root: Path) -> Iterator[str]:
     for folder, folders, files in os.walk(root, onerror=stop):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != LOST)
+        folders[:] = open_folders(folders)
         prefix = Path(folder).relative_to(root).as_posix()
         for name in files:
             if name.lower().endswith((".jpg", ".jpeg")) and not name.startswith("."):
