@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,17 +123,13 @@ def _folding(clean: ModelProto, observed: tuple[Activation, ...], batch: int) ->
     """Return the work of folding one batch of a single group; its values come from a batch of the model."""
     model = _copy(clean)
     names = graph.augment(model, observed)
-    outputs = _session(model).run(
-        [*names.maxima, *names.negative_minima, *names.sample], {_input(clean): _images(batch)}
-    )
-    sizes = [len(names.maxima), len(names.maxima) + len(names.negative_minima)]
-    maxima, minima, sample = (np.concatenate(outputs[part], axis=1) for part in _slices(sizes, len(outputs)))
+    kinds = (names.maxima, names.negative_minima, names.sample)
+    outputs = _session(model).run([name for kind in kinds for name in kind], {_input(clean): _images(batch)})
+    found = iter(outputs)
+    maxima, minima, sample = (tuple(islice(found, len(kind))) for kind in kinds)
+    seen = Seen(maxima, tuple(-values for values in minima), sample)
     histograms, codes = Histograms(Layout.of(observed), GROUPS), np.zeros(batch, dtype=np.int64)
-    return lambda: histograms.fold(Seen(maxima, -minima, sample), codes)
-
-
-def _slices(ends: list[int], last: int) -> list[slice]:
-    return [slice(start, end) for start, end in zip([0, *ends], [*ends, last], strict=True)]
+    return lambda: histograms.fold(seen, codes)
 
 
 def _work(model: ModelProto, options: argparse.Namespace) -> Callable[[], Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,15 +19,31 @@ SMALLEST = -126  # exponent of the width of a bin while only zeros were seen
 
 @dataclass(frozen=True)
 class Seen:
-    """The outputs of one run of the augmented graph; one row per image, columns as in `fqbench.quant.layout.Layout`."""
+    """What the augmented graph says of some images.
 
-    maxima: NDArray[np.float32]
-    minima: NDArray[np.float32]
-    sample: NDArray[np.float32]
+    Attributes
+    ----------
+    maxima, sample : tuple of ndarray of float32, shape (images, columns)
+        Per tensor.
+    minima : tuple of ndarray of float32, shape (images, columns)
+        Per signed tensor.
+    """
+
+    maxima: tuple[NDArray[np.float32], ...]
+    minima: tuple[NDArray[np.float32], ...]
+    sample: tuple[NDArray[np.float32], ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Seen]) -> Seen:
+        """Return what is said of the images of all parts, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        kinds = ([getattr(part, kind) for part in parts] for kind in ("maxima", "minima", "sample"))
+        return cls(*(tuple(np.concatenate(arrays) for arrays in zip(*kind, strict=True)) for kind in kinds))
 
     def of(self, images: NDArray[np.bool_]) -> Seen:
         """Return the rows of some images."""
-        return Seen(self.maxima[images], self.minima[images], self.sample[images])
+        return Seen(*(tuple(array[images] for array in kind) for kind in (self.maxima, self.minima, self.sample)))
 
 
 class Histograms:
@@ -71,7 +87,9 @@ class Histograms:
         self.high_sum = np.zeros((tensors, groups))
         self.images = np.zeros(groups, dtype=np.int64)
         self.channel_sum = np.zeros((int(layout.channel_start[-1]), groups))
-        self._channel = np.where(layout.channel < 0, len(self.channel_sum), layout.channel)
+        self._offset = (layout.stratum * bins).astype(np.float32)  # of a stratum's bins from the first one's
+        signed = dict(zip(layout.signed.tolist(), range(tensors), strict=False))
+        self._minima = [signed.get(tensor) for tensor in range(tensors)]
 
     def fold(self, seen: Seen, groups: NDArray[np.int64]) -> None:
         """Add a batch.
@@ -96,11 +114,10 @@ class Histograms:
 
     def extremes(self, seen: Seen) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return each image's lowest and highest value of each tensor, both (images, tensors)."""
-        layout = self.layout
-        high = np.maximum.reduceat(seen.maxima, layout.maxima.start[:-1], axis=1)
+        high = np.stack([maxima.max(axis=1) for maxima in seen.maxima], axis=1)
         low = np.zeros_like(high)
-        if len(layout.signed):
-            low[:, layout.signed] = np.minimum.reduceat(seen.minima, layout.minima.start[layout.signed], axis=1)
+        for tensor, minima in zip(self.layout.signed, seen.minima, strict=True):
+            low[:, tensor] = minima.min(axis=1)
         return low, high
 
     def state(self) -> dict[str, NDArray[np.generic]]:
@@ -113,40 +130,65 @@ class Histograms:
             setattr(self, name, np.array(state[name]))
 
     def _fold_group(self, seen: Seen, low: NDArray[np.float32], high: NDArray[np.float32], group: int) -> None:
-        layout, half = self.layout, np.float32(0.5)
+        half = np.float32(0.5)
         half_low, half_high = low * half, high * half
-        for tensor in range(layout.tensors):
+        for tensor in range(self.layout.tensors):
             # Beyond half of the image's own extreme, the extremes of the sets count as one value each, and what
             # the sample has of them does not count again. At the bound of a Clip many are equal: left to the sample.
-            tails = _Tails(seen, layout, tensor, half_low[:, tensor, None], half_high[:, tensor, None])
-            values = seen.sample[:, layout.sample.of(tensor)]
-            bins = self._bins(values, tensor)
-            np.copyto(bins, self.bins, where=values == 0)
-            slots = layout.strata[tensor]
-            if len(slots) > 1:
-                bins += layout.stratum[layout.sample.of(tensor)] * (self.bins + 2)
-            if layout.partial[tensor]:
-                for rows, columns in tails.sampled(values):
-                    bins[rows, columns] = self.bins + 1
-            counted = np.bincount(bins.ravel(), minlength=len(slots) * (self.bins + 2))
-            merged = slots @ counted.reshape(len(slots), self.bins + 2)
-            self.counts[tensor, group] += merged[: self.bins]
-            self.zeros[tensor, group] += merged[self.bins]
-            if layout.partial[tensor]:
-                known = self._bins(tails.extremes(), tensor)
-                self.counts[tensor, group] += np.bincount(known, minlength=self.bins)
-        if len(self.channel_sum):
-            sums = seen.sample.sum(axis=0, dtype=np.float64)
-            sums *= layout.share
-            means = np.bincount(self._channel, weights=sums, minlength=len(self.channel_sum) + 1)
-            self.channel_sum[:, group] += means[:-1]
+            tails = self._tails(seen, tensor, half_low[:, tensor, None], half_high[:, tensor, None])
+            self._count(seen.sample[tensor], tails, tensor, group)
+            self._add_means(seen.sample[tensor], tensor, group)
 
-    def _bins(self, values: NDArray[np.float32], tensor: int) -> NDArray[np.int64]:
-        """Return the bin of each value."""
+    def _tails(
+        self, seen: Seen, tensor: int, below: NDArray[np.float32], above: NDArray[np.float32]
+    ) -> tuple[_Tail, ...]:
+        """Return the two tails of a tensor; none where the sample leaves nothing out."""
+        if not self.layout.partial[tensor]:
+            return ()
+        sets, ceiling = self.layout.sets[self.layout.sample.of(tensor)], self.layout.ceiling[tensor]
+        upper = _Tail(np.greater, above, seen.maxima[tensor], sets, ceiling)
+        number = self._minima[tensor]
+        return (upper,) if number is None else (upper, _Tail(np.less, below, seen.minima[number], sets, -np.inf))
+
+    def _count(self, values: NDArray[np.float32], tails: tuple[_Tail, ...], tensor: int, group: int) -> None:
+        """Add a sample, without what it has of the tails, and the tails."""
+        layout = self.layout
+        weights, columns = layout.strata[tensor], layout.sample.of(tensor)
+        several = len(weights) > 1
+        bins = self._bins(values, tensor, self._offset[columns] if several else np.float32(0))
+        dropped = len(weights) * self.bins
+        for tail in tails:
+            bins[tail.within(values)] = dropped
+        counted = np.bincount(bins, minlength=dropped + 1)[:dropped].reshape(len(weights), self.bins)
+        zero = values == 0
+        if zero.any():
+            zeros = np.bincount(layout.stratum[columns], weights=_by_column(zero), minlength=len(weights))
+            counted[:, -self.first[tensor]] -= zeros.astype(np.int64)
+            self.zeros[tensor, group] += weights @ zeros
+        self.counts[tensor, group] += weights @ counted if several else weights * counted[0]
+        if tails:
+            known = self._bins(np.concatenate([tail.extremes() for tail in tails]), tensor, np.float32(0))
+            self.counts[tensor, group] += np.bincount(known, minlength=self.bins)
+
+    def _add_means(self, values: NDArray[np.float32], tensor: int, group: int) -> None:
+        """Add the mean of each channel whose mean is kept."""
+        first, end = self.layout.channel_start[tensor : tensor + 2]
+        if first < end:
+            columns = self.layout.sample.of(tensor)
+            sums = values.sum(axis=0, dtype=np.float64)
+            sums *= self.layout.share[columns]
+            self.channel_sum[first:end, group] += np.bincount(
+                self.layout.channel[columns] - first, weights=sums, minlength=end - first
+            )
+
+    def _bins(
+        self, values: NDArray[np.float32], tensor: int, offset: np.float32 | NDArray[np.float32]
+    ) -> NDArray[np.intp]:
+        """Return the bin of each value, flattened; ``offset`` is a number of bins, of all values or of each column."""
         index = values * np.ldexp(np.float32(1), -self.exponent[tensor])
         np.floor(index, out=index)  # before the shift, which would round a tiny negative value up to zero
-        index -= np.float32(self.first[tensor])
-        bins: NDArray[np.int64] = index.astype(np.int64)
+        index += offset - np.float32(self.first[tensor])
+        bins: NDArray[np.intp] = index.ravel().astype(np.intp)
         return bins
 
     def _widen(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
@@ -173,36 +215,50 @@ class Histograms:
 
 
 @dataclass(frozen=True)
-class _Tails:
-    """The extremes of the sets of one tensor, of some images, that lie beyond bounds of each image."""
+class _Tail:
+    """The extremes of the sets of one tensor, of some images, that lie beyond a bound of each image.
 
-    seen: Seen
-    layout: Layout
-    tensor: int
-    below: NDArray[np.float32]
-    above: NDArray[np.float32]
+    Attributes
+    ----------
+    beyond : ufunc
+        Whether a value lies beyond another.
+    bound : ndarray of float32, shape (images, 1)
+        Bound of each image.
+    extremes_of_sets : ndarray of float32, shape (images, sets)
+        Extreme of each set.
+    sets : ndarray of int, shape (columns,)
+        Set of each sampled value.
+    left_out : float
+        An extreme that is not counted.
+    """
+
+    beyond: np.ufunc
+    bound: NDArray[np.float32]
+    extremes_of_sets: NDArray[np.float32]
+    sets: NDArray[np.int64]
+    left_out: float
 
     def extremes(self) -> NDArray[np.float32]:
         """Return the extremes that are counted, flattened."""
-        layout, tensor = self.layout, self.tensor
-        maxima = self.seen.maxima[:, layout.maxima.of(tensor)]
-        counted = maxima > self.above
-        counted &= maxima != layout.ceiling[tensor]
-        minima = self.seen.minima[:, layout.minima.of(tensor)]
-        return np.concatenate([maxima[counted], minima[minima < self.below]])
+        places = np.flatnonzero(self.beyond(self.extremes_of_sets, self.bound))  # faster than to index by the mask
+        found: NDArray[np.float32] = self.extremes_of_sets.ravel()[places]
+        return found if np.isinf(self.left_out) else found[found != self.left_out]
 
-    def sampled(self, values: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield rows and columns of those sampled values that are such extremes."""
-        layout = self.layout
-        offset = layout.sample.of(self.tensor).start
-        rows, columns = np.nonzero(values > self.above)
-        of_set = self.seen.maxima[rows, layout.largest[offset + columns]]
-        same = (values[rows, columns] == of_set) & (of_set != layout.ceiling[self.tensor])
-        yield rows[same], columns[same]
-        if self.tensor in layout.signed:
-            rows, columns = np.nonzero(values < self.below)
-            same = values[rows, columns] == self.seen.minima[rows, layout.smallest[offset + columns]]
-            yield rows[same], columns[same]
+    def within(self, values: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Return the places of those sampled values, flattened, that are such extremes."""
+        places: NDArray[np.intp] = np.flatnonzero(self.beyond(values, self.bound))
+        rows, columns = np.divmod(places, values.shape[1])
+        of_set = self.extremes_of_sets[rows, self.sets[columns]]
+        counted: NDArray[np.bool_] = (values.ravel()[places] == of_set) & (of_set != self.left_out)
+        return places[counted]
+
+
+def _by_column(chosen: NDArray[np.bool_]) -> NDArray[np.unsignedinteger]:
+    """Return how many of each column are chosen; bytes, where they suffice, are added fastest."""
+    counts: NDArray[np.unsignedinteger] = np.add.reduce(
+        chosen.view(np.uint8), axis=0, dtype=np.min_scalar_type(len(chosen))
+    )
+    return counts
 
 
 def grid(low: float, high: float, bins: int, at_least: int = SMALLEST) -> tuple[int, int]:

@@ -33,7 +33,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Layout:
-    """All columns of the three outputs.
+    """The columns of all samples, tensor after tensor, and which extremes are to be had.
 
     A strided sample of a map meets its border too often (row 0 is always among the rows taken), so its columns are
     counted in three strata, inner, edge and corner, and each is given the share that it has in the whole map.
@@ -42,8 +42,8 @@ class Layout:
     ----------
     tensors : int
         Number of tensors.
-    sample, maxima, minima : Stream
-        The three outputs.
+    sample : Stream
+        The columns of each tensor.
     stratum : ndarray of int, shape (columns of the sample,)
         Stratum of each sampled value, counted from 0 for each tensor.
     strata : tuple of ndarray
@@ -52,9 +52,8 @@ class Layout:
         Whether the sample leaves values out, so that the extremes of the sets have something to add.
     signed : ndarray of int
         The tensors that minima are given of.
-    largest, smallest : ndarray of int, shape (columns of the sample,)
-        Column of the maxima, and of the minima, that belongs to the set that a sampled value is in; 0 for a tensor
-        without minima.
+    sets : ndarray of int, shape (columns of the sample,)
+        Set that each sampled value is in, counted from 0 for each tensor.
     ceiling : ndarray of float32, shape (tensors,)
         Upper bound of a Clip; infinite where there is none.
     channel : ndarray of int, shape (columns of the sample,)
@@ -65,14 +64,11 @@ class Layout:
 
     tensors: int
     sample: Stream
-    maxima: Stream
-    minima: Stream
     stratum: NDArray[np.int64]
     strata: tuple[NDArray[np.float64], ...]
     partial: NDArray[np.bool_]
     signed: NDArray[np.int64]
-    largest: NDArray[np.int64]
-    smallest: NDArray[np.int64]
+    sets: NDArray[np.int64]
     ceiling: NDArray[np.float32]
     channel: NDArray[np.int64]
     channel_start: NDArray[np.int64]
@@ -97,8 +93,6 @@ class Layout:
     def of(cls, observed: tuple[Activation, ...]) -> Layout:
         """Lay out the columns of these activations."""
         signed = [not activation.non_negative for activation in observed]
-        maxima = _stream([activation.sets for activation in observed])
-        minima = _stream([a.sets if negative else 0 for a, negative in zip(observed, signed, strict=True)])
         channels = [_channels(activation) for activation in observed]
         channel_start = np.concatenate([[0], np.cumsum([count for count, _ids in channels])]).astype(np.int64)
         sets = [activation.sampled(activation.set_of_each()) for activation in observed]
@@ -106,14 +100,11 @@ class Layout:
         return cls(
             tensors=len(observed),
             sample=_stream([len(ids) for ids in sets]),
-            maxima=maxima,
-            minima=minima,
             stratum=np.concatenate([stratum for stratum, _weights in strata]),
             strata=tuple(weights for _stratum, weights in strata),
             partial=np.array([not activation.complete for activation in observed]),
             signed=np.flatnonzero(signed),
-            largest=np.concatenate([ids + maxima.start[number] for number, ids in enumerate(sets)]),
-            smallest=np.concatenate([ids * signed[n] + minima.start[n] * signed[n] for n, ids in enumerate(sets)]),
+            sets=np.concatenate(sets),
             ceiling=np.array([np.inf if a.ceiling is None else a.ceiling for a in observed], dtype=np.float32),
             channel=np.concatenate(
                 [

@@ -6,14 +6,17 @@ import json
 import math
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fqbench.errors import DataError
+from fqbench.machine import usable_cores
 from fqbench.onnx_graph import copied, producers, with_outputs
 from fqbench.quant import graph
 from fqbench.quant.activations import SAMPLE, activations
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
     from fqbench.contracts.artifacts import ExportedModel
     from fqbench.quant.calibration import CalibrationSet
 
+    _Begun = tuple[NDArray[np.int64], NDArray[np.float32], list[Future[tuple[Seen, bool]]]]
+
 BATCH = 8
+RUN = 4  # images: of more, what is computed no longer is in the caches when it is looked at
 KEEP_EVERY = 20.0
 STATE = "observed.npz"
 
@@ -52,7 +58,9 @@ def observe(
     """Run the FP32 model once over the calibration images and record what ranges are computed from.
 
     Memory does not depend on the number of images, and the result does not depend on ``batch_size`` or ``threads``
-    beyond the last bits of the activations themselves.
+    beyond the last bits of the activations themselves. A batch is run in parts, side by side with a thread each: a
+    thread need not wait for others after every operator, and what it computes is in its core's cache when extremes and
+    samples are taken. Parts are folded in the order of the images.
 
     Parameters
     ----------
@@ -63,9 +71,9 @@ def observe(
     rewritten : ModelProto, optional
         A cleaned graph with the model's answers, to be observed in its place.
     batch_size : int
-        Images a run.
+        Images that are run side by side and folded at once.
     threads : int, optional
-        Of the runtime; all cores by default.
+        That run the model; as many as cores by default.
     sample : int
         About how many values of each activation are sampled from an image for the histograms; 0 takes all. Extremes
         are exact in any case.
@@ -89,26 +97,23 @@ def observe(
     order = np.argsort(codes, kind="stable")  # a batch of one group is folded in one go
     keeper = _Keeper(scratch, _identity(model, calibration, sample), keep_every)
     done = keeper.restore(histograms)
-    session = _Session(cleaned, graph.augment(cleaned, found.observed), threads)
+    threads = threads or usable_cores()
+    workers = min(threads, batch_size)
+    session = _Session(cleaned, graph.augment(cleaned, found.observed), threads // workers)
     del cleaned  # as large as the model
-    with (
-        ThreadPoolExecutor(1, thread_name_prefix="fold") as folding,
-        (reporter or Silent()).track(f"observing {model.name}", len(order), "images") as advance,
-    ):
+    with (reporter or Silent()).track(f"observing {model.name}", len(order), "images") as advance:
         advance(done)
-        pending: Future[Any] = folding.submit(int)  # one batch is folded while the next one runs
-        for rows, images in _batches(calibration, order[done:], batch_size):
-            seen, finite = session.run(images)
-            pending.result()
-            keeper.keep(histograms, done)
-            if not finite:
+        batches = _batches(calibration, order[done:], batch_size)
+        for rows, images, parts in _begun(session, batches, workers, min(RUN, math.ceil(batch_size / workers))):
+            seen, finite = zip(*(part.result() for part in parts), strict=True)
+            if not all(finite):
                 raise _not_finite(
                     rewritten or graph.cleaned(model.path), images, [calibration.sample_id(int(row)) for row in rows]
                 )
-            pending = folding.submit(histograms.fold, seen, codes[rows])
+            histograms.fold(Seen.joined(seen), codes[rows])  # while the next batch runs
             done += len(rows)
+            keeper.keep(histograms, done)
             advance(len(rows))
-        pending.result()
     return CalibrationRecord(
         model_digest=model.digest,
         images_digest=calibration.digest,
@@ -121,7 +126,7 @@ def observe(
 
 
 class _Session:
-    def __init__(self, model: ModelProto, outputs: graph.Outputs, threads: int | None) -> None:
+    def __init__(self, model: ModelProto, outputs: graph.Outputs, threads: int) -> None:
         import onnx
 
         with tempfile.TemporaryDirectory(prefix="fqbench-observe-") as scratch:
@@ -129,22 +134,20 @@ class _Session:
             onnx.save(model, path)
             self._session = reference_session(path, threads=threads)
         self._input = self._session.get_inputs()[0].name
-        self._parts = [outputs.maxima, outputs.negative_minima, outputs.sample]
-        self._outputs = [self._session.get_outputs()[0].name, *(name for part in self._parts for name in part)]
+        self._kinds = (outputs.maxima, outputs.negative_minima, outputs.sample)
+        self._outputs = [self._session.get_outputs()[0].name, *(name for kind in self._kinds for name in kind)]
 
     def run(self, images: NDArray[np.float32]) -> tuple[Seen, bool]:
         """Return the augmented graph's outputs for these images, and whether all are finite.
 
         A NaN that a pooling loses, as the runtime may choose, is met again in the sample or in the logits.
         """
-        logits, *outputs = self._session.run(self._outputs, {self._input: images})
-        joined = []
-        for part in self._parts:
-            mine, outputs = outputs[: len(part)], outputs[len(part) :]
-            joined.append(np.concatenate(mine, axis=1) if mine else np.zeros((len(images), 0), np.float32))
-        maxima, minima, sample = joined
-        np.negative(minima, out=minima)
-        finite = all(math.isfinite(float(values.sum(dtype=np.float64))) for values in (logits, *joined))
+        found = self._session.run(self._outputs, {self._input: images})
+        finite = all(np.isfinite(values).all() for values in found)
+        outputs = iter(found[1:])
+        maxima, minima, sample = (tuple(islice(outputs, len(kind))) for kind in self._kinds)
+        for values in minima:
+            np.negative(values, out=values)
         return Seen(maxima, minima, sample), finite
 
 
@@ -206,6 +209,20 @@ def _batches(
             if number + 1 < len(parts):
                 upcoming.append(ahead.submit(calibration.images.batch, calibration.rows[parts[number + 1]]))
             yield part, current.result()
+
+
+def _begun(
+    session: _Session, batches: Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]], workers: int, size: int
+) -> Iterator[_Begun]:
+    """Yield each batch with its runs, of ``size`` images each, when those of the next batch wait for a free worker."""
+    begun: deque[_Begun] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="observe-run") as running:
+        for rows, images in batches:
+            starts = range(0, len(images), size)
+            begun.append((rows, images, [running.submit(session.run, images[at : at + size]) for at in starts]))
+            if len(begun) > 1:
+                yield begun.popleft()
+        yield from begun
 
 
 def _identity(model: ExportedModel, calibration: CalibrationSet, sample: int) -> str:

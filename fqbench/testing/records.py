@@ -49,12 +49,12 @@ def record_of(
     histograms = Histograms(layout, len(groups), bins=bins)
     for number, group in enumerate(groups):
         arrays = [np.asarray(values[activation.name][group], dtype=np.float32) for activation in observed]
-        extremes = (
-            np.array([arrays[tensor].max(axis=1) for tensor in range(len(arrays))]).T,
-            np.array([arrays[tensor].min(axis=1) for tensor in layout.signed]).reshape(-1, len(arrays[0])).T,
+        seen = Seen(
+            maxima=tuple(array.max(axis=1, keepdims=True) for array in arrays),
+            minima=tuple(arrays[tensor].min(axis=1, keepdims=True) for tensor in layout.signed),
+            sample=tuple(arrays),
         )
-        codes = np.full(len(arrays[0]), number, dtype=np.int64)
-        histograms.fold(Seen(*extremes, np.concatenate(arrays, axis=1)), codes)
+        histograms.fold(seen, np.full(len(arrays[0]), number, dtype=np.int64))
     counts = {group: int(count) for group, count in zip(groups, histograms.images, strict=True)}
     return CalibrationRecord(
         model_digest="0" * 64,

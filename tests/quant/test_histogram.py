@@ -23,7 +23,7 @@ def folded(values: np.ndarray, order: np.ndarray, batch: int) -> Histograms:
     histograms = Histograms(Layout.of(observed), 1, bins=BINS)
     for start in range(0, len(order), batch):
         part = values[order[start : start + batch]]
-        seen = Seen(part.max(axis=1, keepdims=True), part.min(axis=1, keepdims=True), part)
+        seen = Seen((part.max(axis=1, keepdims=True),), (part.min(axis=1, keepdims=True),), (part,))
         histograms.fold(seen, np.zeros(len(part), dtype=np.int64))
     return histograms
 
@@ -68,10 +68,11 @@ def test_the_grid_is_the_finest_that_holds_both(low: float, high: float) -> None
 @pytest.mark.parametrize("shape", [(4, 112, 112), (64, 56, 56), (2048, 7, 7), (8, 5, 9), (3, 224, 224), (197, 384)])
 def test_strata_give_every_value_its_share(shape: tuple[int, ...]) -> None:
     pixels, step, lattice = strides(shape, 1024)
-    layout = Layout.of((Activation("map", shape, True, None, None, pixels, step, lattice),))
+    activation = Activation("map", shape, True, None, None, pixels, step, lattice)
+    layout = Layout.of((activation,))
     assert layout.weight.sum() == pytest.approx(np.prod(shape))
     assert len(layout.stratum) <= 1.1 * 1024
-    assert layout.maxima.start[-1] <= max(1.3 * 1024, shape[0], shape[-1])
+    assert activation.sets <= max(1.3 * 1024, shape[0], shape[-1])
     if pixels > 1:  # what the borders of all maps hold, they hold in the sample
         edge = np.zeros(shape[1:], dtype=bool)
         edge[[0, -1], :] = edge[:, [0, -1]] = True

@@ -53,15 +53,13 @@ def test_columns_and_channels_are_counted_over_all_tensors() -> None:
     layout = Layout.of(observed)
     sizes = [2 * 16, 3 * 2 * 3, 6]
     assert layout.sample.start.tolist() == [0, *np.cumsum(sizes)]
-    assert layout.maxima.start.tolist() == [0, 2 * 6, 5 * 6, 5 * 6 + 5]
-    assert layout.minima.start.tolist() == [0, 0, 3 * 6, 3 * 6 + 5]
+    assert [activation.sets for activation in observed] == [2 * 6, 3 * 6, 5]
     assert layout.signed.tolist() == [1, 2]
     assert layout.partial.tolist() == [False, True, True]
     channel, row, column = np.meshgrid(np.arange(3), np.arange(0, 4, 2), np.arange(0, 6, 2), indexing="ij")
     sets = (channel * 6 + row % 2 * 3 + column % 3).ravel()
     part = layout.sample.of(1)
-    np.testing.assert_array_equal(layout.largest[part], 2 * 6 + sets)
-    np.testing.assert_array_equal(layout.smallest[part], sets)
+    np.testing.assert_array_equal(layout.sets[part], sets)
     np.testing.assert_array_equal(layout.channel[part], 2 + channel.ravel())
     assert layout.channel_start.tolist() == [0, 2, 5, 5]
     assert (layout.channel[layout.sample.of(2)] == -1).all()
