@@ -18,7 +18,7 @@ from fqbench.quant.activations import FLOAT, Activation
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
-
+BLOCK = 16  # channels that the runtime stores together in its blocked layout; 8 on some machines
 # It moves a Transpose of queries, keys and values behind the Slices that part them: three passes over memory for one.
 NOT_CLEANING = ["TransposeOptimizer"]
 PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}  # how onnxruntime's quantizer knows a cleaned graph
@@ -112,7 +112,8 @@ def augment(model: ModelProto, observed: tuple[Activation, ...]) -> Outputs:
 
     The maxima of a map's sets of pixels are a dilated MaxPool, and its sample a MaxPool of one pixel with a stride:
     both stay in the runtime's blocked layout, where a ReduceMax or a Slice has the whole map copied first. Minima are
-    the maxima of the negative, which a depthwise convolution by -1 gives without leaving that layout.
+    the maxima of the negative, which a depthwise convolution by -1 gives without leaving that layout. Maps whose
+    channels do not fill the blocks are not pooled there, and a dilated pooling elsewhere is slow: they are reduced.
 
     The runtime orders nodes by a search from the outputs, the last node first. So the nodes are added from the last
     activation to the first, each with outputs of its own: then an activation is looked at as soon as it is there, and
@@ -143,12 +144,16 @@ class _Adder:
     def maxima(self, activation: Activation) -> str:
         if not activation.is_map:
             return self._reduced("ReduceMax", activation)
+        if activation.shape[0] % BLOCK:
+            return self._reduced_sets("ReduceMax", activation)
         return self._pooled(activation.name, activation)
 
     def negative_minima(self, activation: Activation) -> str:
         if not activation.is_map:
             return self._node("Neg", [self._reduced("ReduceMin", activation)], f"{activation.name}.negative")
         name, channels = activation.name, activation.shape[0]
+        if channels % BLOCK:
+            return self._node("Neg", [self._reduced_sets("ReduceMin", activation)], f"{name}.negative")
         negative = self._node("Conv", [name, self._minus_one(channels)], f"{name}.negative", group=channels)
         return self._pooled(negative, activation)
 
@@ -165,9 +170,7 @@ class _Adder:
 
     def _pooled(self, name: str, activation: Activation) -> str:
         """Largest value of each set of pixels: those whose rows and columns leave the same remainders."""
-        sizes = activation.shape[1:]
-        kernel = [math.ceil(size / count) for size, count in zip(sizes, activation.lattice, strict=True)]
-        spare = [count * length - size for count, length, size in zip(activation.lattice, kernel, sizes, strict=True)]
+        kernel, spare = _windows(activation)
         if activation.lattice == (1, 1):
             pooled = self._node("GlobalMaxPool", [name], f"{name}.maxima")
         else:
@@ -175,9 +178,27 @@ class _Adder:
             pooled = self._node("MaxPool", [name], f"{name}.maxima", pads=[0, 0, *spare], **shape)
         return self._node("Flatten", [pooled], f"{name}.maxima.flat", axis=1)
 
+    def _reduced_sets(self, operator: str, activation: Activation) -> str:
+        """Extreme of each set of pixels, over its rows first."""
+        (height, width), spare = _windows(activation)
+        rows, columns = activation.lattice
+        source, name = activation.name, f"{activation.name}.{operator}"
+        if any(spare):
+            never = self._constant(-math.inf if operator == "ReduceMax" else math.inf, np.float32)
+            source = self._node("Pad", [source, self._constant([0] * 6 + spare), never], f"{name}.padded")
+        axis, channels = self._constant([2]), activation.shape[0]
+        shapes = {
+            "rows": [0, channels, height, rows * width * columns],
+            "columns": [0, channels * rows, width, columns],
+        }
+        for step, shape in shapes.items():
+            parted = self._node("Reshape", [source, self._constant(shape)], f"{name}.{step}.parted")
+            source = self._node(operator, [parted, axis], f"{name}.{step}", keepdims=0)
+        return self._node("Flatten", [source], f"{name}.flat", axis=1)
+
     def _reduced(self, operator: str, activation: Activation) -> str:
         dimensions = len(activation.shape)
-        axes = self._constant([1] if dimensions == 2 else range(1, dimensions + 1))
+        axes = self._constant([1] if dimensions == 2 else list(range(1, dimensions + 1)))
         name = f"{activation.name}.{operator}"
         reduced = self._node(operator, [activation.name, axes], name, keepdims=1)
         return self._node("Flatten", [reduced], f"{name}.flat", axis=1)
@@ -198,12 +219,19 @@ class _Adder:
         self.graph.node.append(helper.make_node(operator, inputs, [name], name, **attributes))
         return name
 
-    def _constant(self, values: Any) -> str:
+    def _constant(self, values: Any, kind: type[np.generic] = np.int64) -> str:
         from onnx import numpy_helper
 
-        array = np.asarray(list(values), dtype=np.int64)
-        name = "fqbench.constant." + ".".join(map(str, array))
+        array = np.asarray(values, dtype=kind)
+        name = "fqbench.constant." + ".".join(map(str, array.reshape(-1)))
         if name not in self.names:
             self.names.add(name)
             self.graph.initializer.append(numpy_helper.from_array(array, name))
         return name
+
+
+def _windows(activation: Activation) -> tuple[list[int], list[int]]:
+    """Return how many rows and columns of a map a set has at most, and how many more of them would fill every set."""
+    counts = list(zip(activation.shape[1:], activation.lattice, strict=True))
+    lengths = [math.ceil(size / count) for size, count in counts]
+    return lengths, [count * length - size for (size, count), length in zip(counts, lengths, strict=True)]

@@ -20,12 +20,13 @@ from fqbench.contracts.numerics import IntegerFormat
 from fqbench.contracts.scheme import Scheme
 from fqbench.errors import DataError, InputError
 from fqbench.quant import graph
-from fqbench.quant.activations import activations
+from fqbench.quant.activations import Activation, activations
 from fqbench.quant.observe import STATE, observe
 from fqbench.quant.policies import Policy
 from fqbench.quant.ranges import ranges_of, tensor_ranges
 from fqbench.quant.record import ARRAYS, CalibrationRecord, open_record
 from fqbench.quant.rules import Rule
+from fqbench.reference_executor import reference_session
 from fqbench.testing.tiny_model import Pictures, calibration_set, pictures, tiny_model
 
 
@@ -107,6 +108,33 @@ def test_minmax_equals_onnxruntimes_calibrator(model: ExportedModel, tmp_path: P
     for name in set(theirs.keys()) - fused:
         expected = [float(np.squeeze(end)) for end in theirs[name].range_value]
         np.testing.assert_allclose(ours[name], [min(expected[0], 0), expected[1]], rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("shape", "lattice"),
+    [((3, 9, 11), (5, 4)), ((5, 7, 7), (1, 1)), ((16, 9, 11), (5, 4)), ((24, 8, 12), (4, 6)), ((17, 1, 5), (1, 3))],
+)
+def test_extremes_of_sets_are_exact_in_and_out_of_the_blocked_layout(
+    shape: tuple[int, int, int], lattice: tuple[int, int]
+) -> None:
+    """Behind a convolution, so that the runtime stores the map in blocks where it can."""
+    channels = shape[0]
+    observed = (Activation("map", shape, False, None, None, lattice=lattice),)
+    weights = helper.make_tensor("w", 1, [channels, channels, 1, 1], np.eye(channels, dtype=np.float32).ravel())
+    convolution = helper.make_node("Conv", ["images", "w"], ["map"], "convolution")
+    ends = [helper.make_tensor_value_info(name, 1, ["N", *shape]) for name in ("images", "map")]
+    body = helper.make_graph([convolution], "sets", ends[:1], ends[1:], [weights])
+    made = helper.make_model(body, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    names = graph.augment(made, observed)
+    images = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    values, most, least = reference_session(made.SerializeToString()).run(
+        ["map", *names.maxima, *names.negative_minima], {"images": images}
+    )
+    sets = observed[0].set_of_each()
+    for number in range(observed[0].sets):
+        of_set = values[:, sets == number]
+        np.testing.assert_array_equal(most[:, number], of_set.max(axis=1))
+        np.testing.assert_array_equal(-least[:, number], of_set.min(axis=1))
 
 
 KILLED = """
