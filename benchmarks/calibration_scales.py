@@ -64,7 +64,9 @@ def _sampled(model: ExportedModel, chosen: CalibrationSet, others: CalibrationSe
     default, everything = observe(model, chosen), observe(model, chosen, sample=0)
     other_draw = observe(model, others, sample=0)
     partial = sum(not activation.complete for activation in default.observed)
-    print(f"\n{model.name}, {model.preprocessing.size} pixels, {len(chosen)} images, {len(default.names)} activations,")
+    print(
+        f"\n{model.name}, {model.preprocessing.size[0]} pixels, {len(chosen)} images, {len(default.names)} activations,"
+    )
     print(f"{partial} of them sampled: change of a scale when only the sample is counted, and with other images")
     print("| rule | bits | median | largest | above 1 % | of activation | other images: median | largest | above 1 % |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -106,7 +108,7 @@ def _at(model: ExportedModel, size: int, folder: Path) -> ExportedModel:
     del graph.graph.value_info[:]
     path = folder / f"{size}.onnx"
     onnx.save(graph, path)
-    return replace(model, path=path, preprocessing=model.preprocessing.model_copy(update={"size": size}))
+    return replace(model, path=path, preprocessing=model.preprocessing.model_copy(update={"size": (size, size)}))
 
 
 def _flags(rest: Sequence[str]) -> dict[str, str]:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.onnx_graph import consumers
 from fqbench.quant.activations import FLOAT, Activation
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from onnx import GraphProto, ModelProto
 
 BLOCK = 16  # channels that the runtime stores together in its blocked layout; 8 on some machines
@@ -122,6 +124,7 @@ def augment(model: ModelProto, observed: tuple[Activation, ...]) -> Outputs:
     from onnx import helper
 
     adder = _Adder(model.graph)
+    adder.keep_sums_fused(observed)
     maxima, minima, samples = [], [], []
     for activation in reversed(observed):
         maxima.append(adder.maxima(activation))
@@ -141,6 +144,22 @@ class _Adder:
         self.graph = graph
         self.names: set[str] = set()
 
+    def keep_sums_fused(self, observed: tuple[Activation, ...]) -> None:
+        """Put a convolution by 1 between an observed one and a sum that only a Relu reads; the values are the same.
+
+        The runtime computes such a sum and its Relu within a convolution, but in none whose output is read elsewhere.
+        """
+        convolved = {node.output[0] for node in self.graph.node if node.op_type == "Conv"}
+        blocked = {a.name: a for a in observed if a.name in convolved and a.is_map and not a.shape[0] % BLOCK}
+        readers = consumers(self.graph)
+        for place, node in reversed(list(enumerate(self.graph.node))):
+            following = [reader.op_type for reader in readers.get(node.output[0], [])]
+            places = [number for number, name in enumerate(node.input) if name in blocked]
+            if node.op_type == "Add" and following == ["Relu"] and places:
+                source = node.input[places[0]]
+                node.input[places[0]] = self._scaled(blocked[source], 1, f"{node.output[0]}.same")
+                self.graph.node.insert(place, self.graph.node.pop())
+
     def maxima(self, activation: Activation) -> str:
         if not activation.is_map:
             return self._reduced("ReduceMax", activation)
@@ -151,11 +170,10 @@ class _Adder:
     def negative_minima(self, activation: Activation) -> str:
         if not activation.is_map:
             return self._node("Neg", [self._reduced("ReduceMin", activation)], f"{activation.name}.negative")
-        name, channels = activation.name, activation.shape[0]
-        if channels % BLOCK:
-            return self._node("Neg", [self._reduced_sets("ReduceMin", activation)], f"{name}.negative")
-        negative = self._node("Conv", [name, self._minus_one(channels)], f"{name}.negative", group=channels)
-        return self._pooled(negative, activation)
+        name = f"{activation.name}.negative"
+        if activation.shape[0] % BLOCK:
+            return self._node("Neg", [self._reduced_sets("ReduceMin", activation)], name)
+        return self._pooled(self._scaled(activation, -1, name), activation)
 
     def sample(self, activation: Activation) -> str:
         name = activation.name
@@ -203,14 +221,11 @@ class _Adder:
         reduced = self._node(operator, [activation.name, axes], name, keepdims=1)
         return self._node("Flatten", [reduced], f"{name}.flat", axis=1)
 
-    def _minus_one(self, channels: int) -> str:
-        from onnx import numpy_helper
-
-        name = f"fqbench.minus_one.{channels}"
-        if name not in self.names:
-            self.names.add(name)
-            self.graph.initializer.append(numpy_helper.from_array(-np.ones((channels, 1, 1, 1), np.float32), name))
-        return name
+    def _scaled(self, activation: Activation, factor: float, output: str) -> str:
+        """Multiply by a depthwise convolution, which computes in the blocked layout."""
+        channels = activation.shape[0]
+        weights = self._initializer(f"{channels}.times.{factor}", np.full((channels, 1, 1, 1), factor, np.float32))
+        return self._node("Conv", [activation.name, weights], output, group=channels)
 
     def _node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
         from onnx import helper
@@ -220,13 +235,16 @@ class _Adder:
         return name
 
     def _constant(self, values: Any, kind: type[np.generic] = np.int64) -> str:
+        array = np.asarray(values, dtype=kind)
+        return self._initializer(".".join(map(str, array.reshape(-1))), array)
+
+    def _initializer(self, key: str, values: NDArray[np.generic]) -> str:
         from onnx import numpy_helper
 
-        array = np.asarray(values, dtype=kind)
-        name = "fqbench.constant." + ".".join(map(str, array.reshape(-1)))
+        name = f"fqbench.constant.{key}"
         if name not in self.names:
             self.names.add(name)
-            self.graph.initializer.append(numpy_helper.from_array(array, name))
+            self.graph.initializer.append(numpy_helper.from_array(values, name))
         return name
 
 
