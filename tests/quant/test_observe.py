@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from fqbench.config import Preprocessing
 from fqbench.contracts.artifacts import ExportedModel
@@ -135,6 +135,32 @@ def test_extremes_of_sets_are_exact_in_and_out_of_the_blocked_layout(
         of_set = values[:, sets == number]
         np.testing.assert_array_equal(most[:, number], of_set.max(axis=1))
         np.testing.assert_array_equal(-least[:, number], of_set.min(axis=1))
+
+
+@pytest.mark.parametrize("channels", [5, 16])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_sum_beside_an_observed_convolution_keeps_its_values(channels: int, swapped: bool) -> None:
+    generator = np.random.default_rng(0)
+    shape = (channels, 9, 7)
+    weights = numpy_helper.from_array(generator.normal(size=(channels, channels, 3, 3)).astype(np.float32), "w")
+    terms = ["images", "conv"] if swapped else ["conv", "images"]
+    nodes = [
+        helper.make_node("Conv", ["images", "w"], ["conv"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Add", terms, ["sum"], "sum"),
+        helper.make_node("Relu", ["sum"], ["relu"], "relu"),
+    ]
+    ends = [helper.make_tensor_value_info(name, 1, ["N", *shape]) for name in ("images", "relu", "conv")]
+    body = helper.make_graph(nodes, "residual", ends[:1], ends[1:], [weights])
+    made = helper.make_model(body, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    images = generator.normal(size=(3, *shape)).astype(np.float32)
+    relu, convolved = reference_session(made.SerializeToString()).run(["relu", "conv"], {"images": images})
+    observed = tuple(Activation(name, shape, name == "relu", None, None) for name in ("conv", "relu"))
+    names = graph.augment(made, observed)
+    outputs = ["relu", "conv", *names.sample]
+    found = reference_session(made.SerializeToString()).run(outputs, {"images": images})
+    for expected, value in zip([relu, convolved, convolved, relu], found, strict=True):
+        np.testing.assert_array_equal(value.ravel(), expected.ravel())
+    assert sum(node.op_type == "Conv" for node in made.graph.node) == (3 if channels == 16 else 1)
 
 
 KILLED = """
