@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     _Begun = tuple[NDArray[np.int64], NDArray[np.float32], list[Future[tuple[Seen, bool]]]]
 
 BATCH = 8
-RUN = 4  # images: of more, what is computed no longer is in the caches when it is looked at
+RUN = 2  # images: what few of them leave behind still is in the caches when it is looked at, and takes less memory
 KEEP_EVERY = 20.0
 STATE = "observed.npz"
 
