@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fqbench.errors import DataError, InputError
-from fqbench.storage import file_digest, text_digest
+from fqbench.storage import file_digest, size_in_words, text_digest
 
 FACTS = "fqbench.json"
 FORMAT = 2  # 2: how each artifact was executed is said in the same words for every runtime
@@ -157,7 +157,8 @@ def _require_room(files: Mapping[str, Any], folder: Path) -> None:
     needed, free = sum(int(record["size"]) for record in files.values()), shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"unpacking takes {needed / 1e6:,.0f} MB and {folder} has {free / 1e6:,.0f} MB free; set TMPDIR elsewhere."
+            f"unpacking takes {size_in_words(needed)} and {folder} has {size_in_words(free)} free; "
+            "set TMPDIR elsewhere."
         )
 
 

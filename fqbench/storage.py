@@ -28,6 +28,12 @@ def text_digest(text: str | bytes) -> str:
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
 
 
+def size_in_words(size: int) -> str:
+    """Return a number of bytes in the unit that suits it, as in "3.4 MB"."""
+    unit, name = next(((unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB")) if size >= unit), (1e3, "kB"))
+    return f"{size / unit:,.1f} {name}"
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for an atomic write: a killed process leaves the earlier file."""

@@ -17,7 +17,16 @@ from fqbench.fairness.evaluated import EvaluatedArtifact, Evaluation, Evaluation
 from fqbench.fairness.results import ChangeReport, GroupReport
 from fqbench.gate import GateReport
 from fqbench.stages.replicate import Replication
-from fqbench.storage import Stored, file_digest, finite_or_none, read_arrays, whole_file, write_arrays, write_whole
+from fqbench.storage import (
+    Stored,
+    file_digest,
+    finite_or_none,
+    read_arrays,
+    size_in_words,
+    whole_file,
+    write_arrays,
+    write_whole,
+)
 
 # By default a mapping may be drawn as a ChainMap or a Counter, which no result holds.
 st.register_type_strategy(Mapping, lambda kind: st.dictionaries(*map(st.from_type, get_args(kind)), max_size=4))
@@ -34,6 +43,13 @@ def test_results_are_read_back_as_they_were_written(kind: type[Stored], data: st
     read = kind.from_json(value.to_json())
     assert repr(read) == repr(value)
     assert read.to_json() == value.to_json()
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(0, "0.0 kB"), (768, "0.8 kB"), (50_331_648, "50.3 MB"), (2_345_678_901, "2.3 GB")]
+)
+def test_a_size_is_told_in_the_unit_that_suits_it(size: int, words: str) -> None:
+    assert size_in_words(size) == words
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"views": 3}', '{"views": [], "more": 1}', "\x00"])

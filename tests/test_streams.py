@@ -91,6 +91,20 @@ def test_what_the_machine_refuses_is_no_bug(
     assert (code, f"({os.strerror(number)}); check its permissions" in " ".join(err.split())) == (2, True), err
 
 
+def test_a_name_that_is_too_long_is_named_with_what_helps(invoke: Invoke, tmp_path: Path) -> None:
+    code, _out, err = invoke("list", "--workspace", tmp_path / ("a" * 300))
+    assert (code, "File name too long); give a shorter name" in " ".join(err.split())) == (2, True), err
+
+
+def test_a_folder_that_is_gone_is_no_bug(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    monkeypatch.delenv("FQBENCH_WORKSPACE")
+    (tmp_path / "gone").rmdir()
+    code, _out, err = invoke("list")
+    assert (code, "the current folder does not exist any more; change into another" in err) == (2, True), err
+
+
 def test_other_errors_are_bugs(invoke: Invoke, inspect: tuple[object, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fqbench.data.listing.os.scandir", None)
     code, _out, err = invoke(*inspect)

@@ -61,13 +61,23 @@ def _reader_left() -> NoReturn:
     sys.exit(141)
 
 
+def _is_nowhere() -> bool:
+    """Whether the folder that this process was started in has been removed."""
+    try:
+        os.getcwd()  # noqa: PTH109 - there may be no path
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def _unforeseen(error: Exception) -> tuple[str, int]:
     """Return the sentence and the exit code of an error that no stage foresaw: the machine's refusal, or a bug."""
     if isinstance(error, OSError) and error.errno in REFUSED:
         what = error.filename or "the output"
-        reason = (
-            f"{what} cannot be read or written ({error.strerror}); check its permissions and the disk, or name another."
-        )
-        return reason, FqbenchError.exit_code
+        long = error.errno == errno.ENAMETOOLONG
+        step = "give a shorter name" if long else "check its permissions and the disk, or name another"
+        return f"{what} cannot be read or written ({error.strerror}); {step}.", FqbenchError.exit_code
+    if isinstance(error, FileNotFoundError) and _is_nowhere():
+        return "the current folder does not exist any more; change into another one with cd.", FqbenchError.exit_code
     reason = f"{type(error).__name__}: {error}"
     return f"a bug in fqbench: {reason}; please report it with the output of --traceback.", INTERNAL_ERROR

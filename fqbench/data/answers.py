@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 READING = 3  # raised when the same file would be read in another way
+FORMATS = frozenset({".csv", ".tsv", ".parquet", ".txt", ""})
 ID, PREDICTION, LOGITS = "sample_id", "prediction", "logits"
 
 
@@ -123,6 +124,8 @@ def read_answers(file: Path, attribute: str | None = None) -> PredictionTable:
     """
     if not file.is_file():
         raise InputError(f"no predictions file {file}; check --predictions.")
+    if file.suffix.lower() not in FORMATS:
+        raise InputError(f"{file} is not a supported table; give --predictions a .csv, .tsv or .parquet file.")
     column = attribute or PREDICTION
     columns = _parquet(file, column) if file.suffix.lower() == ".parquet" else _text(file)
     if ID not in columns or not {column, LOGITS} & columns.keys():

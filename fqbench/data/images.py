@@ -16,6 +16,7 @@ from fqbench.data.decoding import decode
 from fqbench.errors import DataError, WorkspaceError
 from fqbench.machine import usable_cores
 from fqbench.reporter import Reporter, Silent
+from fqbench.storage import size_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,8 +251,9 @@ def _check_room(work: Path, shape: tuple[int, ...]) -> None:
     needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(work).free
     if needed + SPARE_BYTES > free:
         raise WorkspaceError(
-            f"{shape[0]} images of {shape[1]}x{shape[2]} need {needed / 1e9:.1f} GB, and the disk of {work.parent} has "
-            f"{max(0, free - SPARE_BYTES) / 1e9:.1f} GB left; choose another with --workspace, or a smaller --size."
+            f"{shape[0]} images of {shape[1]}x{shape[2]} need {size_in_words(needed)}, and the disk of {work.parent} "
+            f"has {size_in_words(max(0, free - SPARE_BYTES))} left; choose another with --workspace, or a "
+            "smaller --size."
         )
 
 

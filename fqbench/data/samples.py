@@ -162,6 +162,12 @@ class Samples:
         rows = self.frame[self.frame["split"] == name]
         if rows.empty:
             present = sorted(self.frame["split"].unique())
+            if name == "train":
+                raise InputError(
+                    f"{self.name} has images in the split {' and '.join(present)} only, and training and calibration "
+                    "need train images; add some, or evaluate a trained model without them: --onnx FILE, or --model "
+                    "NAME --weights FILE --epochs 0, with --method none, cast or ptq_dynamic."
+                )
             raise InputError(f"{self.name} has no images in split {name!r}: {did_you_mean(name, present)}")
         return rows
 

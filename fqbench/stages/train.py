@@ -87,6 +87,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
         return _take(run, architecture, preprocessing)
     samples = read(run)
     check_columns(run, samples)
+    samples.split("train")  # before pictures are decoded
     by = features_for(samples, options.by, aim.name, "--objective")
     store = prepare(run, preprocessing)
     derivation = Derivation(

@@ -199,3 +199,10 @@ def test_what_is_no_table(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(FqbenchError, match=r"is not Parquet|needs the columns sample_id and prediction .*has: none"):
         read_answers(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["p.csv.gz", "p.jsonl", "p.xlsx"])
+def test_other_formats_are_refused_with_those_that_are_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\x1f\x8b\x08")
+    with pytest.raises(InputError, match=r"not a supported table; give --predictions a .csv, .tsv or .parquet file"):
+        read_answers(tmp_path / name)

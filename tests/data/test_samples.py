@@ -49,3 +49,11 @@ def test_what_is_not_there_is_named() -> None:
     without = Samples("faces", Path(), FRAME[FRAME["split"] != "val"], ("no", "yes"), ("tone",))
     with pytest.raises(InputError, match="no images in split 'val'"):
         without.split("val")
+
+
+def test_without_train_images_the_message_says_what_needs_them_and_what_does_not() -> None:
+    only = Samples("faces", Path(), FRAME[FRAME["split"] == "test"], ("no", "yes"), ("tone",))
+    with pytest.raises(
+        InputError, match=r"split test only, and training and calibration need.*--onnx FILE, or --model"
+    ):
+        only.split("train")

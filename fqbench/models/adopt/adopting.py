@@ -16,7 +16,7 @@ from fqbench.errors import DataError, InputError
 from fqbench.models.adopt import shapes
 from fqbench.models.adopt.classes import Meaning, columns_of, members_of
 from fqbench.models.adopt.graph import Editor, dimensions
-from fqbench.models.adopt.heads import Head, is_selected_logarithm, read_kind, rewrite
+from fqbench.models.adopt.heads import PERCENT, Head, is_one_logarithm, read_ending, rewrite
 from fqbench.models.adopt.inputs import normalise
 from fqbench.models.adopt.loading import OPSET
 from fqbench.models.adopt.source import Source, first_line
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto
 
-VERSION = 2
+VERSION = 3
 TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2
 
 
@@ -129,24 +129,22 @@ def find_head(source: Source, answers: NDArray[np.float32], meaning: Meaning) ->
     InputError
         The classes do not fit.
     """
-    kind, _inner = read_kind(Editor(source.model))
+    ending = read_ending(Editor(source.model))
+    kind, whole = ending.kind, ending.whole
     outputs = answers.shape[1]
     columns = columns_of(outputs, source.names, meaning, source.path)
     if columns:
-        return _independent(source, kind, answers, Head(kind, outputs, (), source.names, meaning.task, columns))
-    if kind == "logits" and are_shares(answers):
-        kind = "probabilities"
+        return _independent(source, kind, answers, Head(kind, outputs, (), source.names, meaning.task, columns, whole))
+    if kind == "logits" and (found := next((one for one in (1.0, PERCENT) if are_shares(answers, one)), None)):
+        kind, whole = "probabilities", found
     if kind in {"softmax", "log_softmax"} and outputs == 1:
         raise InputError(f"{source.path} takes a softmax of one number, which is always 1; export it with a sigmoid.")
-    if kind == "logits" and outputs == 1 and is_selected_logarithm(Editor(source.model)):
-        raise InputError(
-            f"{source.path} answers with the logarithm of one probability, which is never above 0; choose what it is "
-            "taken from with --output NAME."
-        )
+    if kind == "logits" and outputs == 1:
+        _refuse_logarithms(source)
     if kind == "logits" and outputs == 1 and are_independent(answers):
         kind = "probabilities"
     members = members_of(outputs, source.names, meaning.classes, meaning.class_map, source.path)
-    return Head(kind, outputs, members, source.names)
+    return Head(kind, outputs, members, source.names, whole=whole)
 
 
 def _independent(source: Source, kind: str, answers: NDArray[np.float32], head: Head) -> Head:
@@ -156,15 +154,24 @@ def _independent(source: Source, kind: str, answers: NDArray[np.float32], head: 
             f"{source.path} ends in a softmax over its {head.outputs} outputs, which is one answer per image; several "
             "attributes, and --column, need a sigmoid for each: leave --column out, or give one --label."
         )
+    if kind == "logits":
+        _refuse_logarithms(source)
     used = answers[:, list(head.columns)]
     return replace(head, kind="probabilities") if kind == "logits" and are_independent(used) else head
+
+
+def _refuse_logarithms(source: Source) -> None:
+    if is_one_logarithm(Editor(source.model)):
+        raise InputError(
+            f"{source.path} answers with the logarithm of one probability, which is never above 0; choose what it is "
+            "taken from with --output NAME."
+        )
 
 
 def finished(candidate: ModelProto, source: Source, head: Head) -> tuple[ModelProto, Preprocessing, int]:
     """Return a folded graph with the normal input and logits, its preprocessing, and how many operators went."""
     editor = Editor(shapes.inferred(candidate))
-    _kind, inner = read_kind(editor)
-    rewrite(editor, head, inner)
+    rewrite(editor, head, read_ending(editor).inner)
     mean, std, absorbed = normalise(editor, source.convention)
     preprocessing = source.geometry.model_copy(update={"mean": mean, "std": std})
     model = shapes.inferred(editor.model)

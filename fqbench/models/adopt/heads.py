@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["logits", "softmax", "log_softmax", "sigmoid", "probabilities"]
 LOGITS = "logits"
+PERCENT = 100.0
 # They leave every number of an image as it is.
 PASSING = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dropout", "Transpose"})
 # They take some of the numbers of an image.
@@ -46,6 +47,8 @@ class Head:
     columns : tuple of int
         With attributes, the graph's own output of each; with two classes, the one output that tells them apart, if
         there are more outputs; else empty.
+    whole : float
+        What certainty is in its numbers, where they are probabilities: 100 for percent.
     """
 
     kind: Kind
@@ -54,6 +57,7 @@ class Head:
     names: tuple[str, ...] = field(default=(), compare=False)
     task: PredictionTask = PredictionTask.CLASSES
     columns: tuple[int, ...] = ()
+    whole: float = 1.0
 
     @property
     def binary(self) -> bool:
@@ -75,6 +79,8 @@ class Head:
             "sigmoid": "sigmoid in the graph, removed",
             "probabilities": "probabilities, turned into " + ("logits" if self.independent else "logarithms"),
         }[self.kind]
+        if self.whole != 1:
+            made = ("in percent: " if self.whole == PERCENT else f"times {self.whole:g}: ") + made
         if self.task is PredictionTask.ATTRIBUTES:
             return f"{self.outputs} outputs ({made}); {len(self.columns)} of them used as attributes"
         if self.binary:
@@ -85,7 +91,7 @@ class Head:
 
     def logits_of(self, answers: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the logits per class of the data that the original's outputs stand for, for the parity check."""
-        values = np.asarray(answers, dtype=np.float64).reshape(len(answers), -1)
+        values = np.asarray(answers, dtype=np.float64).reshape(len(answers), -1) / self.whole
         if self.kind == "sigmoid" or (self.kind == "probabilities" and self.independent):
             values = log_odds(values)
         elif self.kind in {"softmax", "probabilities"}:
@@ -100,26 +106,67 @@ class Head:
         return values
 
 
-def read_kind(editor: Editor) -> tuple[Kind, str]:
-    """Return the kind of the last operator, and its input (the logits)."""
-    name = editor.graph.output[0].name
+@dataclass(frozen=True)
+class Ending:
+    """How a graph ends: the kind of its head, the value with the head's numbers, and what certainty is (`Head`)."""
+
+    kind: Kind
+    inner: str
+    whole: float = 1.0
+
+
+def read_ending(editor: Editor) -> Ending:
+    """Return the kind of the last operator, and its input (the logits); factors of probabilities are passed over."""
+    output = editor.graph.output[0].name
+    name, whole = output, 1.0
     while (node := editor.maker(name)) is not None:
         if node.op_type in PASSING:
             name = node.input[0]
-        elif node.op_type in {"Softmax", "LogSoftmax", "Sigmoid"}:
-            kinds: dict[str, Kind] = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
-            return kinds[node.op_type], node.input[0]
-        elif (inner := _spelt_softmax(editor, node)) is not None:
-            return "softmax", inner
+        elif (scaled := _scaled(editor, node)) is not None:
+            name, whole = scaled[0], whole * scaled[1]
         else:
             break
-    selected = _selected_from(editor, name) in {"Softmax", "Sigmoid"}
-    return "probabilities" if selected else "logits", editor.graph.output[0].name
+    kind, inner = _normalized(editor, node) if node is not None else (None, "")
+    whole = float(f"{whole:.6g}")  # a factor of 0.01 in float32 is percent, too
+    if kind is not None and (kind != "log_softmax" or whole == 1):
+        return Ending(kind, inner, whole)
+    if _selected_from(editor, name) in {"Softmax", "Sigmoid"}:
+        return Ending("probabilities", output, whole)
+    return Ending("logits", output)
 
 
-def is_selected_logarithm(editor: Editor) -> bool:
-    """Whether the output is a part of a log-softmax."""
-    return _selected_from(editor, editor.graph.output[0].name) == "LogSoftmax"
+def is_one_logarithm(editor: Editor) -> bool:
+    """Whether the output is a part of a log-softmax, or the logarithm of a sigmoid."""
+    name = editor.graph.output[0].name
+    while (node := editor.maker(name)) is not None and node.op_type in PASSING:
+        name = node.input[0]
+    if node is not None and node.op_type == "Log":
+        return _sigmoid_below(editor, node.input[0]) is not None
+    return _selected_from(editor, name) == "LogSoftmax"
+
+
+def _normalized(editor: Editor, node: NodeProto) -> tuple[Kind | None, str]:
+    """Return what a node makes of logits, and the logits; None where it is something else."""
+    kinds: dict[str, Kind] = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+    if node.op_type in kinds:
+        return kinds[node.op_type], node.input[0]
+    if node.op_type == "Log" and (below := editor.maker(node.input[0])) is not None:
+        inner = below.input[0] if below.op_type == "Softmax" else _spelt_softmax(editor, below)
+        return (None, "") if inner is None else ("log_softmax", inner)
+    inner = _spelt_softmax(editor, node)
+    return (None, "") if inner is None else ("softmax", inner)
+
+
+def _scaled(editor: Editor, node: NodeProto) -> tuple[str, float] | None:
+    """Return the value that a node multiplies by one positive number, and that number."""
+    if node.op_type not in {"Mul", "Div"}:
+        return None
+    for place in (1, 0) if node.op_type == "Mul" else (1,):
+        values = editor.constant(node.input[place])
+        if values is not None and values.size == 1 and np.isfinite(values).all() and values.item() > 0:
+            factor = float(values.item())
+            return node.input[1 - place], factor if node.op_type == "Mul" else 1 / factor
+    return None
 
 
 def _selected_from(editor: Editor, name: str) -> str:
@@ -156,8 +203,6 @@ def _sigmoid_below(editor: Editor, name: str) -> str | None:
 
 def _spelt_softmax(editor: Editor, node: NodeProto) -> str | None:
     """Return x of ``exp(x) / sum(exp(x))``, as older exporters wrote a softmax; the maximum may be subtracted first."""
-    if node.op_type == "Log" and (inner := editor.maker(node.input[0])) is not None:
-        return None if inner.op_type != "Softmax" else inner.input[0]
     if node.op_type != "Div":
         return None
     top, bottom = editor.maker(node.input[0]), editor.maker(node.input[1])
@@ -176,9 +221,12 @@ def rewrite(editor: Editor, head: Head, inner: str) -> None:
     head : Head
         What it gives.
     inner : str
-        The value with the head's numbers, as `read_kind` found it.
+        The value with the head's numbers, as `read_ending` found it.
     """
     name = inner
+    if head.kind == "probabilities" and head.whole != 1:
+        share = editor.add_constant(np.array(1 / head.whole, np.float32), "probability.share")
+        name = editor.add_node("Mul", [name, share], "probabilities.shares")
     if head.kind == "probabilities" and head.independent:
         least, most = (editor.add_constant(np.array(v, np.float32), "probability.limit") for v in (LEAST, 1 - LEAST))
         clipped = editor.add_node("Clip", [name, least, most], "probabilities.clipped")

@@ -16,7 +16,7 @@ from fqbench.models.adopt.graph import dimensions, shape_text
 from fqbench.models.adopt.inputs import Convention
 from fqbench.models.adopt.loading import load, unify
 from fqbench.models.adopt.shapes import BATCH, MAX_MESSAGE, set_input_shape
-from fqbench.onnx_graph import true_inputs, with_outputs
+from fqbench.onnx_graph import attribute, true_inputs, with_outputs
 from fqbench.reference_executor import reference_session
 
 if TYPE_CHECKING:
@@ -115,10 +115,27 @@ class Source:
         try:
             return reference_session(whole, quiet=True)
         except Exception as error:
+            if _is_brain(self.original):
+                raise InputError(
+                    f"{self.path} computes in bfloat16, which ONNX Runtime's CPU kernels do not; export it in float32, "
+                    "as after model.float(), and let fqbench cast it: --method cast."
+                ) from error
             step = "in float32" if self.convention.dtype == "float64" else "with operators of the ONNX standard"
             raise InputError(
                 f"{self.path} cannot be run by ONNX Runtime ({first_line(error)}); export it {step}."
             ) from error
+
+
+def _is_brain(model: ModelProto) -> bool:
+    """Whether a graph holds or makes numbers in bfloat16."""
+    from onnx import TensorProto
+
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    return (
+        any(tensor.data_type == TensorProto.BFLOAT16 for tensor in model.graph.initializer)
+        or any(value.type.tensor_type.elem_type == TensorProto.BFLOAT16 for value in values)
+        or any(attribute(node, "to") == TensorProto.BFLOAT16 for node in model.graph.node if node.op_type == "Cast")
+    )
 
 
 def read_source(path: Path, model_options: ModelOptions, asked: PreprocessingOptions) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -548,6 +549,55 @@ def test_one_probability_is_no_logit(what: str, tmp_path: Path) -> None:
     assert (logits.argmax(axis=1) == expected).all()
 
 
+FACTOR = [("hundred", np.float32(100)), ("hundredth", np.float32([0.01])), ("half", np.float32(0.5)), *ONE]
+SOFTMAX = helper.make_node("Softmax", ["logits"], ["p"], axis=1)
+SCALED = {
+    "percent": ((SOFTMAX, helper.make_node("Mul", ["hundred", "p"], ["answer"])), "in percent: softmax"),
+    "divided": ((SOFTMAX, helper.make_node("Div", ["p", "hundredth"], ["answer"])), "in percent: softmax"),
+    "another factor": ((SOFTMAX, helper.make_node("Mul", ["p", "half"], ["answer"])), r"times 0.5: softmax"),
+    "an operator between": (
+        (SOFTMAX, helper.make_node("Relu", ["p"], ["q"]), helper.make_node("Mul", ["q", "hundred"], ["answer"])),
+        "in percent: probabilities, turned into logarithms",
+    ),
+    "one of two": (
+        (
+            SOFTMAX,
+            helper.make_node("Gather", ["p", "i"], ["q"], axis=1),
+            helper.make_node("Mul", ["q", "hundred"], ["answer"]),
+        ),
+        "one number for two classes .in percent: probabilities, turned into logits",
+    ),
+    "one sigmoid": (
+        (
+            helper.make_node("MatMul", ["logits", "signs"], ["z"]),
+            helper.make_node("Sigmoid", ["z"], ["q"]),
+            helper.make_node("Mul", ["q", "hundred"], ["answer"]),
+        ),
+        "one number for two classes .in percent: sigmoid",
+    ),
+    "logarithm of a softmax": ((SOFTMAX, helper.make_node("Log", ["p"], ["answer"])), "log-softmax in the graph"),
+}
+
+
+@pytest.mark.parametrize("what", SCALED)
+def test_probabilities_times_a_number_stand_for_the_same_logits(what: str, tmp_path: Path) -> None:
+    nodes, found = SCALED[what]
+    nodes = tuple(onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes)
+    path = headed(tmp_path / "a.onnx", *nodes, constants=FACTOR)
+    made = adopted(path, tmp_path / "out", mean=MEAN, std=STD)
+    assert re.search(found, made.facts["adoption"]["head"])
+    logits = answers(tmp_path / "out", made.preprocessing)
+    assert np.allclose(logits[:, 1] - logits[:, 0], reference(PIXELS)[:, 1], atol=1e-2)
+
+
+def test_logits_times_a_number_stay_logits(tmp_path: Path) -> None:
+    path = headed(tmp_path / "a.onnx", helper.make_node("Mul", ["logits", "hundred"], ["answer"]), constants=FACTOR)
+    made = adopted(path, tmp_path / "out", mean=MEAN, std=STD)
+    assert made.facts["adoption"]["head"].startswith("2 classes (logits)")
+    logits = answers(tmp_path / "out", made.preprocessing)
+    assert np.allclose(logits[:, 1] - logits[:, 0], reference(PIXELS)[:, 1] * 100, rtol=1e-3, atol=1e-2)
+
+
 def test_few_images_and_no_operator_that_says_so_leave_a_logit_a_logit(tmp_path: Path) -> None:
     path = headed(tmp_path / "a.onnx", *SPELT, constants=ONE)
     config = configure(onnx=path, mean=MEAN, std=STD)
@@ -562,6 +612,13 @@ def test_the_logarithm_of_one_probability_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"logarithm of one probability.*with --output NAME"):
         adopted(path, tmp_path / "out", mean=MEAN, std=STD)
+    sigmoid = (
+        helper.make_node("MatMul", ["logits", "signs"], ["z"]),
+        helper.make_node("Sigmoid", ["z"], ["q"]),
+        helper.make_node("Log", ["q"], ["answer"]),
+    )
+    with pytest.raises(InputError, match=r"logarithm of one probability.*with --output NAME"):
+        adopted(headed(tmp_path / "b.onnx", *sigmoid, constants=ONE), tmp_path / "out", mean=MEAN, std=STD)
     made = adopted(path, tmp_path / "out", mean=MEAN, std=STD, output="logarithms")
     assert "2 classes" in made.facts["adoption"]["head"]
 

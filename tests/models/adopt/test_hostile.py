@@ -161,6 +161,19 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
         ),
         r"cannot be run by ONNX Runtime \(.*NOT_IMPLEMENTED.*\); export it in float32",
     ),
+    "bfloat16": (
+        lambda: graph(
+            [
+                node("Cast", ["images"], ["b"], to=TensorProto.BFLOAT16),
+                node("ReduceMean", ["b"], ["m"], axes=[3], keepdims=0),
+                node("Exp", ["m"], ["e"]),
+                node("Cast", ["e"], ["f32"], to=FLOAT),
+                node("ReduceMean", ["f32"], ["o"], axes=[2], keepdims=0),
+            ],
+            [value("o", FLOAT, ["N", 3])],
+        ),
+        r"computes in bfloat16, which ONNX Runtime's CPU kernels do not; export it in float32",
+    ),
     "two inputs": (
         lambda: graph(
             [*BODY, node("Add", ["logits", "other"], ["o"])],
