@@ -173,7 +173,7 @@ MANY = list(product([(9, 1_000), (14, 300)], SHAPES, ["middle", "worst", "best"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "shape", "loser"), sampled(MANY))
+@pytest.mark.parametrize(("size", "shape", "loser"), sampled(MANY, 0.25))
 def test_the_change_over_many_groups_is_covered(size, shape, loser):
     """The plain bootstrap, alone or with noise taken out of the variance, covers 58 to 80 % with one group ahead."""
     groups, n = size

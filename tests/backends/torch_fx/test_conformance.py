@@ -11,6 +11,7 @@ from fqbench.contracts.artifacts import ExportedModel
 from fqbench.contracts.scheme import Method, Scheme
 from fqbench.plugins import Backend
 from fqbench.testing.backend_suite import SCHEMES, BackendSuite
+from fqbench.testing.sampling import sampled
 from fqbench.testing.tiny_model import SIZE
 from tests.backends.torch_fx.trained import network_folder, trained
 
@@ -42,7 +43,9 @@ class TestTorchFx(OnTorch):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler is here")
 class TestTorchCompile(OnTorch):
-    schemes = (Scheme.float32(), Scheme(), Scheme(bits=4), Scheme.cast("bf16"), Scheme.cast("fp16"))
+    schemes = tuple(
+        sampled([Scheme.float32(), Scheme.cast("fp16"), Scheme(), Scheme.cast("bf16"), Scheme(bits=4)], 0.6)
+    )
 
     def backend(self) -> Backend:
         return plugins.backend("torch_compile")

@@ -31,6 +31,7 @@ from fqbench.quant.qdq_graph import QdqGraph, residual_branch
 from fqbench.quant.ranges import tensor_ranges
 from fqbench.testing.backend_suite import BackendSuite
 from fqbench.testing.planned import write_artifact
+from fqbench.testing.sampling import sampled
 from fqbench.testing.study_models import study_model
 from fqbench.testing.tiny_model import calibration_set, onnxruntime_logits, pictures, tiny_model
 from tests.backends.trt.conftest import Make
@@ -231,7 +232,7 @@ class Noise:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STUDY)
+@pytest.mark.parametrize("name", sampled(STUDY))
 def test_the_studys_models_obey_the_rules(name: str, study: object, backend: object, tmp_path: Path) -> None:
     model = study(name)
     calibration = calibration_set(n=8, images=Noise())
