@@ -168,6 +168,10 @@ def read_gate(path: Path) -> GateOptions:
         The file is missing, is not YAML, or has an unknown limit.
     """
     values = read_yaml(path, "the file of limits", "--limits")
+    if not isinstance(values, dict):
+        raise InputError(
+            f"the file of limits {path} holds no limits; write some, as in `limits: {{max_group_drop: 0.05}}`."
+        )
     try:
         options = GateOptions.model_validate(values)
     except ValidationError as error:

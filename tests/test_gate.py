@@ -179,7 +179,7 @@ def test_bonferroni() -> None:
         ("limits: {max_accuracy_drop: 2}", "max_accuracy_drop"),
         ("limits: {}", "sets no limit"),
         ("- 1", "the file"),
-        ("", "the file: Input should be a valid dictionary"),
+        ("", "holds no limits; write some, as in `limits:"),
         ("a: [", "is not YAML"),
         ("limits: {max_group_drop: yes}", "limits.max_group_drop: Input should be a valid number"),
         ("limits: {max_group_drop: true}", "limits.max_group_drop: Input should be a number"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,6 +203,71 @@ def test_a_tampered_archive(packed: Path, tmp_path: Path, edit: Edit, message: s
         run_pack(elsewhere(tmp_path), tamper(packed, edit))
     assert message in str(refused.value)
     assert not (tmp_path.parent / "evil").exists()
+
+
+def _put(*place: str | int, value: object) -> Edit:
+    def edit(_members: dict[str, bytes], facts: dict) -> None:
+        part: Any = facts
+        for key in place[:-1]:
+            part = part[key]
+        if value is None:
+            del part[place[-1]]
+        else:
+            part[place[-1]] = value
+
+    return edit
+
+
+def _drop(*names: str) -> Edit:
+    def edit(members: dict[str, bytes], facts: dict) -> None:
+        for name in names:
+            del members[name], facts["files"][name]
+
+    return edit
+
+
+def _other_images(members: dict[str, bytes], facts: dict) -> None:
+    data = io.BytesIO()
+    np.save(data, np.zeros((3, 4), np.float32))
+    members["images.npy"] = data.getvalue()
+    digest = hashlib.sha256(data.getvalue()).hexdigest()
+    facts["files"]["images.npy"] = {"size": len(data.getvalue()), "sha256": digest}
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (_put("artifacts", value=None), "(artifacts: Field required)"),
+        (_put("artifacts", value=[]), "(artifacts: Tuple should have at least 1 item"),
+        (_put("artifacts", 0, "id", value="a/../../b"), "(artifacts.0.id: String should match"),
+        (_put("artifacts", 0, "files", value=["../../secret"]), "has no artifact0/../../secret"),
+        (_put("preprocessing", "size", value="x"), "(preprocessing.size"),
+        (_put("batch_size", value=-1), "(batch_size: Input should be greater"),
+        (_drop("images.npy"), "has no images.npy, which it needs"),
+        (_other_images, "holds float32 images of shape [3, 4]"),
+    ],
+)
+def test_a_pack_that_somebody_else_wrote(packed: Path, tmp_path: Path, edit: Edit, message: str) -> None:
+    with pytest.raises(DataError) as refused:
+        run_pack(elsewhere(tmp_path), tamper(packed, edit))
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (_put("machine", "cores", value="x"), "(machine.cores: Input should be a valid integer"),
+        (_put("measured", 1, "level", value="fast"), "(measured.1.level: Input should be"),
+        (_put("measured", 0, "arithmetic", value=None), "(measured.0.arithmetic: Field required)"),
+        (_drop("predictions1.parquet"), "has no predictions1.parquet, which it needs"),
+    ],
+)
+def test_a_result_that_somebody_else_wrote(run: Run, packed: Path, tmp_path: Path, edit: Edit, message: str) -> None:
+    result = run_pack(elsewhere(tmp_path), packed)
+    with pytest.raises(DataError) as refused:
+        import_results(run, tamper(result, edit))
+    assert message in str(refused.value)
+    assert not run.workspace.entries("predictions")
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:

@@ -123,6 +123,13 @@ def test_id_never_leaves_its_folder(workspace: Workspace, slug: str) -> None:
     assert workspace.entries() == [entry], "an entry whose name begins with a dot would never be listed"
 
 
+@pytest.mark.parametrize("slug", ["x" * 300, "面" * 120])
+def test_a_long_name_is_cut_to_what_a_file_system_takes(workspace: Workspace, slug: str) -> None:
+    entry = workspace.produce(derivation(slug), write, {})
+    assert entry.id.startswith(slug[:50])
+    assert workspace.get(entry.id) == entry
+
+
 def test_digest_is_of_the_files_alone(workspace: Workspace) -> None:
     one = workspace.produce(derivation(seed=1), write, {})
     two = workspace.produce(derivation(seed=2), write, {"another": {}})

@@ -37,6 +37,8 @@ def read_recipe(path: Path) -> Scheme:
         It cannot be read, or a field or value is not known.
     """
     values = read_yaml(path, "the recipe", "--recipe")
+    if not isinstance(values, dict):
+        raise InputError(f"the recipe {path} holds no settings; write one on each line, as in `bits: 4`.")
     try:
         return Scheme.model_validate(values)
     except ValidationError as error:

@@ -27,13 +27,14 @@ from fqbench.plugins import Arithmetic, Builder, Level
 from fqbench.predictions import PREDICTIONS, Predictions, read_predictions, write_predictions
 from fqbench.run import Run
 from fqbench.stages.bench import INPUTS, REPORT, combination, measure_executions
+from fqbench.stages.carried import PackSaid, ResultSaid, check_said
 from fqbench.stages.predict import sums_of
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read, read_entry
 from fqbench.workspace import Derivation, Entry, kinds
 from fqbench.workspace.kinds import BenchFacts, PredictionFacts
 
-PIXELS, IDS = "images.npy", "sample_ids.json"
+PIXELS, IDS, ANSWERS = "images.npy", "sample_ids.json", "predictions{}.parquet"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def run_pack(run: Run, file: Path, out: Path | None = None) -> Path:
     with tempfile.TemporaryDirectory(prefix="fqbench-run-pack-") as scratch:
         (Path(scratch) / "pack").mkdir()
         opened = archives.read_pack(file, archives.PACK, Path(scratch) / "pack")
+        check_said(opened, PackSaid, (PIXELS, IDS))
         artifacts = [
             Artifact.from_dict(facts, opened.file(f"artifact{number}"))
             for number, facts in enumerate(opened.facts["artifacts"])
@@ -129,7 +131,7 @@ def run_pack(run: Run, file: Path, out: Path | None = None) -> Path:
         for number, running in enumerate(executions):
             size = opened.facts["batch_size"]
             found, arithmetic = answers(running, images, rows, batch_size=size, threads=threads, reporter=run.reporter)
-            name = f"predictions{number}.parquet"
+            name = ANSWERS.format(number)
             files[name] = Path(scratch) / name
             write_predictions(found, files[name])
             answered.append(found)
@@ -162,12 +164,13 @@ def import_results(run: Run, file: Path) -> Imported:
     """
     with tempfile.TemporaryDirectory(prefix="fqbench-import-") as scratch:
         opened = archives.read_pack(file, archives.RESULT, Path(scratch))
+        check_said(opened, ResultSaid, (REPORT,), ANSWERS)
         facts = opened.facts
         _require_same(run, facts)
         ids = None
         entries = []
         for number in range(len(facts["artifacts"])):
-            source = opened.file(f"predictions{number}.parquet")
+            source = opened.file(ANSWERS.format(number))
             task = PredictionTask(facts["artifacts"][number].get("task", PredictionTask.CLASSES))
             answers = read_predictions(source, expected=ids, task=task)
             ids = answers.sample_ids.tolist()
@@ -197,11 +200,17 @@ def _carried(artifact: Artifact) -> dict[str, Any]:
 
 
 def _images(opened: Pack) -> PreparedImages:
-    pixels = np.load(opened.file(PIXELS), mmap_mode="r", allow_pickle=False)
-    ids = np.asarray(json.loads(opened.file(IDS).read_text(encoding="utf-8")), dtype=np.str_)
+    preprocessing = Preprocessing.model_validate(opened.facts["preprocessing"])
+    try:
+        pixels = np.load(opened.file(PIXELS), mmap_mode="r", allow_pickle=False)
+        ids = np.asarray(json.loads(opened.file(IDS).read_text(encoding="utf-8")), dtype=np.str_)
+    except (ValueError, EOFError, TypeError) as error:
+        raise DataError(f"the images of the archive cannot be read ({error}); pack it again.") from error
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (*preprocessing.size, 3) or ids.ndim != 1:
+        raise DataError(f"the archive holds {pixels.dtype} images of shape {list(pixels.shape)}; pack it again.")
     if len(ids) != len(pixels) or len(ids) == 0:
         raise DataError(f"the archive holds {len(pixels)} images and {len(ids)} ids; pack it again.")
-    return PreparedImages(pixels, ids, Preprocessing.model_validate(opened.facts["preprocessing"]))
+    return PreparedImages(pixels, ids, preprocessing)
 
 
 def _executions(run: Run, artifacts: Sequence[Artifact], scratch: Path) -> list[Execution]:

@@ -65,6 +65,7 @@ def cells_of(study: Study, base: Config | None = None, *, debug: bool = False) -
     found = [cell for base_of in _models(study, shared) for cell in base_of.cells(study)]
     found = sorted(found, key=lambda cell: list(Phase).index(cell.phase))  # stable: the order of the axes stays
     _require_names_once(found)
+    _require_applied(found, study.grid.mitigations)
     kept = _without(found, study.exclude)
     if not kept:
         raise InputError(f"the study {study.name} has no cell: everything is excluded; take an exclusion out.")
@@ -147,6 +148,16 @@ def _without(cells: Sequence[Cell], exclusions: Iterable[Selection]) -> list[Cel
             raise InputError(f"the exclusion ({exclusion.text}) matches no cell; correct it, or take it out.")
         kept = [cell for cell in kept if not exclusion.matches(cell.coordinates.to_dict())]
     return kept
+
+
+def _require_applied(cells: Sequence[Cell], mitigations: Iterable[Variant]) -> None:
+    plain = [cell.coordinates.to_dict() for cell in cells if cell.phase is Phase.METHODS]
+    for one in mitigations:
+        if not any(map(one.where.matches, plain)):
+            raise InputError(
+                f"the mitigation {one.name} applies to no cell (where: {one.where.text or 'any'}); correct it, or take "
+                "it out."
+            )
 
 
 def _require_names_once(cells: Sequence[Cell]) -> None:

@@ -129,7 +129,13 @@ def run_study(run: Run, study: Study, cells: Sequence[Cell], executor: Executor,
         failed = _failures(cells, done)
         ids = {(outcome.cell, outcome.part): outcome.entry for _task, outcome in done if outcome.entry}
         entries = [run.workspace.get(ids[key], CELLS) for key in _keys(cells) if key in ids]
-        table = write_study(run, study, entries, {name: one.reason for name, one in failed.items()}, debug=debug)
+        reasons = {name: one.reason for name, one in failed.items()}
+        try:
+            table = write_study(run, study, entries, reasons, debug=debug)
+        except DataError as error:
+            if not entries:  # then the reason of the first cell is that of the study
+                error.exit_code = next((one.exit_code for one in failed.values()), error.exit_code)
+            raise
     return StudyResult(table, tuple(cells), failed, time.monotonic() - begun)
 
 

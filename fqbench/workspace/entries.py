@@ -15,6 +15,7 @@ from fqbench.storage import text_digest
 
 LAYOUT = 2  # of manifests; raised when what this module writes can no longer be read by what was before
 UNSEALED = "0" * 64
+LONGEST = 160  # bytes of a slug in a file name, which has 255: names of locks and of what is being written are longer
 
 
 class Facts(BaseModel):
@@ -169,9 +170,10 @@ class Derivation(Generic[F_co]):
 
 
 def derived_id(kind: str, version: int, slug: str, determined_by: Mapping[str, Any]) -> str:
-    """Return the id that a derivation has: its slug and ten digits of a hash of everything else."""
+    """Return the id that a derivation has: its slug, cut if it is very long, and ten digits of a hash of the rest."""
     text = json.dumps([LAYOUT, kind, version, determined_by], sort_keys=True, default=str)
-    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in slug).strip("-.")
+    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in slug)
+    plain = plain.encode(errors="replace")[:LONGEST].decode(errors="ignore").strip("-.")
     return f"{plain}-{text_digest(text)[:10]}"
 
 

@@ -152,7 +152,7 @@ def test_only_what_differs_from_the_defaults_is_written(tmp_path: Path) -> None:
         ("overrides: [{bits: 4}]", "must select its layers"),
         ("overrides: [{role: head}]", "must set at least one of"),
         ("overrides: [{role: head, bitz: 4}]", "overrides.0.bitz: Extra inputs.*bits"),
-        ("[1, 2]", "the recipe .* valid dictionary"),
+        ("[1, 2]", "the recipe .* holds no settings; write one"),
     ],
 )
 def test_a_recipe_that_cannot_be_read(text: str, message: str, tmp_path: Path) -> None:

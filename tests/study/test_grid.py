@@ -133,6 +133,10 @@ WRONG = {
     "twice": ({"grid": {"bits": [8, 8]}, "exclude": []}, "two cells are named photos/bright/seed0/ort/ptq_static/int8"),
     "name": ({"name": "a b"}, "name: String should match pattern"),
     "mitigation": ({"grid": {"mitigations": ["balance"]}}, "'balance' is neither known"),
+    "mitigates nothing": (
+        {"grid": {"mitigations": [{"name": "balanced_calibration", "where": {"bits": 2}}]}},
+        r"the mitigation balanced_calibration applies to no cell \(where: bits: 2\)",
+    ),
     "no list": ({"grid": {"models": "bright"}}, r"grid.models: Input should be a list, as in \[a, b\], not 'bright'"),
     "no mapping": ({"config": {"train": 5}}, r"config.train: Input should be a mapping, as in {a: b}, not 5"),
     "year": ({"name": 2024}, "name: Input should be a valid string, not 2024"),

@@ -90,6 +90,13 @@ def test_a_failed_cell_is_recorded_and_the_others_go_on(run: Run, write_study: W
     assert "no_such_layer" in next(iter(entry.facts.failed.values()))
 
 
+def test_a_study_without_a_finished_cell_ends_with_the_code_of_its_reason(run: Run, write_study: Write) -> None:
+    file = write_study(config={"eval": {"by": ["tones"]}})
+    with pytest.raises(DataError, match=r"has no finished cell: .* no sensitive feature 'tones'") as caught:
+        ran(run, file)
+    assert caught.value.exit_code == InputError.exit_code
+
+
 def test_a_bug_in_one_cell_is_recorded_and_tried_again(
     run: Run, write_study: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
