@@ -17,10 +17,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+POINTER = b"version https://git-lfs.github.com/spec/"
+
+
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits; large files are read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise an error for what Git LFS leaves in place of a large file that was not fetched.
+
+    Raises
+    ------
+    DataError
+        The file is such a pointer.
+    """
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise DataError(
+                f"{path} is only a pointer of Git LFS to the file; fetch the file itself with `git lfs pull`."
+            )
 
 
 def text_digest(text: str | bytes) -> str:

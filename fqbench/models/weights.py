@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fqbench.errors import DataError, InputError, UnavailableError
 from fqbench.optional import require
+from fqbench.storage import refuse_pointer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -101,6 +102,7 @@ def read_weights(file: Path) -> State:
         The file is damaged, or holds other things than tensors.
     """
     check_file(file)
+    refuse_pointer(file)
     torch = require("torch", extra="train")
     try:
         if file.suffix == SAFE:

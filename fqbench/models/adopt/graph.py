@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class Editor:
 
     def fresh(self, stem: str) -> str:
         """Return an unused name."""
-        taken = {name for node in self.graph.node for name in (*node.input, *node.output)}
+        taken = {name for node in self.graph.node for name in (*node.input, *node.output, *_captured(node))}
         taken |= {value.name for value in (*self.graph.initializer, *self.graph.input, *self.graph.output)}
         name = stem
         while name in taken:
@@ -95,11 +96,7 @@ class Editor:
 
     def rename(self, old: str, new: str) -> None:
         """Rename a value everywhere."""
-        for node in self.graph.node:
-            for names in (node.input, node.output):
-                for index, name in enumerate(names):
-                    if name == old:
-                        names[index] = new
+        _rename_inside(self.graph.node, old, new)
         for value in (*self.graph.input, *self.graph.output, *self.graph.value_info, *self.graph.initializer):
             if value.name == old:
                 value.name = new
@@ -154,12 +151,33 @@ def shape_text(value: Any) -> str:
     return "(" + ", ".join(str(size) if isinstance(size, int) else next(names) for size in dimensions(value)) + ")"
 
 
+def _bodies(node: NodeProto) -> Iterator[GraphProto]:
+    """Yield the bodies of an If or Loop."""
+    for entry in node.attribute:
+        yield from (*([entry.g] if entry.HasField("g") else []), *entry.graphs)
+
+
+def _rename_inside(nodes: Iterable[NodeProto], old: str, new: str) -> None:
+    """Rename a value in nodes and in their bodies, except where a body has a value of its own of this name."""
+    for node in nodes:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+        for body in _bodies(node):
+            own = {value.name for value in (*body.input, *body.initializer)}
+            own |= {name for inner in body.node for name in inner.output}
+            if old not in own:
+                _rename_inside(body.node, old, new)
+                for value in body.output:
+                    value.name = new if value.name == old else value.name
+
+
 def _captured(node: NodeProto) -> set[str]:
     """Return the names that the bodies of an If or Loop take from outside."""
     found: set[str] = set()
-    for entry in node.attribute:
-        for body in (*([entry.g] if entry.HasField("g") else []), *entry.graphs):
-            for inner in body.node:
-                found |= set(inner.input) | _captured(inner)
-            found |= {value.name for value in body.output}
+    for body in _bodies(node):
+        for inner in body.node:
+            found |= set(inner.input) | _captured(inner)
+        found |= {value.name for value in body.output}
     return found

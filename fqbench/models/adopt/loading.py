@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ import numpy as np
 from fqbench.errors import InputError, did_you_mean
 from fqbench.models.adopt.graph import Editor, called, dimensions
 from fqbench.models.adopt.heads import join_sigmoids
-from fqbench.onnx_graph import attribute, copied, opset_of, true_inputs, values_of
+from fqbench.onnx_graph import attribute, constants, copied, opset_of, true_inputs, values_of
+from fqbench.storage import refuse_pointer
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 OPSET = 21
 LEAST_IR = 8  # from 4 on a constant need not be an input, too
@@ -56,10 +58,13 @@ def load(path: Path) -> ModelProto:
 
     if not path.is_file():
         raise InputError(f"no ONNX file {path}; check --onnx.")
+    refuse_pointer(path)
     try:
         model = onnx.load(path, load_external_data=False)
         if not model.graph.node:
             raise ValueError("it has no node")
+        if not model.graph.output:
+            raise ValueError("it has no output")
     except Exception as error:
         raise InputError(f"{path} is not a valid ONNX model ({_reason(error)}); export it again.") from error
     try:
@@ -77,10 +82,27 @@ def load(path: Path) -> ModelProto:
     random = next((node for node in model.graph.node if node.op_type in RANDOM), None)
     if random is not None:
         raise InputError(f"{path} draws random numbers ({called(random)}); export it in evaluation mode.")
+    trains = next((node for node in model.graph.node if _trains(node, constants(model.graph))), None)
+    if trains is not None:
+        raise InputError(
+            f"{path} is in training mode ({called(trains)}): its answers depend on chance or on the other images; "
+            "export it in evaluation mode, as after model.eval()."
+        )
     quantized = next((node for node in model.graph.node if node.op_type in QUANTIZED), None)
     if quantized is not None:
         raise InputError(f"{path} is quantized already ({called(quantized)}); give the FP32 model it was made from.")
     return model
+
+
+def _trains(node: NodeProto, known: Mapping[str, TensorProto]) -> bool:
+    """Whether a node computes what it computes in training: statistics of the batch, or a dropout that drops."""
+    if node.op_type == "BatchNormalization":
+        return bool(attribute(node, "training_mode", 0))
+    if node.op_type != "Dropout" or len(node.input) < 3:
+        return False
+    mode, ratio = (known.get(node.input[place]) for place in (2, 1))
+    drops = ratio is None or bool(values_of(ratio).any())
+    return mode is not None and bool(values_of(mode).any()) and drops
 
 
 def unify(model: ModelProto, output: str | None, path: Path) -> ModelProto:

@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from fqbench.config import configure
-from fqbench.errors import InputError
+from fqbench.errors import DataError, InputError
 from fqbench.models.adopt import Adopted, Meaning, adopt, read_source
 from tests.models.adopt.network import SIZE, pictures
 
@@ -174,6 +174,23 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
         ),
         r"computes in bfloat16, which ONNX Runtime's CPU kernels do not; export it in float32",
     ),
+    "no output": (lambda: graph(BODY, []), r"is not a valid ONNX model \(it has no output\)"),
+    "training: batch": (
+        lambda: graph(
+            [*BODY, node("BatchNormalization", ["logits", *"stuv"], ["o", "om", "ov"], training_mode=1)],
+            [value("o", FLOAT, ["N", 2])],
+            constants=[constant(name, np.ones(2, np.float32)) for name in "stuv"],
+        ),
+        r"is in training mode \(BatchNormalization 'o'\).*; export it in evaluation mode",
+    ),
+    "training: dropout": (
+        lambda: graph(
+            [*BODY, node("Dropout", ["logits", "", "yes"], ["o"])],
+            [value("o", FLOAT, ["N", 2])],
+            constants=[constant("yes", np.array(True))],
+        ),
+        r"is in training mode \(Dropout 'o'\).*; export it in evaluation mode",
+    ),
     "two inputs": (
         lambda: graph(
             [*BODY, node("Add", ["logits", "other"], ["o"])],
@@ -204,6 +221,28 @@ def test_the_output_that_a_refusal_names_is_taken(output: str, tmp_path: Path) -
     made = taken(graph(ZIPPED, [maps()], domains={"ai.onnx.ml": 3}), tmp_path, output=output)
     assert made.facts["head"]
     assert made.facts["parity_max_abs"] < 1e-4
+
+
+def test_the_branches_of_an_if_follow_renamed_values(tmp_path: Path) -> None:
+    def branch(name: str, operator: str) -> Any:
+        return helper.make_graph([node(operator, ["logits"], [name])], name, [], [value(name, FLOAT, None)])
+
+    nodes = [
+        node("ReduceMean", ["images"], ["mean"], keepdims=0),
+        node("Greater", ["mean", "half"], ["bright"]),
+        node("If", ["bright"], ["o"], then_branch=branch("a", "Identity"), else_branch=branch("b", "Neg")),
+    ]
+    half = constant("half", np.float32(PIXELS[0].mean() / 255))
+    made = taken(graph([*BODY, *nodes], [value("o", FLOAT, ["N", 2])], constants=[half]), tmp_path)
+    assert made.facts["batch"] == 1
+    assert made.facts["parity_max_abs"] < 1e-4
+
+
+def test_a_pointer_in_place_of_a_large_file_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n")
+    with pytest.raises(DataError, match=r"only a pointer of Git LFS .* `git lfs pull`"):
+        read_source(path, configure(onnx=path).model, configure(mean="none").preprocessing)
 
 
 def test_odd_names_are_only_names(tmp_path: Path) -> None:
