@@ -15,7 +15,7 @@ from fqbench.errors import DataError
 from fqbench.machine import Machine
 from fqbench.pack import Pack
 
-PlainName = Annotated[str, Field(pattern=r"^[\w.-]+$")]  # it becomes the name of a folder
+PlainName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # it becomes the name of a folder
 Count = Annotated[int, Field(ge=1)]
 
 
