@@ -107,7 +107,10 @@ def _compared(onnx_file: Path, images: Any, expected: Any, path: Path) -> float:
     (answer,) = session.run(None, {session.get_inputs()[0].name: images})
     difference = float(np.abs(answer - expected).max())
     if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        raise DataError(f"the ONNX graph of {path} differs from it by up to {difference:.2g}; report it.")
+        raise DataError(
+            f"the ONNX graph of {path} differs from it by up to {difference:.2g}; export the network in "
+            "evaluation mode, as after model.eval(), or report it."
+        )
     return difference
 
 

@@ -124,7 +124,31 @@ def read_weights(file: Path) -> State:
         raise DataError(
             f"the weights {file} do not contain a mapping of names to tensors{found}; save the model's state_dict."
         )
+    _require_plain(tensors, file)
     return State(tensors, wrapper)
+
+
+def _require_plain(tensors: Mapping[Any, Tensor], file: Path) -> None:
+    """Raise an error for tensors that a network cannot take as they are."""
+    torch = require("torch", extra="train")
+    for name, value in tensors.items():
+        if not isinstance(name, str):
+            raise DataError(
+                f"the weights {file} name a tensor {name!r}, which is no text; save the model's state_dict."
+            )
+        if value.layout != torch.strided or value.is_quantized:
+            kind = "quantized" if value.is_quantized else "sparse"
+            raise DataError(f"the weights {file} hold {kind} tensors ({name}); save dense ones, of the FP32 model.")
+    broken = [
+        name
+        for name, value in tensors.items()
+        if value.is_floating_point() and not torch.isfinite(value.float() if value.itemsize < 4 else value).all()
+    ]
+    if broken:
+        raise DataError(
+            f"the weights {file} hold NaN or infinity in {len(broken)} of {len(tensors)} tensors ({_listed(broken)}); "
+            "give the file from before the training diverged."
+        )
 
 
 def fit(state: State, own: Mapping[str, Tensor]) -> Fit:
@@ -141,19 +165,26 @@ def fit(state: State, own: Mapping[str, Tensor]) -> Fit:
     named = {key.removeprefix(prefix): value for key, value in state.tensors.items() if key.startswith(prefix)}
     named = {key: value for key, value in named.items() if not key.startswith(AUXILIARY) or key in own}
     outside = [key for key in state.tensors if not key.startswith(prefix)]
-    taken = {key: value for key, value in named.items() if key in own and value.shape == own[key].shape}
+    shared = {key: value for key, value in named.items() if key in own}
+    other = {key: text for key, value in shared.items() if (text := _difference(value, own[key]))}
+    taken = {key: value for key, value in shared.items() if key not in other}
     return Fit(
         tensors=taken,
         wrapper=state.wrapper,
         prefix=prefix,
         left=(*(key for key in named if key not in own), *outside, *state.beside),
         missing=tuple(key for key in own if key not in named and not key.endswith(COUNTER)),
-        wrong=tuple(
-            f"{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}"
-            for key, value in named.items()
-            if key in own and value.shape != own[key].shape
-        ),
+        wrong=tuple(f"{key} {text}" for key, text in other.items()),
     )
+
+
+def _difference(value: Tensor, own: Tensor) -> str:
+    """Return how a tensor differs from the network's: its shape, or whole numbers in place of weights."""
+    if value.shape != own.shape:
+        return f"{tuple(value.shape)} instead of {tuple(own.shape)}"
+    if own.is_floating_point() and not value.is_floating_point():
+        return f"{str(value.dtype).removeprefix('torch.')} instead of {str(own.dtype).removeprefix('torch.')}"
+    return ""
 
 
 def load_as_it_is(model: nn.Module, state: State, source: str, hint: str = "") -> Fit:
@@ -185,7 +216,7 @@ def complete(own: Mapping[str, Tensor], state: State, source: str, hint: str = "
     found = fit(state, own)
     if found.missing or found.wrong:
         parts = [f"missing: {_listed(found.missing)}"] if found.missing else []
-        parts += [f"different shapes: {_listed(found.wrong)}"] if found.wrong else []
+        parts += [f"different: {_listed(found.wrong)}"] if found.wrong else []
         parts += [f"not in the model: {_listed(found.left)}"] if found.left else []
         raise DataError(
             f"the weights {source} do not fit the model ({'; '.join(parts)}); give the file of this architecture{hint}."
@@ -275,6 +306,7 @@ def _unreadable(file: Path, error: Exception) -> Exception:
             "file; save the model's state_dict alone, best as .safetensors."
         )
     reason = re.sub(r"\x1b\[[0-9;]*m", "", (text.splitlines() or [""])[0])
+    reason = reason or f"{type(error).__name__}, as of a file that is cut off"
     reason = "not a file of torch.save" if "weights_only" in reason or "Weights only" in reason else reason[:160]
     return DataError(f"the weights {file} cannot be read safely ({reason}); save them again, best as .safetensors.")
 

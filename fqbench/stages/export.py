@@ -11,6 +11,7 @@ from fqbench.catalogue import open_model
 from fqbench.config import outputs_named
 from fqbench.contracts.artifacts import ExportedModel
 from fqbench.contracts.task import PredictionTask
+from fqbench.errors import DataError, InputError
 from fqbench.models import adopt as adopting
 from fqbench.models import export as exporting
 from fqbench.models import zoo
@@ -137,8 +138,13 @@ def _adopted(run: Run, path: Path, identity: Mapping[str, object], graph: Callab
             return write(graph(Path(scratch)), out)
 
     def write(file: Path, out: Path) -> ModelFacts:
-        source = adopting.read_source(file, options, asked)
-        adopted = adopting.adopt(source, _some_pixels(run, source), meaning, out)
+        try:
+            source = adopting.read_source(file, options, asked)
+            adopted = adopting.adopt(source, _some_pixels(run, source), meaning, out)
+        except (InputError, DataError) as error:
+            if file == path:
+                raise
+            raise type(error)(str(error).replace(str(file), str(path))) from error  # the user has only the program
         for line in adopted.summary:
             run.reporter.say(line)
         known = {"classes": meaning.classes, "task": meaning.task, "preprocessing": adopted.preprocessing}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -78,3 +79,31 @@ def test_what_is_no_state_dict_is_named(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "w.pth")
     with pytest.raises(DataError, match=r"do not contain a mapping of names to tensors \(its keys: epoch, lr\)"):
         read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {1: state["0.weight"]}, "name a tensor 1, which is no text"),
+        (lambda state: state | {"2.bias": state["2.bias"] / 0}, r"NaN or infinity in 1 of 9 tensors \(2.bias\)"),
+        (lambda state: state | {"2.bias": (state["2.bias"] / 0).half()}, r"NaN or infinity in 1 of 9 tensors"),
+    ],
+)
+def test_tensors_that_no_network_takes_are_named(tmp_path: Path, change: Any, message: str) -> None:
+    torch.save(change(network().state_dict()), tmp_path / "a.pth")
+    with pytest.raises(DataError, match=message):
+        read_weights(tmp_path / "a.pth")
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    state = network().state_dict()
+    state |= {key: (value * 100).to(torch.int8) for key, value in state.items() if value.ndim == 2}
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(DataError, match=r"0.weight int8 instead of float32, 2.weight int8"):
+        load_as_it_is(network(), read_weights(tmp_path / "a.pth"), "a.pth")
+
+
+def test_a_file_that_is_cut_off_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").touch()
+    with pytest.raises(DataError, match=r"cannot be read safely \(EOFError, as of a file that is cut off\)"):
+        read_weights(tmp_path / "a.pth")

@@ -241,12 +241,12 @@ def changed(**options: str | None) -> tuple[str, ...]:
         ),
         ({"model_args": "width"}, 2, "--model-args: .*name=value pairs"),
         ({"model_args": "width=0.5"}, 2, r"lampnet:build\(num_classes=2, width=0.5\) fails \(ValueError"),
-        ({"model_args": "num_classes=3,width=12,depth=2"}, 4, "do not fit the model .*different shapes: head.weight"),
+        ({"model_args": "num_classes=3,width=12,depth=2"}, 4, "do not fit the model .*different: head.weight"),
         ({"model_args": "width=12,depth=3"}, 4, r"missing: blocks.2.first.weight.* and \d+ more"),
         (
             {"model_args": "width=8,depth=2"},
             4,
-            r"different shapes: stem.0.weight \(12, 3, 3, 3\) instead of \(8, 3, 3, 3\)",
+            r"different: stem.0.weight \(12, 3, 3, 3\) instead of \(8, 3, 3, 3\)",
         ),
         ({"model": "resnet10t"}, 2, "--model-args go with --model package.module:function"),
         (
@@ -358,6 +358,8 @@ def test_a_program_of_torch_export_is_exported_and_evaluated(here: Path, capsys:
     program = torch.export.export(network.eval(), (torch.zeros(2, 3, SIZE, SIZE),), dynamic_shapes=batch)
     torch.export.save(program, "lamp.pt2")
     options = changed(model="lamp.pt2", model_args=None, weights=None, epochs=None)
+    code, error = refused(capsys, "export", *options, "--size", 40)
+    assert (code, "lamp.pt2" in error, "/lamp.onnx" in error) == (2, True, False), error
     made = [call(capsys, "quantize", *options, "--method", method, "--calib-n", 16)[0]["id"] for method in METHODS]
     call(capsys, "eval", *made, *options, "--replicates", 100)
     (fp32,) = [path for path in entries("predictions") if "fp32" in path.name]
