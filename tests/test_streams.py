@@ -91,6 +91,18 @@ def test_what_the_machine_refuses_is_no_bug(
     assert (code, f"({os.strerror(number)}); check its permissions" in " ".join(err.split())) == (2, True), err
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("Error calling function: KeyboardInterrupt: ")])
+def test_an_interruption_says_what_is_kept(
+    invoke: Invoke, inspect: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def interrupt(_path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("fqbench.data.listing.os.scandir", interrupt)
+    code, _out, err = invoke(*inspect)
+    assert (code, "error: interrupted; finished stages are kept" in err) == (130, True), err
+
+
 def test_a_name_that_is_too_long_is_named_with_what_helps(invoke: Invoke, tmp_path: Path) -> None:
     code, _out, err = invoke("list", "--workspace", tmp_path / ("a" * 300))
     assert (code, "File name too long); give a shorter name" in " ".join(err.split())) == (2, True), err

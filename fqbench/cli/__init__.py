@@ -25,6 +25,8 @@ REFUSED = frozenset(
         *(errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.ENFILE),
     }
 )
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+KEPT = "interrupted; finished stages are kept. Run the same command again to continue."
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a bug in fqbench, none of the codes that a CI job decides on
 
 __all__ = ["app", "look", "main", "make", "measure", "mend", "pages", "recipes", "remote", "study"]
@@ -36,12 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ready_streams()
     try:
         code = app.main(given, prog_name="fqbench", standalone_mode=False) or 0
+        if code == INTERRUPTED:  # which typer makes of KeyboardInterrupt
+            raise KeyboardInterrupt
         sys.stdout.flush()  # a full disk or a closed pipe is found here, not while Python ends
         sys.exit(code)
     except FqbenchError as error:
         fail(str(error), error, given, error.exit_code)
     except KeyboardInterrupt:
-        fail("interrupted; finished stages are kept. Run the same command again to continue.", None, given, 130)
+        fail(KEPT, None, given, INTERRUPTED)
     except BrokenPipeError:
         _reader_left()
     except SystemExit as ended:
@@ -52,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()  # type: ignore[attr-defined]
         sys.exit(2)
     except Exception as error:
+        if _was_interrupted(error):
+            fail(KEPT, None, given, INTERRUPTED)
         text, code = _unforeseen(error)
         fail(text, error, given, code)
 
@@ -59,6 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _reader_left() -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(141)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether an interruption lies behind an error; of one inside a serializer, pydantic keeps the text only."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or KeyboardInterrupt.__name__ in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _is_nowhere() -> bool:
