@@ -251,9 +251,9 @@ def _check_room(work: Path, shape: tuple[int, ...]) -> None:
     needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(work).free
     if needed + SPARE_BYTES > free:
         raise WorkspaceError(
-            f"{shape[0]} images of {shape[1]}x{shape[2]} need {size_in_words(needed)} beside "
-            f"{size_in_words(SPARE_BYTES)} for the rest, and the disk of {work.parent} has {size_in_words(free)} left; choose another with "
-            "--workspace, or a smaller --size."
+            f"{shape[0]} images of {shape[1]}x{shape[2]} need {size_in_words(needed)} and "
+            f"{size_in_words(SPARE_BYTES)} for the rest, and the disk of {work.parent} has {size_in_words(free)} left; "
+            "choose another with --workspace, or a smaller --size."
         )
 
 

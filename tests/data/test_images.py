@@ -84,7 +84,7 @@ def test_a_store_larger_than_the_disk_is_refused_before_it_starts(
     large = Preprocessing(size=2048)
     with pytest.raises(
         WorkspaceError,
-        match=r"4 images of 2048x2048 need 50.3 MB beside 67.1 MB .* has 67.1 MB left; choose another with",
+        match=r"4 images of 2048x2048 need 50.3 MB and 67.1 MB .* has 67.1 MB left; choose another with",
     ):
         write_store(frame, Files(tmp_path), large, tmp_path, decoder=never)
     assert not (tmp_path / images.PIXELS).exists()

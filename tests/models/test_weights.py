@@ -84,7 +84,7 @@ def test_what_is_no_state_dict_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: {1: state["0.weight"]}, "name a tensor 1, which is no text"),
+        (lambda state: {1: state["0.weight"]}, "name a tensor 1, but names are text"),
         (lambda state: state | {"2.bias": state["2.bias"] / 0}, r"NaN or infinity in 1 of 9 tensors \(2.bias\)"),
         (lambda state: state | {"2.bias": (state["2.bias"] / 0).half()}, r"NaN or infinity in 1 of 9 tensors"),
     ],
