@@ -82,7 +82,8 @@ def load(path: Path) -> ModelProto:
     random = next((node for node in model.graph.node if node.op_type in RANDOM), None)
     if random is not None:
         raise InputError(f"{path} draws random numbers ({called(random)}); export it in evaluation mode.")
-    trains = next((node for node in model.graph.node if _trains(node, constants(model.graph))), None)
+    known = constants(model.graph)
+    trains = next((node for node in model.graph.node if _trains(node, known)), None)
     if trains is not None:
         raise InputError(
             f"{path} is in training mode ({called(trains)}): its answers depend on chance or on the other images; "
