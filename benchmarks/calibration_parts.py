@@ -15,7 +15,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from calibration import MODELS, SIZE, _export
 from fqbench.machine import this_machine
 from fqbench.quant import graph
 from fqbench.quant.activations import FLOAT, Activation, activations
-from fqbench.quant.histogram import Histograms, Seen
+from fqbench.quant.histogram import Histograms
 from fqbench.quant.layout import Layout
 
 if TYPE_CHECKING:
@@ -123,11 +122,7 @@ def _folding(clean: ModelProto, observed: tuple[Activation, ...], batch: int) ->
     """Return the work of folding one batch of a single group; its values come from a batch of the model."""
     model = _copy(clean)
     names = graph.augment(model, observed)
-    kinds = (names.maxima, names.negative_minima, names.sample)
-    outputs = _session(model).run([name for kind in kinds for name in kind], {_input(clean): _images(batch)})
-    found = iter(outputs)
-    maxima, minima, sample = (tuple(islice(found, len(kind))) for kind in kinds)
-    seen = Seen(maxima, tuple(-values for values in minima), sample)
+    seen = names.seen(_session(model).run(names.names, {_input(clean): _images(batch)}))
     histograms, codes = Histograms(Layout.of(observed), GROUPS), np.zeros(batch, dtype=np.int64)
     return lambda: histograms.fold(seen, codes)
 

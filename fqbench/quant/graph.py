@@ -6,8 +6,9 @@ import contextlib
 import logging
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from fqbench.onnx_graph import consumers
 from fqbench.quant.activations import FLOAT, Activation
+from fqbench.quant.histogram import Seen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,6 +110,21 @@ class Outputs:
     negative_minima: tuple[str, ...]
     sample: tuple[str, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them, in the order that `seen` takes their values in."""
+        return (*self.maxima, *self.negative_minima, *self.sample)
+
+    def seen(self, values: Iterable[NDArray[np.float32]]) -> Seen:
+        """Return what the values of these outputs say; the negative minima are negated in place."""
+        rest = iter(values)
+        maxima, minima, sample = (
+            tuple(islice(rest, len(kind))) for kind in (self.maxima, self.negative_minima, self.sample)
+        )
+        for array in minima:
+            np.negative(array, out=array)
+        return Seen(maxima, minima, sample)
+
 
 def augment(model: ModelProto, observed: tuple[Activation, ...]) -> Outputs:
     """Add outputs to a cleaned graph, in place: maxima, minima and a sample of each activation, one row per image.
@@ -132,8 +149,7 @@ def augment(model: ModelProto, observed: tuple[Activation, ...]) -> Outputs:
             minima.append(adder.negative_minima(activation))
         samples.append(adder.sample(activation))
     names = Outputs(tuple(maxima[::-1]), tuple(minima[::-1]), tuple(samples[::-1]))
-    added = (*names.maxima, *names.negative_minima, *names.sample)
-    model.graph.output.extend([helper.make_tensor_value_info(name, FLOAT, None) for name in added])
+    model.graph.output.extend([helper.make_tensor_value_info(name, FLOAT, None) for name in names.names])
     return names
 
 

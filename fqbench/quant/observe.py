@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,21 +133,17 @@ class _Session:
             onnx.save(model, path)
             self._session = reference_session(path, threads=threads)
         self._input = self._session.get_inputs()[0].name
-        self._kinds = (outputs.maxima, outputs.negative_minima, outputs.sample)
-        self._outputs = [self._session.get_outputs()[0].name, *(name for kind in self._kinds for name in kind)]
+        self._outputs = outputs
+        self._asked = [self._session.get_outputs()[0].name, *outputs.names]
 
     def run(self, images: NDArray[np.float32]) -> tuple[Seen, bool]:
         """Return the augmented graph's outputs for these images, and whether all are finite.
 
         A NaN that a pooling loses, as the runtime may choose, is met again in the sample or in the logits.
         """
-        found = self._session.run(self._outputs, {self._input: images})
+        found = self._session.run(self._asked, {self._input: images})
         finite = all(np.isfinite(values).all() for values in found)
-        outputs = iter(found[1:])
-        maxima, minima, sample = (tuple(islice(outputs, len(kind))) for kind in self._kinds)
-        for values in minima:
-            np.negative(values, out=values)
-        return Seen(maxima, minima, sample), finite
+        return self._outputs.seen(found[1:]), finite
 
 
 class _Keeper:
