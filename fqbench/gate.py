@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from fqbench.config import read_yaml
+from fqbench.config import read_mapping
 from fqbench.contracts.runtime import Level
 from fqbench.errors import InputError, did_you_mean
 from fqbench.storage import Stored, finite_or_none
@@ -167,11 +167,8 @@ def read_gate(path: Path) -> GateOptions:
     InputError
         The file is missing, is not YAML, or has an unknown limit.
     """
-    values = read_yaml(path, "the file of limits", "--limits")
-    if not isinstance(values, dict):
-        raise InputError(
-            f"the file of limits {path} holds no limits; write some, as in `limits: {{max_group_drop: 0.05}}`."
-        )
+    otherwise = "holds no limits; write some, as in `limits: {max_group_drop: 0.05}`."
+    values = read_mapping(path, "the file of limits", "--limits", otherwise)
     try:
         options = GateOptions.model_validate(values)
     except ValidationError as error:

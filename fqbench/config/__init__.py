@@ -30,7 +30,7 @@ from fqbench.config.sections import (
     Section,
     TrainOptions,
 )
-from fqbench.config.yaml_text import read_yaml
+from fqbench.config.yaml_text import read_mapping, read_yaml
 
 __all__ = [
     "BACKEND_OPTION",
@@ -56,6 +56,7 @@ __all__ = [
     "names_among",
     "options",
     "outputs_named",
+    "read_mapping",
     "read_yaml",
     "size_text",
     "vary",

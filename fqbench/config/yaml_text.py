@@ -43,6 +43,20 @@ def read_yaml(file: Path, what: str, flag: str) -> Any:
         raise InputError(f"{what} {file} is not YAML ({error}); mend the file.") from error
 
 
+def read_mapping(file: Path, what: str, flag: str, otherwise: str) -> dict[Any, Any]:
+    """Read a YAML file that holds a mapping; ``otherwise`` ends the sentence about one that does not.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, is not YAML, or is empty or something else.
+    """
+    values = read_yaml(file, what, flag)
+    if not isinstance(values, dict):
+        raise InputError(f"{what} {file} {otherwise}")
+    return values
+
+
 def parse_yaml(text: str) -> Any:
     """Return the values of a YAML text.
 

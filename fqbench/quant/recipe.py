@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from fqbench.config import read_yaml
+from fqbench.config import read_mapping
 from fqbench.contracts.plan import Layer
 from fqbench.contracts.scheme import Override, Scheme
 from fqbench.errors import InputError, did_you_mean
@@ -36,9 +36,8 @@ def read_recipe(path: Path) -> Scheme:
     InputError
         It cannot be read, or a field or value is not known.
     """
-    values = read_yaml(path, "the recipe", "--recipe")
-    if not isinstance(values, dict):
-        raise InputError(f"the recipe {path} holds no settings; write one on each line, as in `bits: 4`.")
+    otherwise = "holds no settings; write one on each line, as in `bits: 4`."
+    values = read_mapping(path, "the recipe", "--recipe", otherwise)
     try:
         return Scheme.model_validate(values)
     except ValidationError as error:

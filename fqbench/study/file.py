@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from fqbench.config import Config, read_yaml
+from fqbench.config import Config, read_mapping
 from fqbench.errors import InputError, did_you_mean
 from fqbench.study.methods import METHODS, MITIGATIONS
 
@@ -153,9 +153,8 @@ def read_study(file: Path) -> Study:
         It cannot be read, a field or section is not known, an axis is empty, or a method or mitigation is neither known
         nor described.
     """
-    values = read_yaml(file, "the study", "its path")
-    if not isinstance(values, dict):
-        raise InputError(f"the study {file} must hold name, grid, exclude and config; see docs/study.md.")
+    otherwise = "must hold name, grid, exclude and config; see docs/study.md."
+    values = read_mapping(file, "the study", "its path", otherwise)
     try:
         study = Study.model_validate({**values, "folder": file.parent})
     except ValidationError as error:
