@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST = 1e-7  # the least probability whose logarithm is taken
+PERCENT = 100.0
 FEWEST = 16  # numbers from 0 to 1 that are taken for independent probabilities; as many logits would not all be
 
 
@@ -18,11 +19,12 @@ def are_independent(values: NDArray[np.floating[Any]]) -> bool:
     return bool(values.size >= FEWEST and values.min() >= 0 and values.max() <= 1)
 
 
-def are_shares(values: NDArray[np.floating[Any]], whole: float = 1) -> bool:
-    """Whether each row (images, classes) holds probabilities of classes, which sum to ``whole`` within 0.1 %."""
-    return bool(
-        values.shape[1] > 1 and (values >= 0).all() and np.allclose(values.sum(axis=1) / whole, 1, rtol=0, atol=1e-3)
-    )
+def whole_of(values: NDArray[np.floating[Any]]) -> float | None:
+    """Return what each row (images, classes) of probabilities of classes sums to, 1 or 100 within 0.1 %, else None."""
+    if values.shape[1] < 2 or not (values >= 0).all():
+        return None
+    sums = values.sum(axis=1)
+    return next((whole for whole in (1.0, PERCENT) if np.allclose(sums / whole, 1, rtol=0, atol=1e-3)), None)
 
 
 def log_odds(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fqbench.contracts.probabilities import are_independent, are_shares, log_odds, logarithms
+from fqbench.contracts.probabilities import are_independent, log_odds, logarithms, whole_of
 from fqbench.data.arrow import as_text, plain_columns
 from fqbench.data.labels import as_number
 from fqbench.data.listing import some
@@ -188,7 +188,7 @@ def _of_probabilities(values: NDArray[np.float64], *, independent: bool) -> NDAr
     """Return logits: the values as they are, unless all of them are probabilities."""
     if independent:
         return log_odds(values) if are_independent(values) else values
-    whole = next((whole for whole in (1, 100) if are_shares(values, whole)), None)
+    whole = whole_of(values)
     return values if whole is None else logarithms(values / whole)
 
 

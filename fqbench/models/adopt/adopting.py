@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fqbench.config import Preprocessing
-from fqbench.contracts.probabilities import are_independent, are_shares
+from fqbench.contracts.probabilities import are_independent, whole_of
 from fqbench.data.images import normalize
 from fqbench.errors import DataError, InputError
 from fqbench.models.adopt import shapes
 from fqbench.models.adopt.classes import Meaning, columns_of, members_of
 from fqbench.models.adopt.graph import Editor, dimensions
-from fqbench.models.adopt.heads import PERCENT, Head, is_one_logarithm, read_ending, rewrite
+from fqbench.models.adopt.heads import Head, is_one_logarithm, read_ending, rewrite
 from fqbench.models.adopt.inputs import normalise
 from fqbench.models.adopt.loading import OPSET
 from fqbench.models.adopt.source import Source, first_line
@@ -135,7 +135,7 @@ def find_head(source: Source, answers: NDArray[np.float32], meaning: Meaning) ->
     columns = columns_of(outputs, source.names, meaning, source.path)
     if columns:
         return _independent(source, kind, answers, Head(kind, outputs, (), source.names, meaning.task, columns, whole))
-    if kind == "logits" and (found := next((one for one in (1.0, PERCENT) if are_shares(answers, one)), None)):
+    if kind == "logits" and (found := whole_of(answers)) is not None:
         kind, whole = "probabilities", found
     if kind in {"softmax", "log_softmax"} and outputs == 1:
         raise InputError(f"{source.path} takes a softmax of one number, which is always 1; export it with a sigmoid.")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fqbench.contracts.probabilities import LEAST, log_odds, logarithms
+from fqbench.contracts.probabilities import LEAST, PERCENT, log_odds, logarithms
 from fqbench.contracts.task import PredictionTask, two_classes
 from fqbench.models.adopt.graph import Editor
-from fqbench.onnx_graph import attribute
+from fqbench.onnx_graph import attribute, origin, producers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["logits", "softmax", "log_softmax", "sigmoid", "probabilities"]
 LOGITS = "logits"
-PERCENT = 100.0
 # They leave every number of an image as it is.
 PASSING = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dropout", "Transpose"})
 # They take some of the numbers of an image.
@@ -137,9 +136,8 @@ def read_ending(editor: Editor) -> Ending:
 
 def is_one_logarithm(editor: Editor) -> bool:
     """Whether the output is a part of a log-softmax, or the logarithm of a sigmoid."""
-    name = editor.graph.output[0].name
-    while (node := editor.maker(name)) is not None and node.op_type in PASSING:
-        name = node.input[0]
+    name = _source_of_output(editor)
+    node = editor.maker(name)
     if node is not None and node.op_type == "Log":
         return _sigmoid_below(editor, node.input[0]) is not None
     return _selected_from(editor, name) == "LogSoftmax"
@@ -180,9 +178,8 @@ def _selected_from(editor: Editor, name: str) -> str:
 
 def join_sigmoids(editor: Editor) -> None:
     """Turn a concatenation of sigmoids, as models with one head per attribute end, into one sigmoid of all logits."""
-    name = editor.graph.output[0].name
-    while (node := editor.maker(name)) is not None and node.op_type in PASSING:
-        name = node.input[0]
+    name = _source_of_output(editor)
+    node = editor.maker(name)
     if node is None or node.op_type != "Concat":
         return
     inner = [_sigmoid_below(editor, part) for part in node.input]
@@ -194,6 +191,11 @@ def join_sigmoids(editor: Editor) -> None:
     editor.rename(editor.add_node("Sigmoid", [node.output[0]], f"{name}.sigmoid"), name)
     editor.sort()
     editor.prune()
+
+
+def _source_of_output(editor: Editor) -> str:
+    """Return the value that the output is, behind operators that pass every number on."""
+    return origin(editor.graph.output[0].name, producers(editor.graph), PASSING)
 
 
 def _sigmoid_below(editor: Editor, name: str) -> str | None:
