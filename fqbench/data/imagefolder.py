@@ -13,7 +13,7 @@ from fqbench.data.finding import Finder, pictures_below, require_text
 from fqbench.data.labels import ordered
 from fqbench.data.listing import some
 from fqbench.data.samples import Problem, Samples, group_labels
-from fqbench.data.splits import complete_splits
+from fqbench.data.splits import split_rows
 from fqbench.data.table import image_column, open_table
 from fqbench.errors import DataError, InputError
 
@@ -107,7 +107,7 @@ def read_imagefolder(
         features = features[list(without_copies(tuple(features.columns), features, codes, sensitive, table.name))]
     by = tuple(features.columns)
     named = [SPLIT_NAMES[part[0].lower()] if by_split else "train" for part in parts]
-    split, notice = complete_splits(np.asarray(named), group_labels(features, by), codes, seed=seed)
+    split, notice = split_rows(named, group_labels(features, by), codes, seed=seed)
     frame = pd.DataFrame({"sample_id": names, "path": names, "split": split, "label": codes})
     frame = pd.concat([frame, features], axis=1)
     return Samples(NAME, root, frame, classes, by, notice if by_split else "", problems)
