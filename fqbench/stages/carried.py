@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -84,8 +84,11 @@ class ResultSaid(PackSaid):
     bench: dict[str, Any]
 
 
-def check_said(opened: Pack, kind: type[PackSaid], fixed: Iterable[str], of_each: str = "") -> None:
-    """Check the facts of an archive, and that it holds the files that they are about.
+Checked = TypeVar("Checked", bound=PackSaid)
+
+
+def check_said(opened: Pack, kind: type[Checked], fixed: Iterable[str], of_each: str = "") -> Checked:
+    """Return the facts of an archive, checked, as are the files that they are about.
 
     Parameters
     ----------
@@ -118,3 +121,4 @@ def check_said(opened: Pack, kind: type[PackSaid], fixed: Iterable[str], of_each
     missing = [name for name in needed if name not in opened.facts["files"]]
     if missing:
         raise DataError(f"the archive has no {missing[0]}, which it needs; make it again.")
+    return said

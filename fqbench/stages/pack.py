@@ -15,7 +15,6 @@ from fqbench import pack as archives
 from fqbench.catalogue import artifact_named, model_of
 from fqbench.config import Preprocessing
 from fqbench.contracts.artifacts import Artifact
-from fqbench.contracts.task import PredictionTask
 from fqbench.data.images import PreparedImages
 from fqbench.errors import DataError, InputError
 from fqbench.execution import Execution, answers, batch_size_for, execution, require_runtime
@@ -118,18 +117,18 @@ def run_pack(run: Run, file: Path, out: Path | None = None) -> Path:
     with tempfile.TemporaryDirectory(prefix="fqbench-run-pack-") as scratch:
         (Path(scratch) / "pack").mkdir()
         opened = archives.read_pack(file, archives.PACK, Path(scratch) / "pack")
-        check_said(opened, PackSaid, (PIXELS, IDS))
+        said = check_said(opened, PackSaid, (PIXELS, IDS))
         artifacts = [
             Artifact.from_dict(facts, opened.file(f"artifact{number}"))
             for number, facts in enumerate(opened.facts["artifacts"])
         ]
         for artifact in artifacts:
             require_runtime(artifact)
-        executions, images = _executions(run, artifacts, Path(scratch)), _images(opened)
+        executions, images = _executions(run, artifacts, Path(scratch)), _images(opened, said.preprocessing)
         rows, threads = np.arange(len(images), dtype=np.int64), usable_cores()
         files, answered, measured = {}, [], []
         for number, running in enumerate(executions):
-            size = opened.facts["batch_size"]
+            size = said.batch_size
             found, arithmetic = answers(running, images, rows, batch_size=size, threads=threads, reporter=run.reporter)
             name = ANSWERS.format(number)
             files[name] = Path(scratch) / name
@@ -164,15 +163,12 @@ def import_results(run: Run, file: Path) -> Imported:
     """
     with tempfile.TemporaryDirectory(prefix="fqbench-import-") as scratch:
         opened = archives.read_pack(file, archives.RESULT, Path(scratch))
-        check_said(opened, ResultSaid, (REPORT,), ANSWERS)
-        facts = opened.facts
-        _require_same(run, facts)
+        said = check_said(opened, ResultSaid, (REPORT,), ANSWERS)
+        _require_same(run, opened.facts)
         ids = None
         entries = []
-        for number in range(len(facts["artifacts"])):
-            source = opened.file(ANSWERS.format(number))
-            task = PredictionTask(facts["artifacts"][number].get("task", PredictionTask.CLASSES))
-            answers = read_predictions(source, expected=ids, task=task)
+        for number, artifact in enumerate(said.artifacts):
+            answers = read_predictions(opened.file(ANSWERS.format(number)), expected=ids, task=artifact.task)
             ids = answers.sample_ids.tolist()
             entries.append(_import_predictions(run, opened, number, answers))
         latency = LatencyReport.open(opened.file(REPORT))
@@ -199,8 +195,7 @@ def _carried(artifact: Artifact) -> dict[str, Any]:
     return artifact.to_dict() | {"details": details}
 
 
-def _images(opened: Pack) -> PreparedImages:
-    preprocessing = Preprocessing.model_validate(opened.facts["preprocessing"])
+def _images(opened: Pack, preprocessing: Preprocessing) -> PreparedImages:
     try:
         pixels = np.load(opened.file(PIXELS), mmap_mode="r", allow_pickle=False)
         ids = np.asarray(json.loads(opened.file(IDS).read_text(encoding="utf-8")), dtype=np.str_)
