@@ -8,6 +8,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def write_pack(path: Path, kind: str, facts: Mapping[str, Any], files: Mapping[s
             f"{path} cannot be written ({error.strerror or error}); choose another place with --out."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error is the one to tell
+            temporary.unlink(missing_ok=True)
     return text_digest(text)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -303,6 +305,18 @@ def test_a_result_of_other_contents_under_the_same_name(run: Run, packed: Path, 
 def test_nothing_is_left_where_an_archive_cannot_be_written(run: Run, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot be written .*choose another place with --out"):
         pack(run, [quantize(run)], tmp_path / "no-such-folder" / "x.zip")
+
+
+def test_a_place_that_can_only_be_read_is_named(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = quantize(run)
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("fqbench.pack.zipfile.ZipFile", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(InputError, match=r"x\.zip cannot be written .*choose another place with --out"):
+        pack(run, [made], tmp_path / "x.zip")
 
 
 def test_odd_names_are_not_packed(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def test_a_workspace_that_cannot_be_written_is_hashed_and_read(
 
     monkeypatch.setattr("fqbench.workspace.contents.write_whole", refuse)
     assert workspace.find(asked) == entry
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert verify(workspace).entries == 1
 
 
 def test_verify_names_missing_files_and_wrong_manifests(workspace: Workspace) -> None:

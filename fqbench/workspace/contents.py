@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fqbench.errors import DataError
@@ -77,8 +78,9 @@ def remember(root: Path, entry: Path, files: Mapping[str, FileRecord]) -> None:
 
 
 def forget(root: Path, entry: Path) -> None:
-    """Forget that an entry was checked."""
-    _place(root, entry).unlink(missing_ok=True)
+    """Forget that an entry was checked; where nothing can be written, nothing is forgotten."""
+    with suppress(OSError):
+        _place(root, entry).unlink(missing_ok=True)
 
 
 def _signature(entry: Path, files: Mapping[str, FileRecord]) -> str | None:
