@@ -117,7 +117,7 @@ def test_a_workspace_that_cannot_be_written_is_hashed_and_read(
     entry = workspace.produce(asked, write, {})
     os.utime(entry.file("faces.bin"))
 
-    def refuse(*_arguments: object) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
         raise PermissionError("read-only")
 
     monkeypatch.setattr("fqbench.workspace.contents.write_whole", refuse)

@@ -48,7 +48,7 @@ def source_file(entry: str) -> Path:
     with _working_directory():
         try:
             spec = importlib.util.find_spec(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed(module, error) from error
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise InputError(
@@ -85,7 +85,7 @@ def load(entry: str) -> Callable[..., Any]:
     with _working_directory():
         try:
             found: Any = importlib.import_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed(module, error) from error
     for part in name.split("."):
         if not hasattr(found, part):
@@ -129,7 +129,7 @@ def build(entry: str, arguments: Mapping[str, Any], *, classes: int) -> nn.Modul
         pass
     try:
         network = make(**given)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(f"{entry}({', '.join(f'{key}={value!r}' for key, value in given.items())})", error) from error
     if not isinstance(network, nn.Module):
         raise InputError(f"--model {entry}: it returns {type(network).__name__}, not a torch.nn.Module.")
@@ -161,6 +161,6 @@ def _working_directory() -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _failed(what: str, error: Exception) -> InputError:
+def _failed(what: str, error: BaseException) -> InputError:
     reason = (str(error).splitlines() or [""])[0][:160]
     return InputError(f"{what} fails ({type(error).__name__}: {reason}); correct the code, --traceback shows where.")

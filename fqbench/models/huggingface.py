@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fqbench.errors import DataError, InputError, did_you_mean
 from fqbench.models import hub
 from fqbench.models.adopt import conventions
-from fqbench.models.weights import State
+from fqbench.models.weights import State, require_plain
 from fqbench.optional import require
 
 if TYPE_CHECKING:
@@ -84,8 +84,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} has no {CONFIG}; give the folder that save_pretrained wrote.")
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); save the model again.") from error
+    _require_form(config, path)
     if "model_type" not in config:
         timm = f"; it is timm's, use --model timm/{config['architecture']}" if "architecture" in config else ""
         raise InputError(f"{path} has no model_type, so it is not a transformers model{timm}.")
@@ -99,6 +100,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     if classes and not any(str(name).endswith(HEAD) for name in classes):
         raise InputError(f"{path} is of {', '.join(classes)}, not of an image classifier (…{HEAD}).")
     return config
+
+
+def _require_form(config: Any, path: Path) -> None:
+    """Raise an error where a part that is read here is not what save_pretrained writes."""
+    wrong = ""
+    if not isinstance(config, dict):
+        wrong = "it is not a mapping"
+    elif not isinstance(config.get("model_type", ""), str):
+        wrong = "model_type is not text"
+    elif not isinstance(config.get("architectures") or [], list):
+        wrong = "architectures is not a list"
+    else:
+        labels = config.get("id2label") or {}
+        if not isinstance(labels, dict) or not all(str(key).isdecimal() for key in labels):
+            wrong = "id2label does not name classes by number"
+    if wrong:
+        raise DataError(f"{path} is not as save_pretrained writes it ({wrong}); save the model again.")
 
 
 def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -217,6 +235,7 @@ def read_state(folder: Path) -> State:
         first = ", ".join(sorted(found["missing_keys"])[:5])
         raise DataError(f"the weights in {folder} lack {len(found['missing_keys'])} tensors ({first}); save it again.")
     tensors = {INSIDE + key: value for key, value in network.state_dict().items()}
+    require_plain(tensors, folder)
     return State(tensors, beside=tuple(sorted(found["unexpected_keys"])))
 
 

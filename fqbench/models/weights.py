@@ -124,12 +124,18 @@ def read_weights(file: Path) -> State:
         raise DataError(
             f"the weights {file} do not contain a mapping of names to tensors{found}; save the model's state_dict."
         )
-    _require_plain(tensors, file)
+    require_plain(tensors, file)
     return State(tensors, wrapper)
 
 
-def _require_plain(tensors: Mapping[Any, Tensor], file: Path) -> None:
-    """Raise an error for tensors that a network cannot take as they are."""
+def require_plain(tensors: Mapping[Any, Tensor], file: Path) -> None:
+    """Check that a network can take tensors as they are.
+
+    Raises
+    ------
+    DataError
+        One has a name that is not text, is sparse or quantized, or holds NaN or infinity.
+    """
     torch = require("torch", extra="train")
     for name, value in tensors.items():
         if not isinstance(name, str):

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fqbench.errors import DataError, FqbenchError, InputError
-from fqbench.models.program import _plain, check, write_onnx
+from fqbench.models.program import _compared, _plain, check, write_onnx
 from tests.models.test_zoo import Poison
 
 torch = pytest.importorskip("torch")
@@ -77,6 +77,12 @@ def test_a_program_becomes_its_graph(tmp_path: Path, free: bool) -> None:
     (answer,) = session.run(None, {session.get_inputs()[0].name: images})
     with torch.inference_mode():
         np.testing.assert_allclose(answer, network(torch.from_numpy(images)).numpy(), atol=1e-5)
+
+
+def test_a_graph_with_other_answers_names_the_usual_reason(classifier: Path) -> None:
+    images = np.zeros((1, 3, 32, 32), np.float32)
+    with pytest.raises(DataError, match=r"differs from it by up to .*; export the network in evaluation mode"):
+        _compared(classifier, images, np.full((1, 2), 9e3, np.float32), Path("train.pt2"))
 
 
 def test_what_would_run_is_refused(tmp_path: Path) -> None:

@@ -254,6 +254,7 @@ def changed(**options: str | None) -> tuple[str, ...]:
             2,
             r"broken fails \(ZeroDivisionError: .*--traceback shows where",
         ),
+        ({"model": "script:build", "model_args": None}, 2, r"script fails \(SystemExit: 1\); correct the code"),
         ({"model": "odd:number", "model_args": None}, 2, "returns int, not a torch.nn.Module"),
         ({"model": "odd:pair", "model_args": None, "weights": "odd.pth"}, 2, "returns tuple; .*the logits alone"),
         (
@@ -274,6 +275,7 @@ def test_what_is_wrong_is_said(
     odd = here / "odd.py"
     if not odd.exists():
         (here / "broken.py").write_text("1 / 0\n")
+        (here / "script.py").write_text("import sys\nsys.exit(1)\n")
         odd.write_text(ODD)
         torch.save({"layer.weight": torch.zeros(3, 3), "layer.bias": torch.zeros(3)}, here / "odd.pth")
         sys.path.insert(0, str(here))
