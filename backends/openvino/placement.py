@@ -7,7 +7,8 @@ float, a factor stands between convolution and Add, and the Add is a pass of its
 MaxPool pairs are moved up to the operators that compute (`lifting`). The product of attention's softmax and its values
 stays in float, as in NNCF (``MULTIHEAD_ATTENTION_OUTPUT`` of its ignored patterns); every bias is float, because it is
 added to the dequantized sum. Where both factors are activations, as attention's queries and keys, the transformations
-take neither with a zero point, so their levels lie symmetrically about zero.
+take neither with a zero point, so their levels lie symmetrically about zero; so do those of ranges that nearly do
+anyway, since a zero point costs the convolution that reads it a correction.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from fqbench.contracts.plan import QuantizationPlan
 
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# The shorter side of a range over the longer one, from which on its levels are symmetric: steps grow by 14 % at most.
+NEARLY_SYMMETRIC = 0.75
 
 
 def write_placed(plan: QuantizationPlan) -> ModelProto:
@@ -39,7 +42,7 @@ def write_placed(plan: QuantizationPlan) -> ModelProto:
     DataError
         A range is missing.
     """
-    plan, symmetric = with_symmetric_factors(plan)
+    plan, symmetric = with_symmetric_levels(plan)
     graph = plan.model.graph
     dialect = Dialect(
         op_types=OPERATORS,
@@ -74,25 +77,33 @@ def operators(graph: GraphProto) -> tuple[str, ...]:
     )
 
 
-def with_symmetric_factors(plan: QuantizationPlan) -> tuple[QuantizationPlan, frozenset[str]]:
-    """Return a plan whose factors of products of two activations are signed, with zero in the middle, and their names.
+def with_symmetric_levels(plan: QuantizationPlan) -> tuple[QuantizationPlan, frozenset[str]]:
+    """Return a plan with signed levels, zero in the middle, where OpenVINO is faster with them, and those tensors.
 
-    A first factor without negative levels keeps them, since its zero point is 0 already. What was learned in training
-    is not changed: such a product stays in float unless it was trained with signed activations.
+    They are the factors of products of two activations, and the tensors whose range is nearly symmetric. A first factor
+    without negative levels keeps them, since its zero point is 0 already. What was learned in training is not changed:
+    a product of two activations stays in float unless it was trained with signed ones.
     """
     if plan.calibration is None:
         return plan, frozenset()
-    graph = QdqGraph(plan.model.graph)
-    found = dict[str, QParams]()
-    chosen = set(operators(plan.model.graph)) - plan.float_nodes
-    for node in activation_products(graph):
-        if node.name not in chosen or any(name not in plan.activations for name in node.input):
-            continue
-        for name in node.input:
-            one = plan.activations[name]
-            if name == node.input[1] or one.zero_point:
-                found[name] = QParams.of(one.low, one.high, one.bits, symmetric=True)
+    factors = _factors(plan)
+    found = {
+        name: QParams.of(one.low, one.high, one.bits, symmetric=True)
+        for name, one in plan.activations.items()
+        if name in factors or min(-one.low, one.high) >= NEARLY_SYMMETRIC * max(-one.low, one.high)
+    }
     return replace(plan, activations={**plan.activations, **found}), frozenset(found)
+
+
+def _factors(plan: QuantizationPlan) -> set[str]:
+    """Name the factors of quantized products of two activations, but for first ones whose zero point is 0."""
+    chosen = set(operators(plan.model.graph)) - plan.float_nodes
+    found = set[str]()
+    for node in activation_products(QdqGraph(plan.model.graph)):
+        if node.name in chosen and all(name in plan.activations for name in node.input):
+            first, second = node.input
+            found |= {first, second} if plan.activations[first].zero_point else {second}
+    return found
 
 
 def residuals(plan: QuantizationPlan) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from fqbench.backends.openvino import placement
-from fqbench.backends.openvino.placement import with_symmetric_factors
+from fqbench.backends.openvino.placement import with_symmetric_levels
 from onnx import TensorProto, helper
 
 from fqbench import plugins
@@ -129,7 +129,7 @@ def test_onnxruntime_computes_attention_in_float(vit: ExportedModel, tmp_path: P
     assert not quantized & {node.output[0] for node in model.graph.node if node.op_type == "Softmax"}
 
 
-def test_only_factors_that_are_both_activations_become_symmetric() -> None:
+def test_only_factors_that_are_both_activations_and_nearly_symmetric_ranges_become_symmetric() -> None:
     nodes = [
         helper.make_node("Relu", ["images"], ["first"], "relu"),
         helper.make_node("Sigmoid", ["images"], ["second"], "sigmoid"),
@@ -140,12 +140,17 @@ def test_only_factors_that_are_both_activations_become_symmetric() -> None:
     model = helper.make_model(helper.make_graph(nodes, "product", given, made))
     ranges = {"images": QParams.of(-1, 3, 8), "first": QParams.of(0, 3, 8), "second": QParams.of(0, 1, 8)}
     plan = QuantizationPlan(model, ranges, {}, (), calibration="images")
-    changed, names = with_symmetric_factors(plan)
+    changed, names = with_symmetric_levels(plan)
     assert names == {"second"}, "a first factor without negative levels has its zero point at 0 already"
     assert changed.activations["second"].zero_point == 128
     assert changed.activations["second"].high == pytest.approx(1, rel=1e-6)
     assert {**changed.activations, "second": ranges["second"]} == ranges
     below = replace(plan, activations={**ranges, "first": QParams.of(-2, 3, 8)})
-    assert with_symmetric_factors(below)[1] == {"first", "second"}
+    assert with_symmetric_levels(below)[1] == {"first", "second"}
     learned = replace(below, calibration=None)
-    assert with_symmetric_factors(learned) == (learned, frozenset())
+    assert with_symmetric_levels(learned) == (learned, frozenset())
+    nearly = replace(plan, activations={**ranges, "images": QParams.of(-2.4, 3, 8)})
+    changed, names = with_symmetric_levels(nearly)
+    assert names == {"images", "second"}
+    assert changed.activations["images"].zero_point == 128
+    assert changed.activations["images"].high == pytest.approx(3, rel=1e-2)
