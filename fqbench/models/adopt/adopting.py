@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 VERSION = 3
 TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2
+CONSTANT = (
+    "! all of these images have the same answer, to the last bit; check --scale-pixels, --mean, --std and --output, "
+    "and that the file holds trained weights."
+)
 
 
 @dataclass(frozen=True)
@@ -43,20 +47,24 @@ class Adopted:
         From a picture to the normal input.
     facts : dict
         For the manifest: what was found, what was changed, and the parity with the original.
+    constant : bool
+        Whether different images have the same answer, to the last bit.
     """
 
     preprocessing: Preprocessing
     facts: dict[str, Any]
+    constant: bool = False
 
     @property
     def summary(self) -> tuple[str, ...]:
         """What the user should know, one line each."""
         found = self.facts["adoption"]
-        return (
+        lines = (
             f"input: {found['input']}; head: {found['head']}; batch: {found['batch']}",
             f"the adopted graph agrees with the original to {self.facts['parity_max_abs']:.1e} ({found['parity_of']}) "
             f"on {self.facts['parity_images']} images",
         )
+        return (*lines, CONSTANT) if self.constant else lines
 
 
 def adopt(source: Source, pixels: NDArray[np.uint8], meaning: Meaning, out: Path) -> Adopted:
@@ -108,7 +116,7 @@ def adopt(source: Source, pixels: NDArray[np.uint8], meaning: Meaning, out: Path
                 "adopted_from": str(source.path),
                 "adoption": _found(source, head, free, absorbed) | {"parity_of": of},
             }
-            return Adopted(preprocessing, facts)
+            return Adopted(preprocessing, facts, _are_alike(answers) and not _are_alike(pixels))
         worst = min(worst or (difference, of), (difference, of))
     if worst is None:
         raise InputError(
@@ -201,6 +209,10 @@ def compare(head: Head, answers: NDArray[np.float32], logits: NDArray[np.float32
         return float(np.abs(logits - expected).max()), "logits"
     found, wanted = (head.task.probabilities(values) for values in (logits, expected))
     return float(np.abs(found - wanted).max()), "probabilities"
+
+
+def _are_alike(values: NDArray[Any]) -> bool:
+    return bool((values == values[0]).all())
 
 
 def _extent(head: Head, answers: NDArray[np.float32]) -> float:

@@ -549,6 +549,16 @@ def test_one_probability_is_no_logit(what: str, tmp_path: Path) -> None:
     assert (logits.argmax(axis=1) == expected).all()
 
 
+@pytest.mark.parametrize("scale", [0, 1])
+def test_one_answer_for_all_images_is_told(scale: int, tmp_path: Path) -> None:
+    scaled = helper.make_node("Mul", ["logits", "multiplier"], ["scaled"])
+    nodes = (scaled, helper.make_node("Add", ["scaled", "one"], ["answer"]))
+    path = headed(tmp_path / "a.onnx", *nodes, constants=[("multiplier", np.float32(scale)), *ONE])
+    made = adopted(path, tmp_path / "out", mean=MEAN, std=STD)
+    assert made.constant == (scale == 0)
+    assert any("all of these images have the same answer" in line for line in made.summary) == (scale == 0)
+
+
 FACTOR = [("hundred", np.float32(100)), ("hundredth", np.float32([0.01])), ("half", np.float32(0.5)), *ONE]
 SOFTMAX = helper.make_node("Softmax", ["logits"], ["p"], axis=1)
 SCALED = {
