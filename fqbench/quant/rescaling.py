@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from fqbench.quant.record import CalibrationRecord
 
 ALPHA = 0.5
+FULL = 8  # bits of weights that take factors at little cost
 HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "Identity"})  # f(s x) = s f(x) for every s > 0
-SMALLEST = 1e-4  # of the largest channel; a channel that is always zero is left as it is
-LARGEST_FACTOR = 1e3
+SMALLEST = 1e-4  # of the largest channel: smaller ones may be larger on other images, so they count as this large
+SMALLEST_SHARE = 1e-6
+LARGEST_FACTOR = 1e5
 CHECKED = 16  # images on which the answers before and after are compared
 CLOSE = 1e-4  # of the largest logit: what another order of float sums may change
 
@@ -145,12 +147,15 @@ def rescaled(model: ExportedModel, graph: ModelProto, calibration: CalibrationSe
     return found
 
 
-def worth_a_trial(graph: ModelProto) -> bool:
-    """Whether rescaling may matter: there are depthwise convolutions, or LayerNormalization, with a place for factors.
+def worth_a_trial(graph: ModelProto, bits: int) -> bool:
+    """Whether rescaling may matter: there are places for factors, and weights have bits enough to take them.
 
-    With a scale per channel of the weights, other networks hardly profit (docs/decisions/0091).
+    Below 8 bits the places have to be at depthwise convolutions or LayerNormalization, since other networks lose more in
+    the weights than they win in the activations (docs/decisions/0091).
     """
     found = list(moves(graph))
+    if bits >= FULL:
+        return bool(found)
     depthwise = any(node.op_type == "Conv" and attribute(node, "group", 1) > 1 for node in graph.graph.node)
     return any(depthwise or move.source.op_type == "LayerNormalization" for move in found)
 
@@ -332,11 +337,12 @@ def _shares(move: Move, constants: Constants) -> NDArray[np.float64]:
 def _factor(largest: NDArray[np.float64], shares: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
     top = float(largest.max())
     factor = np.ones_like(largest)
-    live = (largest > SMALLEST * top) & (shares > SMALLEST)
+    live = (largest > 0) & (shares > 0)
     if not live.any():
         return factor
-    factor[live] = largest[live] ** alpha / shares[live] ** (1 - alpha)
-    factor[live] *= (largest[live] / factor[live]).max() / top
+    size, share = np.maximum(largest[live], SMALLEST * top), np.maximum(shares[live], SMALLEST_SHARE)
+    factor[live] = size**alpha / share ** (1 - alpha)
+    factor[live] *= (size / factor[live]).max() / top
     clipped: NDArray[np.float64] = np.clip(factor, 1 / LARGEST_FACTOR, LARGEST_FACTOR)
     return clipped
 

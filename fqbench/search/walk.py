@@ -115,7 +115,7 @@ class Walk:
 
     def _rescalable(self, scheme: Scheme) -> bool:
         """Whether the backend runs rescaled graphs, and this one has channels that factors can be moved between."""
-        return has_speed(self.backend, scheme) and worth_a_trial(cleaned(export(self.trials.run).path))
+        return has_speed(self.backend, scheme) and worth_a_trial(cleaned(export(self.trials.run).path), scheme.bits)
 
     def _down(self, above: Assignment, bits: int) -> Assignment | None:
         """Go down to fewer bits, and back up where that misses a limit; None where nothing below keeps them."""

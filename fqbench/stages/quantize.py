@@ -265,7 +265,7 @@ def _is_open(scheme: Scheme) -> bool:
 def _rescalable(backend: Backend, scheme: Scheme, model: ExportedModel) -> bool:
     """Whether rescaling may matter for a model, and the backend executes it."""
     wanted = scheme.model_copy(update={"rescaling": "on"})
-    return support_of(backend, wanted).level is not Level.NO and worth_a_trial(cleaned(model.path))
+    return support_of(backend, wanted).level is not Level.NO and worth_a_trial(cleaned(model.path), scheme.bits)
 
 
 def _tell(run: Run, scheme: Scheme, made: Choice, placed: PlacementChoice | None) -> None:

@@ -334,7 +334,7 @@ EVALUATIONS = Kind("evaluations", 6, EvaluationFacts)  # 5: can be read back; 6:
 REPLICATIONS = Kind("replications", 1, ReplicationFacts)
 GATES = Kind("gates", 1, GateFacts)
 DIAGNOSES = Kind("diagnoses", 1, DiagnosisFacts)
-SEARCHES = Kind("searches", 1, SearchFacts)
+SEARCHES = Kind("searches", 2, SearchFacts)
 CELLS = Kind("cells", 1, CellFacts)
 STUDIES = Kind("studies", 1, StudyFacts)
 

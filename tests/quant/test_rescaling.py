@@ -222,11 +222,12 @@ def test_a_product_that_also_adds_what_it_reads_is_left_alone() -> None:
     assert names(model) == [("scale", ("w1",))]
 
 
-def test_it_is_worth_a_trial_with_depthwise_convolutions_or_layer_normalization() -> None:
-    assert worth_a_trial(chain([node("Relu")], group=8))
-    assert worth_a_trial(transformer_block())
-    assert not worth_a_trial(chain([node("Relu")]))
-    assert not worth_a_trial(chain([node("HardSwish")], group=8))
+def test_it_is_worth_a_trial_at_8_bits_or_with_depthwise_convolutions_or_layer_normalization() -> None:
+    for bits in (8, 4):
+        assert worth_a_trial(chain([node("Relu")], group=8), bits)
+        assert worth_a_trial(transformer_block(), bits)
+        assert worth_a_trial(chain([node("Relu")]), bits) == (bits == 8)
+        assert not worth_a_trial(chain([node("HardSwish")], group=8), bits)
 
 
 def uneven(tmp_path: Path) -> ExportedModel:
@@ -335,3 +336,20 @@ def transformer_block() -> onnx.ModelProto:
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def test_sizes_over_four_orders_of_magnitude_are_evened() -> None:
+    """Left alone, the largest channels, whose weights are the smallest, took all levels from the others."""
+    model = chain([node("Relu")])
+    spread = np.logspace(0, 4, 8)[::-1]
+    known = {tensor.name: tensor for tensor in model.graph.initializer}
+    size = maxima_of(model)["b"]
+    for name, factor in (("w1", spread / size), ("b1", spread / size), ("w2", size / spread)):
+        values = numpy_helper.to_array(known[name])
+        shape = (1, 8, 1, 1) if name == "w2" else (8, *[1] * (values.ndim - 1))
+        known[name].CopyFrom(numpy_helper.from_array((values * factor.reshape(shape)).astype(np.float32), name))
+    maxima = maxima_of(model)
+    np.testing.assert_allclose(maxima["b"], spread, rtol=1e-3)
+    changed, _ = rescale(model, maxima, alpha=1.0)
+    same_answers(model, changed, pictures(4, 1))
+    np.testing.assert_allclose(maxima_of(changed)["b"], spread.max(), rtol=1e-3)
