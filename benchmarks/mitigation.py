@@ -1,12 +1,13 @@
 """How much of what naive quantization costs the worst-off group does a search win back, without training?
 
 Usage: python benchmarks/mitigation.py [--workspace DIR] [--bits 4] [--limits max_group_drop=0.02] [--budget 20m]
-           [--minimize size|latency] [--allow-training] [...]
+           [--minimize size|latency] [--allow-training] [--naive-act-bits 4] [...]
 
 Any flag of `fqbench quantize` chooses data and model, as --model lcnet_100, --onnx FILE or --by skin_tone. Compared,
 on one runtime and on the test split, are
 
-* naive: extremes as ranges, rounding to nearest, no correction, the same bits everywhere;
+* naive: extremes as ranges, rounding to nearest, no correction, the same bits everywhere; with --naive-act-bits 4 its
+  activations have 4 bits, which is simulated and not timed. Nothing else has, since a search takes what kernels run;
 * search: what `fqbench search` chooses, seeing validation images only; with --allow-training also what it chooses where
   it may train. The time of the latter is that of both, since it finds the trials of the former done;
 * no groups: uniform mixed precision by plain sensitivity. Layers are raised to 8 bits (from 8 bits, to float) in the
@@ -42,6 +43,7 @@ from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Scheme
 from fqbench.data.samples import group_labels
 from fqbench.execution import execution, logits_of
+from fqbench.latency.interval import Interval
 from fqbench.latency.protocol import Subject, measure
 from fqbench.latency.results import LatencyReport, SubjectFacts
 from fqbench.run import Run
@@ -51,6 +53,7 @@ from fqbench.search.diagnosed import LAST
 from fqbench.search.images import validation_images
 from fqbench.search.request import request
 from fqbench.search.search import search
+from fqbench.search.trials import has_speed
 from fqbench.stages.export import export
 from fqbench.stages.observe import observe
 from fqbench.stages.predict import predict_split
@@ -192,7 +195,8 @@ def rows_of(run: Run, candidates: Sequence[Candidate]) -> list[tuple[str, ...]]:
     worst = max(np.unique(groups), key=lambda name: float((before - after["naive"])[groups == name].mean()))
     mine = groups == worst
     lost = (before - after["naive"])[mine].sum()
-    latency = timed(run, [("fp32", fp32), *((one.name, one.artifact) for one in candidates)])
+    real = [(one.name, one.artifact) for one in candidates if has_speed(one.artifact.backend, one.artifact.scheme)]
+    latency = timed(run, [("fp32", fp32), *real])
     rows = []
     for one in candidates:
         loss = before[mine] - after[one.name][mine]
@@ -201,20 +205,27 @@ def rows_of(run: Run, candidates: Sequence[Candidate]) -> list[tuple[str, ...]]:
         if one.name != "naive" and lost > 0:
             share = won_back(before[mine], after["naive"][mine], after[one.name][mine])
             told = f"{share[0]:.0%} [{share[1]:.0%}, {share[2]:.0%}]"
-        p50, speedup = latency[one.name].p50_ms, latency[one.name].speedup
-        assert speedup is not None, "the first artifact is the reference"
+        p50, speedup = "simulated", "-"
+        if one.name in dict(real):
+            p50, speedup = interval_of(latency[one.name].p50_ms, 3) + " ms", interval_of(latency[one.name].speedup, 2)
         rows.append(
             (
                 f"{one.name} ({one.artifact.id or one.artifact.backend})",
                 f"{worst}: {100 * loss.mean():.1f} ± {100 * half:.1f}",
                 told,
                 f"{one.artifact.size_on_disk / 1e6:.2f} MB",
-                f"{p50.value:.3f} [{p50.low:.3f}, {p50.high:.3f}] ms",
-                f"{speedup.value:.2f} [{speedup.low:.2f}, {speedup.high:.2f}]",
+                p50,
+                speedup,
                 f"{one.seconds:.0f} s",
             )
         )
     return rows
+
+
+def interval_of(one: Interval | None, digits: int) -> str:
+    """Return a value and its interval as text."""
+    assert one is not None, "the first artifact is the reference"
+    return f"{one.value:.{digits}f} [{one.low:.{digits}f}, {one.high:.{digits}f}]"
 
 
 def clock(start: float) -> float:
@@ -249,6 +260,7 @@ def main() -> None:
     parser.add_argument("--budget", default="20m")
     parser.add_argument("--minimize", default="size", choices=("size", "latency"))
     parser.add_argument("--allow-training", action="store_true")
+    parser.add_argument("--naive-act-bits", type=int, default=8, choices=(8, 4, 2))
     asked, rest = parser.parse_known_args()
     flags = {
         name.removeprefix("--").replace("-", "_"): value for name, value in zip(rest[::2], rest[1::2], strict=True)
@@ -256,7 +268,8 @@ def main() -> None:
     options: dict[str, Any] = {"backend": "ort", "bits": asked.bits} | flags
     run = fqbench.experiment(asked.workspace, reporter=TerminalReporter(), **options)
     start = time.monotonic()
-    naive = Candidate("naive", quantize(run, Scheme.model_validate({"bits": asked.bits, **NAIVE})), clock(start))
+    scheme = Scheme.model_validate({"bits": asked.bits, "act_bits": asked.naive_act_bits, **NAIVE})
+    naive = Candidate("naive", quantize(run, scheme), clock(start))
     chosen, passed = searched(run, asked, training=False)
     found = [(chosen, passed)]
     if asked.allow_training:

@@ -39,7 +39,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "mobilenetv3_large_100": SMALL,
     "mobilenet_v2": SMALL | {"epochs": 12},
     "efficientnet_b0": SMALL,
-    "resnet50": {"augment": ("flip",)},
+    "resnet50": {"epochs": 2, "augment": ("flip",)},
     "vit_tiny_patch16_224": VIT,
     "vit_small_patch16_224": VIT,
 }
