@@ -55,6 +55,7 @@ OURS = (
     ("torch_compile", Scheme.float32()),
     ("torch_compile", Scheme.cast("bf16")),
     ("torch_compile", INT8),
+    ("torch_compile", PACKED),
 )
 QUANTIZED = {INT8.label, PACKED.label}
 PEER = "peer: "
