@@ -150,8 +150,8 @@ def rescaled(model: ExportedModel, graph: ModelProto, calibration: CalibrationSe
 def worth_a_trial(graph: ModelProto, bits: int) -> bool:
     """Whether rescaling may matter: there are places for factors, and weights have bits enough to take them.
 
-    Below 8 bits the places have to be at depthwise convolutions or LayerNormalization, since other networks lose more in
-    the weights than they win in the activations (docs/decisions/0091).
+    Below 8 bits the places have to be at depthwise convolutions or LayerNormalization, since other networks lose more
+    in the weights than they win in the activations (docs/decisions/0091).
     """
     found = list(moves(graph))
     if bits >= FULL:
