@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from flags import flags_of
 
 import fqbench
 from fqbench.contracts.artifacts import Artifact
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rules", default=RULES)
     parser.add_argument("--bits", default="8,4")
     options, rest = parser.parse_known_args()
-    flags: dict[str, Any] = {"calib": "random", "calib_by": GROUPS, "by": GROUPS} | _flags(rest)
+    flags: dict[str, Any] = {"calib": "random", "calib_by": GROUPS, "by": GROUPS} | flags_of(rest)
     run = fqbench.experiment(options.workspace, reporter=TerminalReporter(), **flags)
     artifacts = [fqbench.reference(run)]
     levels = {artifacts[0].id: "float"}
@@ -73,11 +74,6 @@ def _figure(estimate: Estimate | GapEstimate, digits: int) -> str:
     if math.isnan(estimate.value):
         return "undefined"
     return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-
-
-def _flags(rest: Sequence[str]) -> dict[str, str]:
-    names = [name.removeprefix("--").replace("-", "_") for name in rest[::2]]
-    return dict(zip(names, rest[1::2], strict=True))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from flags import flags_of
 
 import fqbench
 from fqbench.contracts.artifacts import ExportedModel
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--sizes", default=f"{SIZE},224")
     parser.add_argument("--images", type=int, default=256)
     options, rest = parser.parse_known_args()
-    flags: dict[str, Any] = {"calib": "random", "calib_by": GROUPS, "calib_n": options.images} | _flags(rest)
+    flags: dict[str, Any] = {"calib": "random", "calib_by": GROUPS, "calib_n": options.images} | flags_of(rest)
     run = fqbench.experiment(options.workspace, reporter=TerminalReporter(), **flags)
     trained = export(run)
     with tempfile.TemporaryDirectory(prefix="fqbench-scales-") as folder:
@@ -109,11 +109,6 @@ def _at(model: ExportedModel, size: int, folder: Path) -> ExportedModel:
     path = folder / f"{size}.onnx"
     onnx.save(graph, path)
     return replace(model, path=path, preprocessing=model.preprocessing.model_copy(update={"size": (size, size)}))
-
-
-def _flags(rest: Sequence[str]) -> dict[str, str]:
-    names = [name.removeprefix("--").replace("-", "_") for name in rest[::2]]
-    return dict(zip(names, rest[1::2], strict=True))
 
 
 if __name__ == "__main__":

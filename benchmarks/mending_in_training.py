@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from flags import flags_of
 
 import fqbench
 from fqbench.config import ObjectiveOptions
@@ -74,8 +75,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--objectives", default=OBJECTIVES)
     options, rest = parser.parse_known_args()
-    names = [name.removeprefix("--").replace("-", "_") for name in rest[::2]]
-    given = DEFAULTS | dict(zip(names, rest[1::2], strict=True))
+    given = DEFAULTS | flags_of(rest)
     objectives = [PLAIN, *options.objectives.split(",")]
     # The options of an objective are refused where no objective has them, so one is named from the start.
     run = fqbench.experiment(

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from flags import flags_of
 
 import fqbench
 from fqbench.catalogue import artifact_named
@@ -262,10 +263,7 @@ def main() -> None:
     parser.add_argument("--allow-training", action="store_true")
     parser.add_argument("--naive-act-bits", type=int, default=8, choices=(8, 4, 2))
     asked, rest = parser.parse_known_args()
-    flags = {
-        name.removeprefix("--").replace("-", "_"): value for name, value in zip(rest[::2], rest[1::2], strict=True)
-    }
-    options: dict[str, Any] = {"backend": "ort", "bits": asked.bits} | flags
+    options: dict[str, Any] = {"backend": "ort", "bits": asked.bits} | flags_of(rest)
     run = fqbench.experiment(asked.workspace, reporter=TerminalReporter(), **options)
     start = time.monotonic()
     scheme = Scheme.model_validate({"bits": asked.bits, "act_bits": asked.naive_act_bits, **NAIVE})

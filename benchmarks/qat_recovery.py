@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from flags import flags_of
 
 import fqbench
 from fqbench.contracts.artifacts import Artifact
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--bits", default="4/8,4/4,2/8", help="of weights/activations")
     options, rest = parser.parse_known_args()
-    flags: dict[str, Any] = {"backend": "torch_fx", "calib_by": GROUPS, "by": GROUPS} | _flags(rest)
+    flags: dict[str, Any] = {"backend": "torch_fx", "calib_by": GROUPS, "by": GROUPS} | flags_of(rest)
     run = fqbench.experiment(options.workspace, reporter=TerminalReporter(), **flags)
     seeds = [int(seed) for seed in options.seeds.split(",")]
     print(f"{read(run).notice}\n{run.config.eval.split} split, training seeds {options.seeds}; points of accuracy")
@@ -137,11 +138,6 @@ def _print(pair: str, rows: Sequence[Row]) -> None:
 
 def _points(spread: Spread) -> str:
     return f"{100 * spread.value:+.1f} [{100 * spread.low:+.1f}, {100 * spread.high:+.1f}]"
-
-
-def _flags(rest: Sequence[str]) -> dict[str, str]:
-    names = [name.removeprefix("--").replace("-", "_") for name in rest[::2]]
-    return dict(zip(names, rest[1::2], strict=True))
 
 
 if __name__ == "__main__":

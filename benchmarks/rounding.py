@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from flags import flags_of
 
 import fqbench
 from fqbench.contracts.artifacts import ExportedModel
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--graphs", default="as-trained,rescaled")
     parser.add_argument("--count", type=int, default=None, help="images of the split to answer, evenly chosen")
     options, rest = parser.parse_known_args()
-    flags: dict[str, Any] = {"calib_by": GROUPS, "by": GROUPS} | _flags(rest)
+    flags: dict[str, Any] = {"calib_by": GROUPS, "by": GROUPS} | flags_of(rest)
     for name in options.models.split(","):
         run = fqbench.experiment(options.workspace, reporter=TerminalReporter(), model=name, **flags)
         _table(run, options)
@@ -200,11 +200,6 @@ def _fake_quantize(model: ModelProto, name: str, qparams: QParams) -> None:
     place = producers[0] + 1 if producers else 0
     model.graph.node.insert(place, dequantize)
     model.graph.node.insert(place, quantize)
-
-
-def _flags(rest: Sequence[str]) -> dict[str, Any]:
-    names = [name.removeprefix("--").replace("-", "_") for name in rest[::2]]
-    return dict(zip(names, rest[1::2], strict=True))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from flags import flags_of
 
 import fqbench
 from fqbench.contracts.artifacts import Artifact
@@ -56,8 +57,7 @@ def parser(description: str | None, models: Sequence[str] = tuple(NETWORKS)) -> 
 
 def runs(options: argparse.Namespace, rest: Sequence[str]) -> Iterator[tuple[str, Run]]:
     """Yield each network with its run; flags that are left over change all of them."""
-    names = [name.removeprefix("--").replace("-", "_") for name in rest[::2]]
-    flags = dict(zip(names, rest[1::2], strict=True))
+    flags = flags_of(rest)
     for name in options.models.split(","):
         asked: dict[str, Any] = {"calib_by": GROUPS, "by": GROUPS} | DATA | NETWORKS.get(name, {}) | flags
         yield name, fqbench.experiment(options.workspace, reporter=TerminalReporter(), model=name, **asked)

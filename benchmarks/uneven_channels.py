@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from flags import flags_of
 from safetensors.torch import load_file, save_file
 
 import fqbench
@@ -31,10 +32,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--spread", type=float, default=1.5, help="standard deviation of the factors' logarithms")
     asked, rest = parser.parse_known_args()
-    flags = {
-        name.removeprefix("--").replace("-", "_"): value for name, value in zip(rest[::2], rest[1::2], strict=True)
-    }
-    run = fqbench.experiment(asked.workspace, reporter=TerminalReporter(), model="resnet10t", **flags)
+    run = fqbench.experiment(asked.workspace, reporter=TerminalReporter(), model="resnet10t", **flags_of(rest))
     state = load_file(train(run).path / CHECKPOINT)
     generator = np.random.default_rng(0)
     blocks = [name.removesuffix("conv2.weight") for name in state if name.endswith("conv2.weight")]
