@@ -8,13 +8,12 @@ import re
 import shutil
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fqbench.errors import DataError, InputError
-from fqbench.storage import file_digest, size_in_words, text_digest
+from fqbench.storage import file_digest, size_in_words, text_digest, whole_file
 
 FACTS = "fqbench.json"
 FORMAT = 2  # 2: how each artifact was executed is said in the same words for every runtime
@@ -77,21 +76,16 @@ def write_pack(path: Path, kind: str, facts: Mapping[str, Any], files: Mapping[s
         _require_plain(name)
     listed = {name: {"size": file.stat().st_size, "sha256": file_digest(file)} for name, file in sorted(files.items())}
     text = json.dumps({"kind": kind, "format": FORMAT, **facts, "files": listed}, indent=1, sort_keys=True).encode()
-    temporary = path.with_name(f".{path.name}.partial")
     try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with whole_file(path) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr(_member(FACTS), text)
             for name in listed:
                 with files[name].open("rb") as source, archive.open(_member(name), "w", force_zip64=True) as target:
                     shutil.copyfileobj(source, target, CHUNK)
-        temporary.replace(path)
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror or error}); choose another place with --out."
         ) from error
-    finally:
-        with suppress(OSError):  # the first error is the one to tell
-            temporary.unlink(missing_ok=True)
     return text_digest(text)
 
 
