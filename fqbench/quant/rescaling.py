@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fqbench.contracts.scheme import LOW
 from fqbench.errors import DataError
 from fqbench.onnx_graph import attribute, consumers, copied, initializers, values_of, with_outputs
 from fqbench.quant.observe import BATCH, observe
@@ -28,10 +29,9 @@ if TYPE_CHECKING:
     from fqbench.quant.record import CalibrationRecord
 
 ALPHA = 0.5
-FULL = 8  # bits of weights that take factors at little cost
 HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "Identity"})  # f(s x) = s f(x) for every s > 0
 SMALLEST = 1e-4  # of the largest channel: smaller ones may be larger on other images, so they count as this large
-SMALLEST_SHARE = 1e-6
+SMALLEST_SHARE = 1e-6  # of the largest weight of an output channel: smaller ones count as this large
 LARGEST_FACTOR = 1e5
 CHECKED = 16  # images on which the answers before and after are compared
 CLOSE = 1e-4  # of the largest logit: what another order of float sums may change
@@ -154,7 +154,7 @@ def worth_a_trial(graph: ModelProto, bits: int) -> bool:
     in the weights than they win in the activations (docs/decisions/0091).
     """
     found = list(moves(graph))
-    if bits >= FULL:
+    if bits >= LOW:
         return bool(found)
     depthwise = any(node.op_type == "Conv" and attribute(node, "group", 1) > 1 for node in graph.graph.node)
     return any(depthwise or move.source.op_type == "LayerNormalization" for move in found)
