@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fqbench.models import code, zoo
+from fqbench.models.preprocessing import native_preprocessing
 from fqbench.optional import installed_version
 from fqbench.run import Run
 from fqbench.storage import file_digest
@@ -32,7 +33,7 @@ def classifier(run: Run, name: str, arguments: Mapping[str, Any] | None = None) 
 
     def ask() -> dict[str, Any]:
         found = zoo.find(name)
-        native = zoo.native_preprocessing(found)
+        native = native_preprocessing(found)
         return {"library": found.library, "entry": found.entry, "native": native}
 
     known = remembered(run.workspace.root, {"classifier": name, "versions": versions}, ask)

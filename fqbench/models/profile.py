@@ -12,6 +12,7 @@ from fqbench.errors import InputError, did_you_mean
 from fqbench.models import zoo
 from fqbench.models.export import trace
 from fqbench.models.graph_names import head_of
+from fqbench.models.preprocessing import preprocessing_of
 from fqbench.optional import require
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def list_models(pattern: str | None = None) -> list[ListedModel]:
 
     if pattern is None:
         found = [zoo.find(name) for name in zoo.STUDY]
-        sizes = [zoo.preprocessing_of(model, PreprocessingOptions(), drawn_size=None).size[0] for model in found]
+        sizes = [preprocessing_of(model, PreprocessingOptions(), drawn_size=None).size[0] for model in found]
         return [ListedModel(m.name, m.library, m.entry, size, study=True) for m, size in zip(found, sizes, strict=True)]
     names = zoo.known_names()
     matching = [
@@ -126,7 +127,7 @@ def profile(name: str, *, size: int | None = None, classes: int = 2) -> Profile:
     counter = require("torch.utils.flop_counter", extra="train")
     architecture = zoo.find(name)
     asked = PreprocessingOptions(size=None if size is None else (size, size))
-    side = zoo.preprocessing_of(architecture, asked, drawn_size=None).size[0]
+    side = preprocessing_of(architecture, asked, drawn_size=None).size[0]
     model = zoo.build(architecture, classes=classes, size=side).eval()
     images = np.zeros((2, 3, side, side), dtype=np.float32)
     layers: list[tuple[int, int]] = []

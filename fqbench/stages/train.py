@@ -19,6 +19,7 @@ from fqbench.models import train as training
 from fqbench.models.batches import LabelledImages
 from fqbench.models.lookup import check_weights, classifier
 from fqbench.models.objectives import Objective, check_used, needs_groups, objective
+from fqbench.models.preprocessing import preprocessing_of
 from fqbench.models.weights import load_as_it_is
 from fqbench.optional import require
 from fqbench.run import Run
@@ -66,7 +67,7 @@ def preprocessing_for(run: Run, architecture: zoo.Architecture) -> Preprocessing
     """Return the preprocessing of the configured classifier on the configured data."""
     drawn = run.config.data.size if run.config.data.name == "synthfaces" else None
     trained = weights_of(run, architecture) not in {"none", "imagenet"}
-    return zoo.preprocessing_of(architecture, run.config.preprocessing, drawn_size=drawn, trained=trained)
+    return preprocessing_of(architecture, run.config.preprocessing, drawn_size=drawn, trained=trained)
 
 
 def weights_of(run: Run, architecture: zoo.Architecture) -> str:
@@ -107,38 +108,55 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
     )
 
     def build(out: Path) -> CheckpointFacts:
-        torch = require("torch", extra="train")
-        torch.manual_seed(options.seed)
-        _say_code(run, architecture)
-        network = zoo.build(architecture, classes=len(samples.classes), size=preprocessing.size, weights=weights)
-        if weights == "none":
-            zoo.shrink_head(network)
-        zoo.check_logits(network, architecture, classes=len(samples.classes), size=preprocessing.size)
-        result = training.train(
-            network,
-            labelled(run, store, "train", by),
-            labelled(run, store, "val", by),
-            options,
-            out,
-            aim=aim,
-            scratch=run.workspace.scratch(derivation),
-            board=run.workspace.root / BOARDS / derivation.id,
-            reporter=run.reporter,
-        )
-        return CheckpointFacts(
-            model=architecture.title,
-            architecture=architecture.reference,
-            classes=samples.classes,
-            task=samples.task,
-            preprocessing=preprocessing,
-            training=TrainingFacts(**result.details(), model=architecture.title, seed=options.seed),
-            threads=torch.get_num_threads(),
-        )
+        return _fit(run, architecture, store, aim, out, by=by, derivation=derivation)
 
     if _helps():
         return _together(run, derivation, build)
     return run.produce(
         derivation, build, f"training {architecture.title} on {samples.name} for {options.epochs} epochs"
+    )
+
+
+def _fit(
+    run: Run,
+    architecture: zoo.Architecture,
+    store: Prepared,
+    aim: Objective,
+    out: Path,
+    *,
+    by: Sequence[str],
+    derivation: Derivation,
+) -> CheckpointFacts:
+    """Build the network, train it, and write its weights into a folder."""
+    torch = require("torch", extra="train")
+    options, samples = run.config.train, read(run)
+    preprocessing, weights = preprocessing_for(run, architecture), weights_of(run, architecture)
+    classes = samples.classes
+    torch.manual_seed(options.seed)
+    _say_code(run, architecture)
+    network = zoo.build(architecture, classes=len(classes), size=preprocessing.size, weights=weights)
+    if weights == "none":
+        zoo.shrink_head(network)
+    zoo.check_logits(network, architecture, classes=len(classes), size=preprocessing.size)
+    result = training.train(
+        network,
+        labelled(run, store, "train", by),
+        labelled(run, store, "val", by),
+        options,
+        out,
+        aim=aim,
+        scratch=run.workspace.scratch(derivation),
+        board=run.workspace.root / BOARDS / derivation.id,
+        reporter=run.reporter,
+    )
+    return CheckpointFacts(
+        model=architecture.title,
+        architecture=architecture.reference,
+        classes=classes,
+        task=samples.task,
+        preprocessing=preprocessing,
+        training=TrainingFacts(**result.details(), model=architecture.title, seed=options.seed),
+        threads=torch.get_num_threads(),
     )
 
 

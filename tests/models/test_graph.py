@@ -13,6 +13,7 @@ from fqbench.config import ModelOptions, Preprocessing, PreprocessingOptions
 from fqbench.errors import DataError
 from fqbench.models import adopt, export, zoo
 from fqbench.models.graph_names import head_of, name_missing
+from fqbench.models.preprocessing import preprocessing_of
 from tests.conftest import write_classifier
 
 torch = pytest.importorskip("torch")
@@ -115,7 +116,7 @@ HEADS = {
 def test_the_studys_models_at_their_own_size(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     architecture = zoo.find(name)
-    preprocessing = zoo.preprocessing_of(architecture, PreprocessingOptions(), drawn_size=None)
+    preprocessing = preprocessing_of(architecture, PreprocessingOptions(), drawn_size=None)
     assert preprocessing.size == (224, 224)
     model = zoo.build(architecture, classes=2, size=224).eval()
     facts = export.export(model, images(2, 224), preprocessing, CLASSES, tmp_path)

@@ -13,6 +13,7 @@ from fqbench.config import PreprocessingOptions
 from fqbench.errors import DataError, FqbenchError, InputError, UnavailableError
 from fqbench.models import zoo
 from fqbench.models.huggingface import order_of
+from fqbench.models.preprocessing import preprocessing_of
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed; it comes with fqbench[hf]")
@@ -133,7 +134,7 @@ def test_classes_in_another_order(tmp_path: Path, name: str) -> None:
 )
 def test_preprocessing_is_read(tmp_path: Path, changes: dict[str, Any], expected: dict[str, Any]) -> None:
     save(tmp_path, "resnet", **changes)
-    made = zoo.preprocessing_of(zoo.find(f"hf:{tmp_path}"), PreprocessingOptions(), drawn_size=None, trained=True)
+    made = preprocessing_of(zoo.find(f"hf:{tmp_path}"), PreprocessingOptions(), drawn_size=None, trained=True)
     assert {key: getattr(made, key) for key in expected} == expected
 
 
@@ -185,7 +186,7 @@ def broken(folder: Path, **config: Any) -> None:
 def test_what_is_wrong_is_said(tmp_path: Path, make: Any, error: type[FqbenchError], message: str) -> None:
     def use() -> None:
         found = zoo.find(f"hf:{tmp_path / 'gone'}")
-        zoo.preprocessing_of(found, PreprocessingOptions(), drawn_size=None, trained=True)
+        preprocessing_of(found, PreprocessingOptions(), drawn_size=None, trained=True)
         zoo.build(found, classes=2, size=SIZE, weights=zoo.OWN)
 
     make(tmp_path / "gone")
@@ -197,7 +198,7 @@ def test_a_preprocessor_that_is_not_there_is_asked_for(tmp_path: Path) -> None:
     save(tmp_path, "resnet")
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(InputError, match=r"does not state its preprocessing: add --size --mean --std"):
-        zoo.preprocessing_of(zoo.find(f"hf:{tmp_path}"), PreprocessingOptions(), drawn_size=None, trained=True)
+        preprocessing_of(zoo.find(f"hf:{tmp_path}"), PreprocessingOptions(), drawn_size=None, trained=True)
 
 
 @pytest.mark.parametrize(

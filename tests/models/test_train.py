@@ -9,7 +9,8 @@ import pytest
 
 from fqbench.config import configure
 from fqbench.errors import DataError, InputError
-from fqbench.models.zoo import find, preprocessing_of
+from fqbench.models.preprocessing import preprocessing_of
+from fqbench.models.zoo import find
 from fqbench.run import Run
 from fqbench.stages.export import export
 from fqbench.stages.train import train

@@ -11,6 +11,7 @@ import pytest
 from fqbench.config import PreprocessingOptions
 from fqbench.errors import DataError, InputError, UnavailableError
 from fqbench.models import hub, zoo
+from fqbench.models.preprocessing import preprocessing_of
 
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -167,9 +168,9 @@ def test_a_model_without_published_weights() -> None:
 
 
 def test_preprocessing_comes_from_the_models_own_recipe() -> None:
-    vit = zoo.preprocessing_of(zoo.find("vit_small"), PreprocessingOptions(), drawn_size=None)
+    vit = preprocessing_of(zoo.find("vit_small"), PreprocessingOptions(), drawn_size=None)
     assert (vit.size, vit.mean, vit.interpolation) == ((224, 224), (0.5, 0.5, 0.5), "bicubic")
-    squeezenet = zoo.preprocessing_of(zoo.find("squeezenet1_1"), PreprocessingOptions(size=96), drawn_size=None)
+    squeezenet = preprocessing_of(zoo.find("squeezenet1_1"), PreprocessingOptions(size=96), drawn_size=None)
     assert (squeezenet.size, squeezenet.crop, squeezenet.interpolation) == ((96, 96), 224 / 256, "bilinear")
 
 
