@@ -43,6 +43,7 @@ docs: $(VENV)/dev.stamp
 
 $(VENV)/train.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-compile 'pip>=25,<26'  # faster than Python 3.11's own; 26 prints setuptools' remarks
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[train]'
 	touch $@
 
