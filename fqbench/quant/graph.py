@@ -17,6 +17,7 @@ import numpy as np
 from fqbench.onnx_graph import consumers
 from fqbench.quant.activations import FLOAT, Activation
 from fqbench.quant.histogram import Seen
+from fqbench.quant.pool_padding import fold_pool_padding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,13 +69,15 @@ def _folded(model: Path, scratch: Path) -> Path:
 
 
 def _complete(path: Path) -> None:
-    """Name the nodes without a name, as those that HardSwish is written out to, after their outputs, and mark the file.
+    """Complete a cleaned file: padding with minus infinity goes into MaxPools, nodes get names, and the file its mark.
 
-    Settings, placements and onnxruntime's quantizer know an operator by its name.
+    Settings, placements and onnxruntime's quantizer know an operator by its name. Those without one, as the parts that
+    HardSwish is written out to, are named after their outputs.
     """
     import onnx
 
     model = onnx.load(path, load_external_data=False)
+    fold_pool_padding(model.graph)
     for node in model.graph.node:
         node.name = node.name or f"{node.output[0]}/{node.op_type}"
     metadata = {entry.key: entry.value for entry in model.metadata_props}
