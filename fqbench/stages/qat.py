@@ -20,7 +20,7 @@ from fqbench.models import export as exporting
 from fqbench.models import train as training
 from fqbench.models import zoo
 from fqbench.models.lookup import classifier
-from fqbench.models.objectives import DISTILLATION, Teacher, objective, parts_of
+from fqbench.models.objectives import DISTILLATION, Objective, Teacher, objective, parts_of
 from fqbench.optional import require
 from fqbench.plugins import QuantizedTraining
 from fqbench.run import Run
@@ -100,34 +100,50 @@ def train_quantized(run: Run, model: ExportedModel, scheme: Scheme) -> ExportedM
     )
 
     def build(out: Path) -> QatModelFacts:
-        torch = require("torch", extra="train")
-        torch.manual_seed(loop.seed)
+        require("torch", extra="train").manual_seed(loop.seed)
         made = ability.training(replace(model, checkpoint=start), scheme, numerics=numerics, options=options)
-        result = training.train(
-            made.network,
-            labelled(run, store, "train", by),
-            labelled(run, store, "val", by),
-            loop,
-            out,
-            aim=aim,
-            hooks=made.hooks,
-            scratch=run.workspace.scratch(derivation),
-            board=run.workspace.root / BOARDS / derivation.id,
-            reporter=run.reporter,
-        )
-        return QatModelFacts(
-            model=model.name,
-            architecture=model.architecture,
-            classes=model.classes,
-            task=model.task,
-            preprocessing=model.preprocessing,
-            training=TrainingFacts(**result.details(), model=model.name, seed=loop.seed),
-            signed=signed,
-            **_export(run, model, made, store, out),
-        )
+        return _tune(run, model, made, store, out, aim=aim, loop=loop, by=by, signed=signed, derivation=derivation)
 
     doing = f"training {model.name} with {scheme.bits}-bit weights and {scheme.act_bits}-bit activations"
     return open_model(run.workspace, run.produce(derivation, build, f"{doing} for {options.epochs} epochs"))
+
+
+def _tune(
+    run: Run,
+    model: ExportedModel,
+    made: QuantizedTraining,
+    store: Prepared,
+    out: Path,
+    *,
+    aim: Objective,
+    loop: TrainOptions,
+    by: Sequence[str],
+    signed: bool,
+    derivation: Derivation,
+) -> QatModelFacts:
+    """Train the network with fake quantization, and write what the artifact needs into a folder."""
+    result = training.train(
+        made.network,
+        labelled(run, store, "train", by),
+        labelled(run, store, "val", by),
+        loop,
+        out,
+        aim=aim,
+        hooks=made.hooks,
+        scratch=run.workspace.scratch(derivation),
+        board=run.workspace.root / BOARDS / derivation.id,
+        reporter=run.reporter,
+    )
+    return QatModelFacts(
+        model=model.name,
+        architecture=model.architecture,
+        classes=model.classes,
+        task=model.task,
+        preprocessing=model.preprocessing,
+        training=TrainingFacts(**result.details(), model=model.name, seed=loop.seed),
+        signed=signed,
+        **_export(run, model, made, store, out),
+    )
 
 
 def _refuse_untrainable(model: ExportedModel) -> None:
