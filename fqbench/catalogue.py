@@ -90,6 +90,7 @@ def open_artifact(workspace: Workspace, entry: Entry[Any]) -> Artifact:
         model_digest=facts.model_digest,
         batch=facts.batch,
         task=facts.task,
+        reduced_range=bool(facts.choice.get("reduce_range", facts.scheme.reduce_range)),
     )
 
 

@@ -15,17 +15,18 @@ from numpy.typing import NDArray
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.numerics import Numerics
 from fqbench.contracts.runtime import Level
-from fqbench.contracts.scheme import Scheme
+from fqbench.contracts.scheme import Override, Scheme
 from fqbench.errors import InputError
 from fqbench.machine import IntegerSums, Machine, this_machine
 from fqbench.predictions import ArtifactPredictions
 from fqbench.quant.plan import make_plan
 from fqbench.report.health import health_document
-from fqbench.stages.predict import require_one_kind_of_sums, sums_of
+from fqbench.stages.saturation import require_one_kind_of_sums, sums_of
 from fqbench.testing.tiny_model import calibration_set, tiny_model
 
 SEVEN_BITS = st.integers(-63, 63)
 BYTES = st.integers(0, 255)
+HEAD_AT_8 = Scheme(bits=4, overrides=(Override(role="head", bits=8),))
 
 
 def saturating_sum(activations: NDArray[np.int64], weights: NDArray[np.int64]) -> int:
@@ -85,7 +86,7 @@ def test_which_cpus_saturate(system: str, features: tuple[str, ...], expected: I
 
 
 def answered(scheme: Scheme, sums: IntegerSums) -> ArtifactPredictions:
-    artifact = Artifact("ort", scheme, Path(), ("model.onnx",))
+    artifact = Artifact("ort", scheme, Path(), ("model.onnx",), reduced_range=scheme.reduce_range)
     return cast(ArtifactPredictions, SimpleNamespace(artifact=artifact, entry=SimpleNamespace(facts=Facts(sums))))
 
 
@@ -97,11 +98,12 @@ class Facts:
 def test_answers_of_both_kinds_of_cpu_are_not_compared() -> None:
     here, there = IntegerSums.EXACT, IntegerSums.SATURATING
     with pytest.raises(InputError, match="ort int8 was answered by a CPU whose 16-bit sums saturate, and ort int4a8"):
-        require_one_kind_of_sums([answered(Scheme(), there), answered(Scheme(bits=4), here)])
+        require_one_kind_of_sums([answered(Scheme(), there), answered(HEAD_AT_8, here)])
     (said,) = require_one_kind_of_sums([answered(Scheme.float32(), here), answered(Scheme(), there)])
     assert "saturate" in said
     assert require_one_kind_of_sums([answered(Scheme(), here), answered(Scheme(reduce_range=True), there)]) == ()
     assert require_one_kind_of_sums([answered(Scheme(), here), answered(Scheme(bits=4), here)]) == ()
+    assert require_one_kind_of_sums([answered(Scheme(), there), answered(Scheme(bits=4), here)]) != ()
 
 
 def test_doctor_says_it() -> None:

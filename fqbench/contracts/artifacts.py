@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fqbench.contracts.qat_parameters import QatParameters
 
 
-TRAVELS = ("id", "digest", "sampler", "model_id", "model_digest", "batch", "task")
+TRAVELS = ("id", "digest", "sampler", "model_id", "model_digest", "batch", "task", "reduced_range")
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ class Artifact:
         The rule by which it decides (`fqbench.fairness.decisions.DecisionRule.to_dict`); empty for the largest logit.
     task : PredictionTask
         Whether its logits are of classes or of attributes.
+    reduced_range : bool
+        Whether its 8-bit weights use 7 bits, asked for or chosen: then the sums of no CPU saturate.
     """
 
     backend: str
@@ -131,6 +133,7 @@ class Artifact:
     answers: str = ""
     decision: Mapping[str, Any] = field(default_factory=dict)
     task: PredictionTask = PredictionTask.CLASSES
+    reduced_range: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; ``root``, the location, is not part of them."""

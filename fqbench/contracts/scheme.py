@@ -159,7 +159,12 @@ class Scheme(BaseModel):
     @property
     def has_low_bits(self) -> bool:
         """Whether some weights have fewer than 8 bits."""
-        return min([self.bits, *(override.bits or self.bits for override in self.overrides)]) < LOW
+        return min(self.weight_bits) < LOW
+
+    @property
+    def weight_bits(self) -> tuple[int, ...]:
+        """Bits of the weights: of the whole, and of each override that states some."""
+        return self.bits, *(override.bits for override in self.overrides if override.bits is not None)
 
     @property
     def uniform(self) -> Scheme:

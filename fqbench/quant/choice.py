@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 SMALLEST_GROUP = 20  # validation images; the divergence of fewer is noise
 RULES = ("minmax", "mean_minmax", "percentile=99.99", "mse")
-CHOSEN = ("range_rule", "bias_correction", "rounding", "rescaling")
+CHOSEN = ("range_rule", "bias_correction", "rounding", "rescaling", "reduce_range")
 VISIBLE = 0.01  # of a trial's score: below, rescaling, which observes the images again, is not tried
+SEVEN_BITS = "7-bit weights, "  # before a candidate's name
 WITHOUT_TRIAL = "mean_minmax"  # the rule where nothing can be tried: it holds where minmax loses 20 points
 
 
@@ -117,6 +118,7 @@ class Choice:
             "bias_correction": self.scheme.bias_correction,
             "rounding": self.scheme.rounding,
             "rescaling": self.scheme.rescaling,
+            "reduce_range": self.scheme.reduce_range,
             "tried": [vars(one) for one in self.trials],
             "not_tried": dict(self.not_tried),
         }
@@ -140,10 +142,12 @@ def choose(
     out: Path,
     *,
     rescalable: Callable[[], bool] = lambda: False,
+    reducible: bool = False,
 ) -> Choice:
     """Choose what a scheme leaves open and make the artifact.
 
-    First the range rule, then bias correction, rounding and rescaling, each with the best candidate so far.
+    First the range rule, then bias correction, rounding and rescaling, each with the best candidate so far. Where sums
+    may saturate, weights have 7 bits in these trials, and the best is then tried with all 8.
 
     Parameters
     ----------
@@ -159,6 +163,8 @@ def choose(
         Folder for the artifact that is kept.
     rescalable : callable
         Whether rescaling may matter for this model and is supported; asked where the answers visibly differ.
+    reducible : bool
+        Whether 7 bits for 8-bit weights may be better, as on a CPU whose sums saturate.
     """
     rules = RULES if scheme.range_rule == "auto" else (scheme.range_rule,)
     corrections = ("off", "on") if scheme.bias_correction == "auto" else (scheme.bias_correction,)
@@ -169,12 +175,16 @@ def choose(
     trials = _Trials(validation, make, answer, out)
     for rule in rules:
         candidate = without.model_copy(update={"range_rule": rule, "bias_correction": corrections[0]})
-        if not trials.add(rule, candidate):
+        if reducible:
+            candidate = candidate.model_copy(update={"reduce_range": True})
+        if not trials.add(SEVEN_BITS * reducible + rule, candidate):
             return Choice(make(without, out), without, ())
     if len(corrections) > 1:
         trials.vary("bias correction", {"bias_correction": corrections[1]})
     if open_rounding:
         trials.vary("rounded to nearest", {"rounding": "nearest"})
+    if reducible:
+        trials.use_all_bits()
     if scheme.range_rule == "auto" and scheme.rescaling == "auto":
         trials.rescale(rescalable)
     return trials.keep()
@@ -215,6 +225,11 @@ class _Trials:
         """Try the best candidate so far with one setting changed."""
         best = self.best.name
         self.add(f"{best}, {name}", self.tried[best][1].model_copy(update=change))
+
+    def use_all_bits(self) -> None:
+        """Try the best candidate so far, whose weights have 7 bits, with 8."""
+        best = self.best.name
+        self.add(best.removeprefix(SEVEN_BITS), self.tried[best][1].model_copy(update={"reduce_range": False}))
 
     def rescale(self, rescalable: Callable[[], bool]) -> None:
         """Try the best candidate rescaled, where its answers visibly differ from FP32's; else note why not."""

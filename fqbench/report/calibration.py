@@ -107,6 +107,7 @@ def _trials(choice: dict[str, Any]) -> Iterator[Section]:
     chosen = f"range rule {choice['range_rule']}, bias correction {choice['bias_correction']}"
     chosen += f", rounding {choice['rounding']}" if choice["rounding"] != "auto" else ""
     chosen += ", rescaled" if choice.get("rescaling") == "on" else ""
+    chosen += ", 7-bit weights" if choice.get("reduce_range") else ""
     tried = sorted(choice["tried"], key=lambda one: one["kl_divergence"] + one["worst_kl_divergence"])
     if not tried:
         yield from notes(f"  {chosen}")

@@ -24,8 +24,9 @@ from fqbench.predictions import ArtifactPredictions
 from fqbench.provenance import differences, preprocessing_differences
 from fqbench.run import Run
 from fqbench.stages.named import positive_class
-from fqbench.stages.predict import predict_split, require_one_kind_of_sums
+from fqbench.stages.predict import predict_split
 from fqbench.stages.read import read, read_entry
+from fqbench.stages.saturation import require_one_kind_of_sums
 from fqbench.workspace import Derivation
 from fqbench.workspace.kinds import EVALUATIONS, EXECUTABLE, EvaluationFacts
 

@@ -27,9 +27,9 @@ from fqbench.predictions import PREDICTIONS, Predictions, read_predictions, writ
 from fqbench.run import Run
 from fqbench.stages.bench import INPUTS, REPORT, combination, measure_executions
 from fqbench.stages.carried import PackSaid, ResultSaid, check_said
-from fqbench.stages.predict import sums_of
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read, read_entry
+from fqbench.stages.saturation import sums_of
 from fqbench.workspace import Derivation, Entry, kinds
 from fqbench.workspace.kinds import BenchFacts, PredictionFacts
 

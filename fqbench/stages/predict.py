@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from fqbench import plugins, predictions
 from fqbench.catalogue import model_of
 from fqbench.contracts.artifacts import Artifact
-from fqbench.contracts.runtime import Level
-from fqbench.errors import InputError
 from fqbench.execution import answers, batch_size_for
-from fqbench.machine import IntegerSums, Machine, this_machine, usable_cores
+from fqbench.machine import this_machine, usable_cores
 from fqbench.predictions import PREDICTIONS, ArtifactPredictions, read_predictions
 from fqbench.provenance import require_same_classes
 from fqbench.run import Run
 from fqbench.stages.build import execution_of
 from fqbench.stages.prepare import prepare
 from fqbench.stages.read import read, read_entry
+from fqbench.stages.saturation import sums_of
 from fqbench.storage import text_digest
 from fqbench.workspace import Derivation, Entry, kinds
 from fqbench.workspace.kinds import PredictionFacts
-
-CPU = "cpu"
 
 
 def predict_split(run: Run, artifact: Artifact, *, only: Collection[str] | None = None) -> ArtifactPredictions:
@@ -96,40 +93,6 @@ def predict_split(run: Run, artifact: Artifact, *, only: Collection[str] | None 
     entry = run.produce(derivation, build, f"predicting the {asked.split} split with {artifact.label}")
     found = read_predictions(entry.file(PREDICTIONS), expected=frame["sample_id"].tolist(), task=artifact.task)
     return ArtifactPredictions(artifact, frame, found, entry)
-
-
-def sums_of(machine: Machine, device: str, level: Level) -> IntegerSums:
-    """Return how a session added up products of integers: as the CPU does, if integer kernels of a CPU ran."""
-    return machine.integer_sums if device == CPU and level.has_speed else IntegerSums.EXACT
-
-
-def require_one_kind_of_sums(answered: Sequence[ArtifactPredictions]) -> tuple[str, ...]:
-    """Check that quantized artifacts under comparison were answered with the same kind of integer sums.
-
-    Returns
-    -------
-    tuple of str
-        What to say about answers of a CPU whose sums saturate.
-
-    Raises
-    ------
-    InputError
-        Some were, and some were not, answered by a CPU whose sums saturate.
-    """
-    affected = [one for one in answered if not one.artifact.scheme.is_float and not one.artifact.scheme.reduce_range]
-    by_kind = {one.entry.facts.integer_sums: one.artifact.label for one in affected}
-    saturating = by_kind.get(IntegerSums.SATURATING)
-    if saturating is None:
-        return ()
-    if IntegerSums.EXACT in by_kind:
-        raise InputError(
-            f"{saturating} was answered by a CPU whose 16-bit sums saturate, and {by_kind[IntegerSums.EXACT]} by one "
-            "with exact sums: their answers are not those of one CPU; evaluate them separately, or quantize with "
-            "--reduce-range."
-        )
-    return (
-        "The answers are those of a CPU whose 16-bit sums saturate; other CPUs give others. --reduce-range avoids it.",
-    )
 
 
 def measured_elsewhere(run: Run, artifact: Artifact) -> Entry[PredictionFacts] | None:

@@ -14,7 +14,7 @@ from fqbench.contracts.scheme import Method, Override, Role, Scheme
 from fqbench.data.samples import group_labels
 from fqbench.errors import InputError, SchemeNotSupported, UnavailableError
 from fqbench.execution import logits_of
-from fqbench.machine import usable_cores
+from fqbench.machine import IntegerSums, usable_cores
 from fqbench.plugins import Backend, Level, require_support, support_of
 from fqbench.quant.calibration import CalibrationSet
 from fqbench.quant.choice import Choice, Trial, Validation, choose
@@ -34,6 +34,7 @@ from fqbench.stages.placement import keep_refused, measured_on, place, require_m
 from fqbench.stages.prepare import prepare
 from fqbench.stages.qat import agreement, train_quantized
 from fqbench.stages.read import read
+from fqbench.stages.saturation import seven_bits_may_help
 from fqbench.workspace import Derivation, Entry
 from fqbench.workspace.kinds import ARTIFACTS, ArtifactFacts, RecordFacts
 
@@ -241,6 +242,10 @@ class _Source:
         return self.tuned or self.model
 
     @property
+    def sampler(self) -> str:
+        return "" if self.calibration is None else self.calibration.sampler
+
+    @property
     def inputs(self) -> dict[str, str]:
         found = {"model": self.model.id}
         if self.record is not None:
@@ -286,9 +291,7 @@ def _tell(run: Run, scheme: Scheme, made: Choice, placed: PlacementChoice | None
 
 
 def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Artifact:
-    model, calibration, entry, floats = source.model, source.calibration, source.record, source.floats
-    measurement = {} if floats is None else {"measured_on": measured_on(run, floats)}
-    sampler = calibration.sampler if calibration is not None else ""
+    model, entry, sampler = source.model, source.record, source.sampler
     derivation = Derivation(
         kind=ARTIFACTS,
         slug="-".join(part for part in (model.name, backend.name, scheme.label, sampler) if part),
@@ -300,48 +303,62 @@ def _artifact(run: Run, backend: Backend, scheme: Scheme, source: _Source) -> Ar
             "scheme": scheme.model_dump(mode="json"),
             "record": entry.digest if entry is not None else None,
             "prepared": entry.manifest.determined_by["prepared"] if entry is not None else None,
-            **measurement,
+            **_measurement(run, source),
+            **({"integer_sums": IntegerSums.SATURATING.value} if seven_bits_may_help(run, backend, scheme) else {}),
         },
         inputs=source.inputs,
     )
 
-    def build(out: Path) -> ArtifactFacts:
-        validation = _validation(run, model) if _is_open(scheme) or floats is not None else None
-
-        def make(settled: Scheme, folder: Path) -> Artifact:
-            return _written(backend, source, settled, folder)
-
-        made = choose(
-            scheme,
-            validation,
-            make,
-            lambda artifact, batches: logits_of(artifact, batches, device=run.config.bench.device),
-            out,
-            rescalable=lambda: _rescalable(backend, scheme, model),
-        )
-        placed = None if floats is None else place(run, model, made, floats=floats, validation=validation, make=make)
-        _tell(run, scheme, made, placed)
-        written = made.artifact if placed is None else placed.artifact
-        placement = {} if placed is None else {"placement": placed.to_dict() | measurement}
-        return ArtifactFacts(
-            backend=backend.name,
-            scheme=scheme,
-            files=written.files,
-            sampler=sampler,
-            support=support_of(backend, scheme).level,
-            model_digest=model.digest,
-            task=model.task,
-            batch=model.batch,
-            groups=calibration.group_counts if calibration is not None else {},
-            choice=made.to_dict() | placement,
-            details=dict(written.details),
-            agreement=None if source.tuned is None else agreement(run, source.tuned, written),
-        )
-
     label = f"{scheme.label}/{sampler}" if sampler else scheme.label
     try:
-        made = run.produce(derivation, build, f"quantizing {model.name} for {backend.name}: {label}")
+        made = run.produce(
+            derivation,
+            lambda out: _build(run, backend, scheme, source, out),
+            f"quantizing {model.name} for {backend.name}: {label}",
+        )
     except NothingFaster as refused:
         kept = keep_refused(run, derivation, backend, scheme, refused)
         raise SchemeNotSupported(f"{str(refused)[:-1]}; `fqbench show {kept.id}` lists what was tried.") from refused
     return open_artifact(run.workspace, made)
+
+
+def _measurement(run: Run, source: _Source) -> dict[str, dict[str, object]]:
+    """Return what the times behind a measured placement depend on; nothing where none are taken."""
+    return {} if source.floats is None else {"measured_on": measured_on(run, source.floats)}
+
+
+def _build(run: Run, backend: Backend, scheme: Scheme, source: _Source, out: Path) -> ArtifactFacts:
+    """Write an artifact into a folder, with what is open in its scheme chosen on validation images."""
+    model, calibration, floats = source.model, source.calibration, source.floats
+    validation = _validation(run, model) if _is_open(scheme) or floats is not None else None
+
+    def make(settled: Scheme, folder: Path) -> Artifact:
+        return _written(backend, source, settled, folder)
+
+    made = choose(
+        scheme,
+        validation,
+        make,
+        lambda artifact, batches: logits_of(artifact, batches, device=run.config.bench.device),
+        out,
+        rescalable=lambda: _rescalable(backend, scheme, model),
+        reducible=seven_bits_may_help(run, backend, scheme),
+    )
+    placed = None if floats is None else place(run, model, made, floats=floats, validation=validation, make=make)
+    _tell(run, scheme, made, placed)
+    written = made.artifact if placed is None else placed.artifact
+    placement = {} if placed is None else {"placement": placed.to_dict() | _measurement(run, source)}
+    return ArtifactFacts(
+        backend=backend.name,
+        scheme=scheme,
+        files=written.files,
+        sampler=source.sampler,
+        support=support_of(backend, scheme).level,
+        model_digest=model.digest,
+        task=model.task,
+        batch=model.batch,
+        groups=calibration.group_counts if calibration is not None else {},
+        choice=made.to_dict() | placement,
+        details=dict(written.details),
+        agreement=None if source.tuned is None else agreement(run, source.tuned, written),
+    )

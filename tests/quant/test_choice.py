@@ -12,7 +12,7 @@ from scipy import special, stats
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.scheme import Scheme
 from fqbench.errors import DataError
-from fqbench.quant.choice import RULES, Choice, Validation, choose, trial
+from fqbench.quant.choice import RULES, Choice, Validation, choose, settled, trial
 
 SIZES = {"large": 60, "limit": 20, "small": 19}
 rng = np.random.default_rng(1)
@@ -59,7 +59,8 @@ class Told:
         self.made: list[str] = []
 
     def name(self, scheme: Scheme) -> str:
-        parts = [scheme.range_rule, *(["correction"] if scheme.bias_correction == "on" else [])]
+        parts = ["7 bits"] if scheme.reduce_range else []
+        parts += [scheme.range_rule, *(["correction"] if scheme.bias_correction == "on" else [])]
         parts += [scheme.rounding] if scheme.has_low_bits else []
         return ", ".join([*parts, *(["rescaled"] if scheme.rescaling == "on" else [])])
 
@@ -75,9 +76,12 @@ class Told:
         size = self.size[(artifact.root / "model.bin").read_text()]
         return None if size is None else answers(size)
 
-    def choose(self, scheme: Scheme, out: Path, *, rescalable: bool = True, validated: bool = True) -> Choice:
+    def choose(
+        self, scheme: Scheme, out: Path, *, rescalable: bool = True, validated: bool = True, reducible: bool = False
+    ) -> Choice:
+        validation = VALIDATION if validated else None
         choice = choose(
-            scheme, VALIDATION if validated else None, self.make, self.answer, out, rescalable=lambda: rescalable
+            scheme, validation, self.make, self.answer, out, rescalable=lambda: rescalable, reducible=reducible
         )
         assert [path.name for path in out.iterdir()] == ["model.bin"]
         assert (out / "model.bin").read_text() == self.name(choice.scheme)
@@ -105,6 +109,25 @@ def test_each_setting_is_tried_with_the_best_so_far(tmp_path: Path) -> None:
 def test_what_makes_it_worse_is_not_kept_for_the_next(tmp_path: Path) -> None:
     told = Told(FAR | {"mse, correction": 0.7, "mse, rescaled": 0.2})
     assert told.name(told.choose(AUTO, tmp_path).scheme) == "mse, rescaled"
+
+
+@pytest.mark.parametrize(("all_bits", "kept"), [(0.5, "7 bits, mse, correction"), (0.3, "mse, correction")])
+def test_seven_bits_where_sums_saturate_and_the_best_of_them_with_eight(
+    all_bits: float, kept: str, tmp_path: Path
+) -> None:
+    sizes: dict[str, float | None] = {f"7 bits, {rule}": size for rule, size in FAR.items()}
+    told = Told(sizes | {"7 bits, mse, correction": 0.4, "mse, correction": all_bits})
+    choice = told.choose(AUTO, tmp_path, rescalable=False, reducible=True)
+    assert told.made == [*sizes, "7 bits, mse, correction", "mse, correction"]
+    assert told.name(choice.scheme) == kept
+    assert [one.name for one in choice.trials[-2:]] == ["7-bit weights, mse, bias correction", "mse, bias correction"]
+    assert choice.to_dict()["reduce_range"] == choice.scheme.reduce_range == kept.startswith("7")
+    assert settled(AUTO, choice.to_dict()) == choice.scheme
+
+
+def test_without_a_trial_weights_have_all_bits(tmp_path: Path) -> None:
+    told = Told({"7 bits, minmax": None})
+    assert not told.choose(AUTO, tmp_path, reducible=True).scheme.reduce_range
 
 
 def test_rescaling_is_tried_only_where_answers_visibly_differ_and_it_may_help(tmp_path: Path) -> None:
