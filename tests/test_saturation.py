@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
+from fqbench import plugins
 from fqbench.contracts.artifacts import Artifact
 from fqbench.contracts.numerics import Numerics
 from fqbench.contracts.runtime import Level
@@ -21,7 +25,9 @@ from fqbench.machine import IntegerSums, Machine, this_machine
 from fqbench.predictions import ArtifactPredictions
 from fqbench.quant.plan import make_plan
 from fqbench.report.health import health_document
-from fqbench.stages.saturation import require_one_kind_of_sums, sums_of
+from fqbench.run import Run
+from fqbench.stages import saturation
+from fqbench.stages.saturation import require_one_kind_of_sums, seven_bits_may_help, sums_of
 from fqbench.testing.tiny_model import calibration_set, tiny_model
 
 SEVEN_BITS = st.integers(-63, 63)
@@ -112,3 +118,42 @@ def test_doctor_says_it() -> None:
     texts = [getattr(section, "text", "") for section in health_document(health).sections]
     assert any("saturating" in text and "--reduce-range" in text for text in texts)
     assert this_machine().integer_sums in IntegerSums
+
+
+def test_the_cpu_does_what_its_features_say() -> None:
+    inputs = [helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", 64])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.INT32, ["N", 16])]
+    weights = numpy_helper.from_array(np.full((64, 16), 127, dtype=np.int8), "w")
+    product = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
+    graph = helper.make_graph([product], "sums", inputs, outputs, [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (sums,) = session.run(None, {"x": np.full((4, 64), 255, dtype=np.uint8)})
+    found = {64 * 255 * 127: IntegerSums.EXACT, 32 * (2**15 - 1): IntegerSums.SATURATING}
+    (value,) = set(sums.flat)
+    assert this_machine().integer_sums in {found[value], IntegerSums.UNKNOWN}
+
+
+OLD = Machine("old", 2, ("avx2",), 2**30, "Linux x86_64", "3.11")
+AUTO = Scheme(range_rule="auto")
+
+
+@pytest.mark.parametrize(
+    ("machine", "scheme", "options", "expected"),
+    [
+        (OLD, AUTO, {}, True),
+        (replace(OLD, features=("avx2", "avx_vnni")), AUTO, {}, False),
+        (OLD, AUTO, {"reduce_range": False}, False),
+        (OLD, AUTO.model_copy(update={"reduce_range": True}), {}, False),
+        (OLD, Scheme(), {}, False),
+        (OLD, AUTO.model_copy(update={"bits": 4}), {}, False),
+        (OLD, HEAD_AT_8.model_copy(update={"range_rule": "auto"}), {}, True),
+    ],
+    ids=["saturating", "exact", "told not to", "told to", "explicit ranges", "4 bits", "a head of 8 bits"],
+)
+def test_where_seven_bits_are_tried(
+    machine: Machine, scheme: Scheme, options: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saturation, "this_machine", lambda: machine)
+    run = Run().with_options("quantize", **options)
+    assert seven_bits_may_help(run, plugins.backend("ort"), scheme) == expected

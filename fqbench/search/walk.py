@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fqbench import plugins
 from fqbench.contracts.scheme import LOW, Scheme
 from fqbench.quant.choice import RULES
 from fqbench.quant.graph import cleaned
@@ -16,6 +17,7 @@ from fqbench.search.images import ValidationImages
 from fqbench.search.results import TrialReport
 from fqbench.search.trials import Trials, has_speed
 from fqbench.stages.export import export
+from fqbench.stages.saturation import seven_bits_may_help
 
 POLICIES = ("balanced", "minimax")
 NOTABLE = 0.02  # share of all that the layers would win back, below which raising a layer is not worth a trial
@@ -51,9 +53,13 @@ class Walk:
     def begin(self) -> TrialReport | None:
         """Try uniform quantization at the most bits: every range rule, bias correction with the best; return the best.
 
-        This is what ``auto`` does, but on the choosing images alone.
+        This is what ``auto`` does, but on the choosing images alone. Where sums saturate, weights have 7 bits.
         """
-        configured = Scheme(bits=self.bits[0], reduce_range=self.trials.run.config.quantize.reduce_range)
+        run, bits = self.trials.run, self.bits[0]
+        reduced = run.config.quantize.reduce_range or seven_bits_may_help(
+            run, plugins.backend(self.backend), Scheme(bits=bits, range_rule="auto")
+        )
+        configured = Scheme(bits=bits, reduce_range=reduced)
         if not has_speed(self.backend, configured):
             self.trials.say(f"{self.backend} does not run {configured.label} in integer kernels, so it is left out.")
             return None

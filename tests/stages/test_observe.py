@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from fqbench.catalogue import open_artifact
 from fqbench.errors import DataError, InputError
-from fqbench.quant.choice import RULES
+from fqbench.quant.choice import RULES, SEVEN_BITS
 from fqbench.quant.graph import cleaned
 from fqbench.quant.rounding import fit_rows
 from fqbench.quant.weights import weights_of
@@ -30,7 +31,7 @@ from fqbench.workspace import Workspace
 from fqbench.workspace.kinds import ARTIFACTS
 
 MakeRun = Callable[..., Run]
-RESCALING = {"rescaling": "off", "tried": [], "not_tried": {}}
+NOTHING_ELSE = {"rescaling": "off", "reduce_range": False, "tried": [], "not_tried": {}}
 
 
 def test_another_rule_or_policy_costs_no_inference(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +71,7 @@ def test_bias_correction_can_be_told(make_run: MakeRun, asked: str) -> None:
     run = make_run(bias_correction=asked, range_rule="minmax")
     artifact = run.workspace.get(quantize(run).id, ARTIFACTS).facts
     assert artifact.details["corrected_biases"] == (3 if asked == "on" else 0)
-    assert artifact.choice == {"range_rule": "minmax", "bias_correction": asked, "rounding": "auto", **RESCALING}
+    assert artifact.choice == {"range_rule": "minmax", "bias_correction": asked, "rounding": "auto", **NOTHING_ELSE}
 
 
 def test_bias_correction_is_used_where_it_is_closer(make_run: MakeRun) -> None:
@@ -80,14 +81,21 @@ def test_bias_correction_is_used_where_it_is_closer(make_run: MakeRun) -> None:
     assert facts["bias_correction"] == ("on" if on < off else "off")
 
 
-def test_the_range_rule_is_chosen_on_validation_images(make_run: MakeRun) -> None:
+@pytest.mark.parametrize("saturating", [False, True])
+def test_the_range_rule_is_chosen_on_validation_images(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, saturating: bool
+) -> None:
+    monkeypatch.setattr("fqbench.stages.quantize.seven_bits_may_help", lambda *_: saturating)
     run = make_run()
     entry = run.workspace.get(quantize(run).id, ARTIFACTS)
     facts = entry.facts.choice
     tried = {one["name"]: one["kl_divergence"] + one["worst_kl_divergence"] for one in facts["tried"]}
-    assert set(RULES) < set(tried)
+    assert {SEVEN_BITS * saturating + rule for rule in RULES} < set(tried)
     best = min(tried, key=tried.__getitem__)
-    assert (facts["range_rule"], facts["bias_correction"]) == (best.split(",")[0], "on" if "bias" in best else "off")
+    rule = best.removeprefix(SEVEN_BITS).split(",")[0]
+    assert (facts["range_rule"], facts["bias_correction"]) == (rule, "on" if "bias" in best else "off")
+    assert facts["reduce_range"] == best.startswith(SEVEN_BITS) == open_artifact(run.workspace, entry).reduced_range
+    assert ("integer_sums" in entry.manifest.determined_by) == saturating
     assert entry.facts.details["calibration"]["rule"] == facts["range_rule"]
     assert "-" not in entry.facts.scheme.label
     assert {path.name for path in entry.path.iterdir()} == {"manifest.json", *entry.facts.files}
@@ -161,7 +169,7 @@ def test_without_validation_images_the_rule_is_one_that_holds(make_run: MakeRun,
     monkeypatch.setattr("fqbench.stages.quantize._validation", lambda *_: None)
     run = make_run()
     facts = run.workspace.get(quantize(run).id, ARTIFACTS).facts.choice
-    assert facts == {"range_rule": "mean_minmax", "bias_correction": "off", "rounding": "auto", **RESCALING}
+    assert facts == {"range_rule": "mean_minmax", "bias_correction": "off", "rounding": "auto", **NOTHING_ELSE}
 
 
 def test_a_group_without_calibration_images_is_an_error(make_run: MakeRun) -> None:
