@@ -440,6 +440,17 @@ def test_entry_is_found_by_the_beginning_of_its_id(workspace: Workspace) -> None
     assert workspace.get("vit", kind="datasets") == vit
 
 
+def test_entry_is_found_by_the_hash_at_the_end_of_its_id(workspace: Workspace) -> None:
+    one, two = (workspace.produce(derivation("vit", seed=seed), write, {}) for seed in (1, 2))
+    for entry in (one, two):
+        tail = entry.id.rpartition("-")[2]
+        assert workspace.get(tail[:4]) == workspace.get("#" + tail[:4]) == workspace.get(tail) == entry
+        with pytest.raises(InputError, match="no entry"):
+            workspace.get(tail[:3])
+        with pytest.raises(InputError, match="no entry"):
+            workspace.get(tail[1:6])
+
+
 def test_ambiguous_beginning_names_the_candidates(workspace: Workspace) -> None:
     one, two = (workspace.produce(derivation("vit", seed=seed), write, {}) for seed in (1, 2))
     with pytest.raises(InputError, match="is ambiguous") as caught:

@@ -36,7 +36,7 @@ def list_entries(
 def show_entry(
     run: Run,
     show: Show,
-    entry_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the entry, or a unique prefix.")],
+    entry_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the entry, a unique prefix, or its hash.")],
     calibration: Annotated[
         bool, typer.Option("--calibration", help="For an artifact: clipping and noise of its ranges per group.")
     ] = False,

@@ -70,7 +70,7 @@ def quantize(run: Run, show: Show) -> None:
 def build(
     run: Run,
     show: Show,
-    artifact_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the artifact, or a unique prefix.")],
+    artifact_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the artifact, a unique prefix, or its hash.")],
 ) -> None:
     """Compile an artifact for the local GPU.
 

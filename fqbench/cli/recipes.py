@@ -21,7 +21,7 @@ recipe_app = app.group("recipe", "Show and check recipes (settings per layer).",
 def show_recipe(
     run: Run,
     show: Show,
-    artifact_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the artifact, or a unique prefix.")],
+    artifact_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the artifact, a unique prefix, or its hash.")],
 ) -> None:
     """Show the settings and the cost of each layer of an artifact.
 

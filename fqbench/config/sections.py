@@ -313,7 +313,9 @@ class QuantizeOptions(Section):
     )
     weight_rule: Literal["minmax", "mse"] = Field("mse", description="Range rule of the weights, per channel.")
     reduce_range: bool = Field(
-        False, description="Use 7 of 8 bits for weights: exact sums on x86 CPUs without VNNI (`fqbench doctor`)."
+        False,
+        description="Use 7 of 8 bits for weights: exact sums on x86 CPUs without VNNI (`fqbench doctor`), where "
+        "--range-rule auto tries both.",
     )
     bias_correction: Literal["auto", "on", "off"] = Field(
         "auto",

@@ -114,8 +114,8 @@ def subjects(
     run : Run
         The experiment.
     ids : sequence of str, optional
-        Ids or unique prefixes of ids, of artifacts or of predictions imported from another machine. If omitted: all
-        artifacts of the configured model.
+        Ids, unique prefixes of ids or the hashes at their ends, of artifacts or of predictions imported from another
+        machine. If omitted: all artifacts of the configured model.
     reference_id : str, optional
         The reference; by default the FP32 artifact of the same model and backend.
     runnable : bool

@@ -28,6 +28,7 @@ MANIFEST = "manifest.json"
 LOCKS = ".locks"
 ENVIRONMENT_VARIABLE = "FQBENCH_WORKSPACE"
 DEFAULT_ROOT = Path("fqbench_runs")
+SHORTEST_HASH = 4  # characters of the end of an id, as tables show it
 MANY_FILES = 64  # beyond this, one sync of the file system is quicker than one for each file
 WRITE_FAILURES = frozenset(
     {
@@ -159,6 +160,8 @@ class Workspace:
     def get(self, id_or_prefix: str, kind: Kind[Any] | str | Sequence[Kind[Any]] | None = None) -> Entry[Any]:
         """Return the entry whose id is, or uniquely begins with, the given text; its files are checked.
 
+        Four or more characters of the hash at the end of an id, as tables show it, are enough, too.
+
         Raises
         ------
         InputError
@@ -175,6 +178,7 @@ class Workspace:
             return exact[0]
         folders = self.folders(kind)
         matches = exact or [(one, path) for one, path in folders if path.name.startswith(id_or_prefix)]
+        matches = matches or [(one, path) for one, path in folders if _ends_with(path.name, id_or_prefix)]
         if len(matches) > 1:  # of entries that this version and another one wrote, this one's are meant
             matches = [(one, path) for one, path in matches if not self._outdated(one, path)] or matches
         if len(matches) == 1:
@@ -358,6 +362,12 @@ def _fill(
     # Read back, so that the facts are the same on the first run as on every later one.
     written = Manifest.model_validate_json(text)
     return written, derivation.kind.facts.model_validate(written.facts)
+
+
+def _ends_with(name: str, asked: str) -> bool:
+    """Whether the hash at the end of an id begins with the text, as tables show it: ``c9b5`` or ``#c9b5``."""
+    start = asked.removeprefix("#")
+    return len(start) >= SHORTEST_HASH and name.rpartition("-")[2].startswith(start)
 
 
 def _of_another_version(text: bytes) -> bool:
