@@ -24,7 +24,7 @@ from fqbench.workspace.kinds import ARTIFACTS
 
 GOAL = 1.0  # points
 LEARNT = 0.7  # accuracy from which on a network of two classes has learnt something that can be lost
-SETTINGS = {"bias_correction": "bias correction", "rescaling": "rescaled"}
+SETTINGS = {"bias_correction": "bias correction", "rescaling": "rescaled", "reduce_range": "7-bit weights"}
 HEADER = (
     "| network | images, epochs | FP32 | INT8 | loss, points | loss of the worst group, points | chosen | goal |\n"
     "|---|---|---:|---:|---:|---|---|---|"
@@ -70,7 +70,9 @@ def _row(name: str, run: Run) -> tuple[str, str]:
 
 def _chosen(choice: dict[str, Any]) -> str:
     """Say which settings were kept; of a measured placement its time, too."""
-    chosen = choice["range_rule"] + "".join(f", {told}" for name, told in SETTINGS.items() if choice[name] == "on")
+    chosen = choice["range_rule"] + "".join(
+        f", {told}" for name, told in SETTINGS.items() if choice[name] in {"on", True}
+    )
     if "placement" not in choice:
         return str(chosen)
     kept = next(one for one in choice["placement"]["tried"] if one["name"] == choice["placement"]["kept"])

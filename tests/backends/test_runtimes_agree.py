@@ -18,6 +18,7 @@ from fqbench.reference_executor import reference_logits
 from fqbench.storage import file_digest
 from fqbench.testing.planned import write_artifact
 from fqbench.testing.study_models import study_model
+from fqbench.testing.sums import exact
 from fqbench.testing.tiny_model import Pictures, calibration_set, pictures, tiny_model
 from fqbench.testing.uneven_model import write_uneven
 
@@ -43,7 +44,7 @@ def compared(model: ExportedModel, images: np.ndarray, folder: Path, scheme: Sch
 def test_on_a_small_network(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed")
     (tmp_path / "model").mkdir()
-    recipe = Scheme(bias_correction="off", overrides=(Override(role="first", range_rule="mse"),))
+    recipe = exact(Scheme(bias_correction="off", overrides=(Override(role="first", range_rule="mse"),)))
     agreement, largest = compared(tiny_model(tmp_path / "model"), pictures(64, seed=7), tmp_path, recipe)
     assert agreement >= 0.95, f"largest difference {largest:.2%}"
     assert 0 < largest < 0.05, "the same integers, rounded at other places"
@@ -57,7 +58,7 @@ def test_on_efficientnet(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     images = np.random.default_rng(0).standard_normal((16, 3, SIZE, SIZE)).astype(np.float32)
     model = study_model("efficientnet_b0", tmp_path / "model", size=SIZE)
-    agreement, largest = compared(model, images, tmp_path, Scheme(bias_correction="off"))
+    agreement, largest = compared(model, images, tmp_path, exact(Scheme(bias_correction="off")))
     assert agreement >= 0.75, f"largest difference {largest:.2%}"
     assert largest < 0.35
 
@@ -73,7 +74,7 @@ def test_rescaling_is_the_same_for_every_runtime_of_graphs(name: str, tmp_path: 
     wrong = {}
     for asked in ("off", "on"):
         (tmp_path / asked).mkdir()
-        scheme = Scheme(rescaling=asked)  # type: ignore[arg-type]
+        scheme = exact(Scheme(rescaling=asked))  # type: ignore[arg-type]
         artifact = write_artifact(backend, model, scheme, tmp_path / asked, calibration_set())
         moved.append(artifact.details.get("rescaled", {}).get("moves"))
         answers = logits_of(artifact, iter([images]))

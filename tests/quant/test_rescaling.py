@@ -24,6 +24,7 @@ from fqbench.quant.weights import weights_of
 from fqbench.reference_executor import reference_session
 from fqbench.storage import file_digest
 from fqbench.testing.planned import write_artifact
+from fqbench.testing.sums import exact
 from fqbench.testing.tiny_model import Pictures, calibration_set, pictures, tiny_model
 from fqbench.testing.uneven_model import write_uneven
 
@@ -244,7 +245,7 @@ def test_it_wins_back_what_uneven_channels_lose(bits: int, tmp_path: Path) -> No
     for asked in ("off", "on"):
         out = tmp_path / asked
         out.mkdir()
-        artifact = write_artifact(backend, model, Scheme(bits=bits, rescaling=asked), out, calibration)  # type: ignore[arg-type]
+        artifact = write_artifact(backend, model, exact(Scheme(bits=bits, rescaling=asked)), out, calibration)  # type: ignore[arg-type]
         found = backend.load(artifact, threads=1, device="cpu").run(images)
         off[asked] = np.abs(found - expected).mean()
         wrong[asked] = (found.argmax(axis=1) != expected.argmax(axis=1)).mean()

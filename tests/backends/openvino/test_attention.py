@@ -19,14 +19,16 @@ from fqbench.contracts.artifacts import Artifact, ExportedModel
 from fqbench.contracts.plan import QuantizationPlan
 from fqbench.contracts.qparams import QParams
 from fqbench.contracts.scheme import Scheme
+from fqbench.machine import IntegerSums, this_machine
 from fqbench.quant import graph
 from fqbench.quant.activations import activations
 from fqbench.storage import file_digest
 from fqbench.testing.planned import write_artifact
+from fqbench.testing.sums import exact
 from fqbench.testing.tiny_model import calibration_set, onnxruntime_logits, pictures
 
 DEPTH, HEADS, TOKENS, WIDTH = 2, 2, 17, 16
-SCHEME = Scheme(range_rule="minmax")
+SCHEME = exact(Scheme(range_rule="minmax"))
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,8 @@ def test_queries_and_keys_are_signed_and_go_into_the_fused_kernel(vit: ExportedM
         for name in node.input:
             zero_point = tensors[by_output[name].input[2]]
             assert (zero_point.dtype, int(zero_point)) == (np.int8, 0)
+    if this_machine().integer_sums is not IntegerSums.EXACT:
+        pytest.skip("OpenVINO computes attention in float here: this CPU has no instructions for products of bytes")
     core = openvino.Core()
     read = core.read_model(artifact.main_file)
     read.reshape({read.input(0): [1, 3, 32, 32]})

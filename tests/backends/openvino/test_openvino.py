@@ -30,6 +30,7 @@ from fqbench.quant.plan import make_plan
 from fqbench.report.latency import latency_document
 from fqbench.testing.backend_suite import SCHEMES, BackendSuite
 from fqbench.testing.planned import write_artifact
+from fqbench.testing.sums import exact
 from fqbench.testing.tiny_model import calibration_set, onnxruntime_logits, pictures, tiny_model
 
 
@@ -93,7 +94,7 @@ def test_a_head_left_in_float_is_seen_in_the_share(tmp_path: Path) -> None:
 def test_answers_are_those_of_the_graph(bits: int, tmp_path: Path) -> None:
     """Executed as it stands by onnxruntime: the same argmax, and logits up to a step of one rounding (2 %)."""
     pytest.importorskip("openvino", reason="openvino is not installed")
-    artifact, images = written(Scheme(bits=bits), tmp_path), pictures(256, seed=21)
+    artifact, images = written(exact(Scheme(bits=bits)), tmp_path), pictures(256, seed=21)
     graph = artifact.root / artifact.details.get("portable", artifact.files[0])
     ours = plugins.backend("openvino").load(artifact, threads=1, device="cpu").run(images)
     theirs = _unfused(graph, images)
@@ -106,7 +107,7 @@ def test_8_bits_agree_with_the_ort_backend_on_one_plan(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed")
     images, answers = pictures(256, seed=22), {}
     for name in ("openvino", "ort"):
-        artifact = written(Scheme(range_rule="minmax"), tmp_path, name)
+        artifact = written(exact(Scheme(range_rule="minmax")), tmp_path, name)
         answers[name] = plugins.backend(name).load(artifact, threads=1, device="cpu").run(images)
     low, high = answers["ort"].min(axis=0), answers["ort"].max(axis=0)
     inside = np.clip(answers["openvino"], low, high)
