@@ -19,6 +19,7 @@ from fqbench.errors import FqbenchError, SchemeNotSupported, UnavailableError
 from fqbench.plugins import Availability, Backend, Level, Session, support_of
 from fqbench.testing.ability_suite import AbilitySuite
 from fqbench.testing.planned import write_artifact
+from fqbench.testing.sums import exact
 from fqbench.testing.tiny_model import (
     CLASSES,
     MACS,
@@ -339,13 +340,15 @@ class BackendSuite(AbilitySuite):
     def test_8_bits_mostly_agree_with_fp32(
         self, scheme: Scheme, model: ExportedModel, made: Callable[[Scheme], Artifact]
     ) -> None:
+        scheme = exact(scheme)
         artifact = made(scheme)
         if min(scheme.bits, scheme.act_bits) < 8:
             pytest.skip("below 8 bits this model's answers may change")
         images = pictures(64, seed=9)
         answers = self.load(artifact).run(images)
         agreement = float((answers.argmax(axis=1) == onnxruntime_logits(model.path, images).argmax(axis=1)).mean())
-        assert agreement >= 0.9, f"{scheme.label} and FP32 agree on {agreement:.0%} of the images"
+        least = 0.85 if scheme.reduce_range else 0.9
+        assert agreement >= least, f"{scheme.label} and FP32 agree on {agreement:.0%} of the images"
 
     def assert_close(
         self, actual: NDArray[Any], expected: NDArray[Any], message: str, scheme: Scheme | None = None
