@@ -91,8 +91,8 @@ def test_which_cpus_saturate(system: str, features: tuple[str, ...], expected: I
     assert sums_of(machine, "cpu", Level.EMULATED) is IntegerSums.EXACT, "Q/DQ nodes are executed in float"
 
 
-def answered(scheme: Scheme, sums: IntegerSums) -> ArtifactPredictions:
-    artifact = Artifact("ort", scheme, Path(), ("model.onnx",), reduced_range=scheme.reduce_range)
+def answered(scheme: Scheme, sums: IntegerSums, backend: str = "ort") -> ArtifactPredictions:
+    artifact = Artifact(backend, scheme, Path(), ("model.onnx",), reduced_range=scheme.reduce_range)
     return cast(ArtifactPredictions, SimpleNamespace(artifact=artifact, entry=SimpleNamespace(facts=Facts(sums))))
 
 
@@ -110,6 +110,7 @@ def test_answers_of_both_kinds_of_cpu_are_not_compared() -> None:
     assert require_one_kind_of_sums([answered(Scheme(), here), answered(Scheme(reduce_range=True), there)]) == ()
     assert require_one_kind_of_sums([answered(Scheme(), here), answered(Scheme(bits=4), here)]) == ()
     assert require_one_kind_of_sums([answered(Scheme(), there), answered(Scheme(bits=4), here)]) != ()
+    assert require_one_kind_of_sums([answered(Scheme(), there), answered(Scheme(), here, backend="trt")]) != ()
 
 
 def test_doctor_says_it() -> None:

@@ -152,6 +152,8 @@ def correct_biases(model: ModelProto, ranges: TensorRanges, rounded_rows: Mappin
         error = np.moveaxis(weight.values, weight.axis, 0).astype(np.float64)
         error = rounded_rows[weight.name].reshape(error.shape) - error
         if node.op_type == "Conv":
+            if len(shapes[source]) != error.ndim - 1:  # reshaped to other axes, as for a convolution over channels
+                continue
             error = (error * _coverage(node, error.shape[2:], shapes[source][1:])).sum(axis=tuple(range(2, error.ndim)))
         shift = _shift(error, means, attribute(node, "group", 1))
         if shift is not None:

@@ -44,19 +44,21 @@ def require_one_kind_of_sums(answered: Sequence[ArtifactPredictions]) -> tuple[s
     Raises
     ------
     InputError
-        Some were, and some were not, answered by a CPU whose sums saturate.
+        Of one runtime, some were, and some were not, answered by a CPU whose sums saturate.
     """
     affected = [one for one in answered if WHOLE in one.artifact.scheme.weight_bits and not one.artifact.reduced_range]
-    by_kind = {one.entry.facts.integer_sums: one.artifact.label for one in affected}
-    saturating = by_kind.get(IntegerSums.SATURATING)
-    if saturating is None:
+    saturating = [one for one in affected if one.entry.facts.integer_sums is IntegerSums.SATURATING]
+    for one in saturating:
+        same_runtime = [other for other in affected if other.artifact.backend == one.artifact.backend]
+        exact = [other for other in same_runtime if other.entry.facts.integer_sums is IntegerSums.EXACT]
+        if exact:
+            raise InputError(
+                f"{one.artifact.label} was answered by a CPU whose 16-bit sums saturate, and {exact[0].artifact.label} "
+                "by one with exact sums: their answers are not those of one CPU; evaluate them separately, or quantize "
+                "with --reduce-range."
+            )
+    if not saturating:
         return ()
-    if IntegerSums.EXACT in by_kind:
-        raise InputError(
-            f"{saturating} was answered by a CPU whose 16-bit sums saturate, and {by_kind[IntegerSums.EXACT]} by one "
-            "with exact sums: their answers are not those of one CPU; evaluate them separately, or quantize with "
-            "--reduce-range."
-        )
     return (
         "The answers are those of a CPU whose 16-bit sums saturate; other CPUs give others. --reduce-range avoids it.",
     )

@@ -162,3 +162,34 @@ def answer(model: onnx.ModelProto, tensor: str, images: np.ndarray) -> np.ndarra
         model.graph.output.append(onnx.ValueInfoProto(name=tensor))
     values = ReferenceEvaluator(model).run([tensor], {"images": images})[0]
     return values.mean(axis=tuple(axis for axis in range(values.ndim) if axis != 1), dtype=np.float64)
+
+
+def test_a_convolution_over_channels_is_not_corrected(tmp_path: Path) -> None:
+    """As in efficient channel attention: its input is a reshaped average, whose channels are its positions."""
+    random, value = np.random.default_rng(3), helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Conv", ["images", "w1"], ["c1"], "c1"),
+        helper.make_node("ReduceMean", ["c1", "axes"], ["pooled"], "pool", keepdims=0),
+        helper.make_node("Reshape", ["pooled", "shape"], ["row"], "row"),
+        helper.make_node("Conv", ["row", "w2"], ["logits"], "attention", pads=[1, 1]),
+    ]
+    weights = {"w1": random.normal(size=(4, 3, 3, 3)), "w2": random.normal(size=(1, 1, 3))}
+    body = helper.make_graph(
+        nodes,
+        "attention",
+        [value("images", 1, ["N", 3, 32, 32])],
+        [value("logits", 1, ["N", 1, 4])],
+        [
+            *(numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()),
+            numpy_helper.from_array(np.array([-1, 1, 4]), "shape"),
+            numpy_helper.from_array(np.array([2, 3]), "axes"),
+        ],
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+    model = ExportedModel("m", "m", path, "a" * 64, tuple("abcd"), Preprocessing(size=32))
+    ranges = ranges_of(observe(model, calibration_set(8), sample=0), Rule(), Policy(), IntegerFormat())
+    clean = graph.cleaned(path)
+    rows = {one.name: one.rows + np.float32(0.5) for one in weights_of(clean)}
+    assert rows.keys() == {"w1", "w2"}
+    assert correct_biases(clean, ranges, rows) == 1
