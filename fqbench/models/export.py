@@ -15,7 +15,7 @@ import numpy as np
 
 from fqbench.config import Preprocessing
 from fqbench.contracts.task import PredictionTask
-from fqbench.errors import DataError
+from fqbench.errors import DataError, InputError
 from fqbench.models.graph_names import head_of, name_by_module
 from fqbench.optional import require
 from fqbench.reference_executor import reference_session
@@ -29,6 +29,8 @@ MODEL = "model.onnx"
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
 OPSET = 21
 TOLERANCE = 1e-4
+QUIET = ("torch.onnx", "onnxscript", "torch.fx.experimental.symbolic_shapes", "torch._dynamo", "torch.export")
+REASON = 200  # characters of what torch says
 EXTERNAL_DATA = MODEL + ".data"
 EXTERNAL_ABOVE = (1 << 31) - (1 << 24)  # a protobuf message ends at 2 GiB; the graph around the weights needs some
 METADATA_PREPROCESSING = "fqbench.preprocessing"
@@ -102,9 +104,14 @@ def trace(model: nn.Module, images: NDArray[np.float32]) -> ModelProto:
         In evaluation mode.
     images : ndarray of float32, shape (n, 3, size, size)
         At least two, since the batch is dynamic.
+
+    Raises
+    ------
+    InputError
+        torch cannot export what the model computes.
     """
     torch = require("torch", extra="train")
-    with quietly():
+    with quietly(), _refusals(model):
         program = torch.onnx.export(
             model,
             (torch.from_numpy(images),),
@@ -118,6 +125,27 @@ def trace(model: nn.Module, images: NDArray[np.float32]) -> ModelProto:
     proto: ModelProto = program.model_proto
     name_by_module(proto.graph)
     return proto
+
+
+@contextlib.contextmanager
+def _refusals(model: nn.Module) -> Iterator[None]:
+    """Turn an error of torch's exporter into a sentence with its first cause."""
+    import torch
+
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = (str(cause).strip().splitlines() or [""])[0][:REASON]
+        what = (
+            f"torch {torch.__version__} cannot export {type(model).__name__} to ONNX ({type(cause).__name__}: {reason})"
+        )
+        raise InputError(
+            f"{what}; torch.export has to follow what its forward computes for any batch size; or give the model as an "
+            "ONNX file, with --onnx."
+        ) from error
 
 
 def head_name(path: Path) -> str:
@@ -204,12 +232,17 @@ def _reference_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.flo
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Silence the progress and deprecation messages of torch's exporter; the result is checked afterwards."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    loggers = [logging.getLogger(name) for name in QUIET]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+        unheard = io.StringIO()
+        with (
+            warnings.catch_warnings(action="ignore"),
+            contextlib.redirect_stdout(unheard),
+            contextlib.redirect_stderr(unheard),
+        ):
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from fqbench.config import ModelOptions, Preprocessing, PreprocessingOptions
-from fqbench.errors import DataError
+from fqbench.errors import DataError, InputError
 from fqbench.models import adopt, export, zoo
 from fqbench.models.graph_names import head_of, name_missing
 from fqbench.models.preprocessing import preprocessing_of
@@ -90,6 +90,22 @@ def test_a_graph_of_another_model_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(export, "trace", other)
     with pytest.raises(DataError, match="the exported model's logits differ from torch's by up to"):
         made(tmp_path)
+
+
+class Undecided(torch.nn.Module):
+    """A forward whose path depends on the values, which no graph can follow."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        means = x.mean((2, 3))
+        return means if means.sum() > 0 else -means
+
+
+def test_a_model_that_torch_cannot_export_is_refused_with_its_reason(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match=r"torch .* cannot export Undecided to ONNX \(.+\); .* with --onnx") as refused:
+        export.trace(Undecided().eval(), np.zeros((2, 3, 8, 8), np.float32))
+    assert "\x1b" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_head_of_a_users_graph(tmp_path: Path) -> None:
