@@ -39,7 +39,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "lcnet_100": {"epochs": 20, "augment": ("flip",)},
     "squeezenet1_1": {"epochs": 8, "learning_rate": 3e-4, "augment": ("flip",)},  # without BatchNormalization
     "resnet10t": {},
-    "mobilenetv3_large_100": SMALL,
+    "mobilenetv3_large_100": {"epochs": 12, "augment": ("flip",)},
     "mobilenet_v2": SMALL | {"epochs": 12},
     "efficientnet_b0": SMALL,
     "resnet50": {"epochs": 2, "augment": ("flip",)},
