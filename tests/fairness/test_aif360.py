@@ -16,11 +16,12 @@ from fqbench.fairness import count, gap
 def aif360() -> object:
     """AIF360 warns at import of the learning frameworks that it lacks, and of what pandas deprecates."""
     logging.disable(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        metrics = pytest.importorskip("aif360.sklearn.metrics")
-    logging.disable(logging.NOTSET)
-    return metrics
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pytest.importorskip("aif360.sklearn.metrics")
+    finally:  # also where it is not installed, or every later test would miss its warnings
+        logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("seed", range(8))
