@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from fqbench.contracts.training import Hooks
 from fqbench.errors import DataError, InputError
 from fqbench.models.batches import EpochPlan, LabelledImages, Share, batches
 from fqbench.models.losses import criterion_for, share_right, summed_loss
+from fqbench.models.memory_format import memory_format_of
 from fqbench.models.objectives import AnsweredBatch, Objective, objective
 from fqbench.models.precision import Precision, precision_of
 from fqbench.models.resume import load_state, save_state
@@ -172,7 +174,7 @@ class _Loop:
             raise InputError(f"--objective {aim.name} needs whole batches of images; start one process.")
         aim.begin(training, steps, accelerator.device)
         torch.manual_seed(options.seed)
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=memory_format_of(model))
         groups = _parameter_groups(model, options.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
         prepared, wrapped = accelerator.prepare(model, optimizer)
@@ -227,12 +229,17 @@ class _Loop:
             "precision": asdict(self.precision),
         }
 
+    @cached_property
+    def memory_format(self) -> torch.memory_format:
+        """The order in memory of the images."""
+        return memory_format_of(self.model)
+
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits in FP32, whatever the training precision."""
         import torch
 
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision.name == "bf16"):
-            logits: torch.Tensor = self.model(images)
+            logits: torch.Tensor = self.model(images.contiguous(memory_format=self.memory_format))
         return logits.float()
 
     def run_epoch(self, number: int, reporter: Reporter) -> tuple[float, float]:
@@ -303,7 +310,7 @@ class _Loop:
             for index, images in enumerate(data.images.batches(data.rows, VALIDATION_BATCH)):
                 part = slice(index * VALIDATION_BATCH, index * VALIDATION_BATCH + len(images))
                 labels = torch.from_numpy(data.labels[part].copy()).to(device)
-                logits = self.logits(torch.from_numpy(images).to(device, memory_format=torch.channels_last))
+                logits = self.logits(torch.from_numpy(images).to(device))
                 loss += summed_loss(logits, labels)
                 right[part] = share_right(logits, labels)
         return loss / len(data.rows), right
