@@ -27,7 +27,7 @@ from fqbench.run import Run
 from fqbench.stages.export import PARITY_IMAGES
 from fqbench.stages.prepare import Prepared, prepare
 from fqbench.stages.read import read
-from fqbench.stages.train import BOARDS, features_for, labelled, processes
+from fqbench.stages.train import features_for, fit, processes
 from fqbench.stages.train import train as train_stage
 from fqbench.storage import file_digest, read_arrays, write_arrays
 from fqbench.workspace import Derivation
@@ -122,18 +122,7 @@ def _tune(
     derivation: Derivation,
 ) -> QatModelFacts:
     """Train the network with fake quantization, and write what the artifact needs into a folder."""
-    result = training.train(
-        made.network,
-        labelled(run, store, "train", by),
-        labelled(run, store, "val", by),
-        loop,
-        out,
-        aim=aim,
-        hooks=made.hooks,
-        scratch=run.workspace.scratch(derivation),
-        board=run.workspace.root / BOARDS / derivation.id,
-        reporter=run.reporter,
-    )
+    result = fit(run, made.network, store, loop, out, aim=aim, by=by, derivation=derivation, hooks=made.hooks)
     return QatModelFacts(
         model=model.name,
         architecture=model.architecture,

@@ -32,6 +32,10 @@ from fqbench.workspace.kinds import CHECKPOINTS, CheckpointFacts, TakenFacts, Tr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
+
+    from fqbench.config import TrainOptions
+    from fqbench.contracts.training import Hooks
 
 TRAINED_BY = ("data", "model", "preprocessing", "train", "objectives")
 BOARDS = "tensorboard"  # outside the entries: events contain the time of day, which a result must not
@@ -108,7 +112,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
     )
 
     def build(out: Path) -> CheckpointFacts:
-        return _fit(run, architecture, store, aim, out, by=by, derivation=derivation)
+        return _build(run, architecture, store, aim, out, by=by, derivation=derivation)
 
     if _helps():
         return _together(run, derivation, build)
@@ -117,7 +121,7 @@ def _train(run: Run) -> Entry[CheckpointFacts]:
     )
 
 
-def _fit(
+def _build(
     run: Run,
     architecture: zoo.Architecture,
     store: Prepared,
@@ -138,17 +142,7 @@ def _fit(
     if weights == "none":
         zoo.shrink_head(network)
     zoo.check_logits(network, architecture, classes=len(classes), size=preprocessing.size)
-    result = training.train(
-        network,
-        labelled(run, store, "train", by),
-        labelled(run, store, "val", by),
-        options,
-        out,
-        aim=aim,
-        scratch=run.workspace.scratch(derivation),
-        board=run.workspace.root / BOARDS / derivation.id,
-        reporter=run.reporter,
-    )
+    result = fit(run, network, store, options, out, aim=aim, by=by, derivation=derivation)
     return CheckpointFacts(
         model=architecture.title,
         architecture=architecture.reference,
@@ -157,6 +151,33 @@ def _fit(
         preprocessing=preprocessing,
         training=TrainingFacts(**result.details(), model=architecture.title, seed=options.seed),
         threads=torch.get_num_threads(),
+    )
+
+
+def fit(
+    run: Run,
+    network: nn.Module,
+    store: Prepared,
+    options: TrainOptions,
+    out: Path,
+    *,
+    aim: Objective,
+    by: Sequence[str],
+    derivation: Derivation,
+    hooks: Hooks | None = None,
+) -> training.Training:
+    """Train a network on the splits of a data set, as the entry of a derivation; a killed training goes on."""
+    return training.train(
+        network,
+        labelled(run, store, "train", by),
+        labelled(run, store, "val", by),
+        options,
+        out,
+        aim=aim,
+        hooks=hooks,
+        scratch=run.workspace.scratch(derivation),
+        board=run.workspace.root / BOARDS / derivation.id,
+        reporter=run.reporter,
     )
 
 
